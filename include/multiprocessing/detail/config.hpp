@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file config.hpp
+/// @brief The only file that inspects the compiler, the operating system and user macros.
+#if defined(_WIN32)
+#  define MULTIPROCESSING_WINDOWS 1
+#  define MULTIPROCESSING_POSIX 0
+#  error "multiprocessing: the Windows side of os/ is not written yet"
+#else
+#  define MULTIPROCESSING_WINDOWS 0
+#  define MULTIPROCESSING_POSIX 1
+#endif
+
+/// Every system call is written `MULTIPROCESSING_SYSTEM(name)(arguments)`, so that a fault test can
+/// put its own function in the call's place. Only files under os/posix and os/windows use it.
+#ifndef MULTIPROCESSING_SYSTEM
+#  define MULTIPROCESSING_SYSTEM(call) ::call
+#endif
+
+/// A named place at which a process may be stopped by a test and killed there. Critical code has
+/// one behind every step that others can see; outside the tests it is nothing at all. `name` is a
+/// string literal, "<object>.<operation>.<step>".
+#ifndef MULTIPROCESSING_STOP_POINT
+#  define MULTIPROCESSING_STOP_POINT(name) static_cast<void>(0)
+#endif

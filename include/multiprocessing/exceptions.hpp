@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file exceptions.hpp
+/// @brief What the library throws of its own.
+///
+/// Wrong use throws the standard's `std::invalid_argument` or `std::logic_error`; a refusal of the
+/// operating system is a `std::system_error` with the system's code. A message says what was tried,
+/// on what, and what to do.
+#include <cstddef>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing {
+
+/// @brief Base of the library's own errors. @python{multiprocessing.ProcessError}
+struct ProcessError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// @brief A call that must deliver something did not within its time.
+/// @python{multiprocessing.TimeoutError}
+struct TimeoutError : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief The caller's buffer is smaller than the message. @python{multiprocessing.BufferTooShort}
+struct BufferTooShort : ProcessError {
+  explicit BufferTooShort(std::vector<std::byte> whole)
+      : ProcessError{"the message has " + std::to_string(whole.size()) +
+                     " bytes, the buffer has less room; the message is in this exception"},
+        message{std::move(whole)} {}
+  std::vector<std::byte> message;  ///< The whole message: nothing is lost.
+};
+
+/// @brief Nothing is left and the other end is closed. @python{EOFError}
+struct EOFError : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief The stream broke inside a message: nothing later can be trusted.
+struct ConnectionError : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief Not serializable, not of the expected type, truncated, or hostile bytes.
+/// @python{pickle.PickleError}
+struct SerializationError : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief A queue had nothing to give. @python{queue.Empty}
+struct Empty : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief A queue had no room. @python{queue.Full}
+struct Full : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief Thrown out of `run()` or a target: ends this process with a code.
+///
+/// A text goes to stderr and the code is then 1. @python{SystemExit, as raised by sys.exit()}
+class SystemExit : public std::exception {
+ public:
+  explicit SystemExit(int code = 0) noexcept : code_{code} {}
+  explicit SystemExit(std::string text) : code_{1}, text_{std::move(text)} {}
+
+  [[nodiscard]] int code() const noexcept { return code_; }
+  [[nodiscard]] const std::string& text() const noexcept { return text_; }
+  [[nodiscard]] const char* what() const noexcept override {
+    return text_.empty() ? "SystemExit" : text_.c_str();
+  }
+
+ private:
+  int code_;
+  std::string text_;
+};
+
+}  // namespace multiprocessing

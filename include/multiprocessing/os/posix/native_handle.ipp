@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/native_handle.hpp>
+
+#include <cerrno>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace multiprocessing::os {
+
+inline void close_handle(native_handle_type handle) noexcept {
+  const int kept = errno;
+  MULTIPROCESSING_SYSTEM(close)(handle);
+  errno = kept;
+}
+
+inline native_handle_type duplicate_handle(native_handle_type handle,
+                                           std::error_code& ec) noexcept {
+  const int copy = MULTIPROCESSING_SYSTEM(fcntl)(handle, F_DUPFD_CLOEXEC, 3);
+  if (copy < 0) {
+    ec.assign(errno, std::system_category());
+    return invalid_handle;
+  }
+  ec.clear();
+  return copy;
+}
+
+}  // namespace multiprocessing::os
