@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file archive.hpp
+/// @brief Where encoded bytes go and come from; the `Archive` of a cereal-style `serialize`.
+#include <multiprocessing/exceptions.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace multiprocessing {
+
+class Transit;  // reduction.hpp: the handles that travel beside the bytes
+class Encoder;
+class Decoder;
+
+namespace detail {
+
+template <class T>
+void encode_part(Encoder& encoder, const T& value);
+template <class T>
+void decode_into(Decoder& decoder, T& value);
+
+/// @brief How deep a value nests in values of classes, on its way out or in.
+///
+/// The limit holds on both sides: what could not be decoded is not encoded either, and a cycle of
+/// `shared_ptr` is an error instead of a stack that overflows.
+class Nestable {
+ public:
+  /// Nested deeper than this is refused: a stack is finite, hostile bytes are not. An object of
+  /// 512 bytes or more counts as several levels.
+  static constexpr std::size_t max_depth = 200;
+
+  /// @brief One level of nesting for as long as it lives.
+  class Nesting {
+   public:
+    /// @param object_size what an object of this level takes of the stack.
+    /// @throws SerializationError that is too deep.
+    explicit Nesting(Nestable& archive, std::size_t object_size = 0)
+        : archive_{archive}, levels_{1 + object_size / 512} {
+      // An object of a size that no depth allows is let in alone: the program did choose it.
+      if (archive_.depth_ != 0 && archive_.depth_ + levels_ > max_depth) {
+        throw SerializationError{"it nests too deeply, or in a cycle"};
+      }
+      archive_.depth_ += levels_;
+    }
+    Nesting(const Nesting&) = delete;
+    Nesting& operator=(const Nesting&) = delete;
+    ~Nesting() { archive_.depth_ -= levels_; }
+
+   private:
+    Nestable& archive_;
+    std::size_t levels_;
+  };
+
+ private:
+  std::size_t depth_ = 0;
+};
+
+}  // namespace detail
+
+/// @brief Appends encoded values to a buffer.
+///
+/// A `codec<T>` or a `save`/`serialize` member gets one; `archive(a, b, c)` and `archive & a & b`
+/// encode members as cereal and Boost do. A Transit is there only on ways that can carry handles
+/// (a process's state, a duplex pipe).
+///
+/// After an exception the buffer holds part of a value: cut it back or throw it away.
+/// @threads one at a time.
+class Encoder : public detail::Nestable {
+ public:
+  using is_saving = std::true_type;
+  using is_loading = std::false_type;
+
+  explicit Encoder(std::vector<std::byte>& into, Transit* transit = nullptr) noexcept
+      : into_{&into}, transit_{transit} {}
+
+  /// @brief Encodes values one behind the other.
+  template <class... T>
+  Encoder& operator()(const T&... values) {
+    (detail::encode_part(*this, values), ...);
+    return *this;
+  }
+  template <class T>
+  Encoder& operator&(const T& value) {
+    return (*this)(value);
+  }
+
+  /// @brief Bytes as they are.
+  void write(const void* from, std::size_t size) {
+    if (into_->capacity() - into_->size() < size) make_room(size);
+    const auto* bytes = static_cast<const std::byte*>(from);
+    into_->insert(into_->end(), bytes, bytes + size);
+  }
+  /// @brief The bytes of a number, in this machine's order.
+  template <class Number>
+  requires std::is_arithmetic_v<Number>
+  void write_number(Number number) { write(&number, sizeof number); }
+  /// @brief `size` zero bytes.
+  void pad(std::size_t size) {
+    if (size != 0) into_->resize(into_->size() + size);
+  }
+  [[nodiscard]] Transit* transit() const noexcept { return transit_; }
+
+ private:
+  void make_room(std::size_t size) {
+    // Half as much again: a long copy at once is often followed by a few numbers.
+    const std::size_t needed = into_->size() + size;
+    into_->reserve(needed + needed / 2 + 64);
+  }
+
+  std::vector<std::byte>* into_;
+  Transit* transit_;
+};
+
+/// @brief Reads encoded values from bytes that nobody vouches for: every read is checked.
+///
+/// A container claims the bytes that its elements take at least before it allocates; claimed bytes
+/// are there for nobody else. So all memory allocated for one value stays below eight times the
+/// bytes it is decoded from (plus 4 KiB), whatever they say.
+///
+/// After an exception a decoder is of no more use; objects decoded into remain valid.
+/// @threads one at a time.
+class Decoder : public detail::Nestable {
+ public:
+  using is_saving = std::false_type;
+  using is_loading = std::true_type;
+
+  explicit Decoder(std::span<const std::byte> from, Transit* transit = nullptr) noexcept
+      : from_{from}, transit_{transit} {}
+
+  /// @brief Decodes values one behind the other, into objects that exist.
+  template <class... T>
+  Decoder& operator()(T&&... values) {
+    (detail::decode_into(*this, values), ...);
+    return *this;
+  }
+  template <class T>
+  Decoder& operator&(T&& value) {
+    return (*this)(value);
+  }
+
+  /// @brief The bytes not yet read, also those that a container has claimed.
+  [[nodiscard]] std::size_t remaining() const noexcept { return from_.size(); }
+  [[nodiscard]] Transit* transit() const noexcept { return transit_; }
+
+  /// @brief The next `size` bytes, in place.
+  /// @throws SerializationError fewer are left.
+  std::span<const std::byte> take(std::size_t size) {
+    if (size > available()) throw_short(size);
+    const auto taken = from_.first(size);
+    from_ = from_.subspan(size);
+    return taken;
+  }
+  /// @throws SerializationError fewer bytes are left.
+  void read(void* into, std::size_t size) {
+    const auto taken = take(size);
+    if (size != 0) std::memcpy(into, taken.data(), size);
+  }
+  /// @brief A number in this machine's order. Not for bool: most bytes are none.
+  template <class Number>
+  requires(std::is_arithmetic_v<Number> && !std::is_same_v<Number, bool>) Number read_number() {
+    Number number{};
+    read(&number, sizeof number);
+    return number;
+  }
+  /// @brief The number of things that follow, each of which takes at least `least` bytes.
+  /// @throws SerializationError there cannot be so many.
+  std::size_t read_count(std::size_t least) {
+    const auto count = read_number<std::uint64_t>();
+    if (count > available() / least) {
+      throw SerializationError{"the bytes tell of " + std::to_string(count) +
+                               " elements, too many for the " + std::to_string(available()) +
+                               " bytes left"};
+    }
+    return static_cast<std::size_t>(count);
+  }
+  /// @brief Keeps bytes that are left for what comes later; at most those read_count() allowed.
+  void claim(std::size_t size) noexcept { claimed_ += size; }
+  /// @brief Takes back part of a claim, for what comes now.
+  void unclaim(std::size_t size) noexcept { claimed_ -= size; }
+
+ private:
+  [[nodiscard]] std::size_t available() const noexcept { return from_.size() - claimed_; }
+  [[noreturn]] void throw_short(std::size_t size) const {
+    throw SerializationError{"the bytes end " + std::to_string(size - available()) +
+                             " bytes early"};
+  }
+
+  std::span<const std::byte> from_;
+  Transit* transit_;
+  std::size_t claimed_ = 0;
+};
+
+}  // namespace multiprocessing

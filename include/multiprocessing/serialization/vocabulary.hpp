@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file vocabulary.hpp
+/// @brief pair, tuple, optional, variant, smart pointers, chrono, complex and path in bytes.
+#include <multiprocessing/serialization/sequences.hpp>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <complex>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+#include <variant>
+
+namespace multiprocessing::detail {
+
+template <class First, class Second>
+struct Standard<std::pair<First, Second>> {
+  using Pair = std::pair<First, Second>;
+  using Parts = Types<std::remove_const_t<First>, std::remove_const_t<Second>>;
+  static constexpr std::size_t weight = detail::weight_of_all(Parts{});
+  static void encode(Encoder& encoder, const Pair& pair) {
+    detail::encode_value(encoder, pair.first);
+    detail::encode_value(encoder, pair.second);
+  }
+  static Pair decode(Decoder& decoder) {
+    return Pair{decode_value<std::remove_const_t<First>>(decoder),
+                decode_value<std::remove_const_t<Second>>(decoder)};
+  }
+};
+
+template <class... T>
+struct Standard<std::tuple<T...>> {
+  using Parts = Types<std::remove_const_t<T>...>;
+  static constexpr std::size_t weight = detail::weight_of_all(Parts{});
+  static void encode(Encoder& encoder, const std::tuple<T...>& tuple) {
+    std::apply([&](const auto&... element) { (detail::encode_value(encoder, element), ...); },
+               tuple);
+  }
+  static std::tuple<T...> decode([[maybe_unused]] Decoder& decoder) {
+    return std::tuple<T...>{decode_value<std::remove_const_t<T>>(decoder)...};
+  }
+};
+
+/// A byte 1 and the value, or 0 and what makes up for its absence.
+template <class T>
+struct Standard<std::optional<T>> {
+  using Optional = std::optional<T>;
+  using Parts = Types<T>;
+  static constexpr std::size_t weight = weight_of_memory(sizeof(Optional));
+  static void encode(Encoder& encoder, const Optional& optional) {
+    encoder.write_number(static_cast<std::uint8_t>(optional.has_value()));
+    if (optional) detail::encode_value(encoder, *optional);
+    encoder.pad(padding(optional.has_value()));
+  }
+  static Optional decode(Decoder& decoder) {
+    const bool has_value = decode_boolean<bool>(decoder);
+    Optional made;
+    if (has_value) made.emplace(decode_value<T>(decoder));
+    decoder.take(padding(has_value));
+    return made;
+  }
+
+ private:
+  static constexpr std::size_t padding(bool has_value) {
+    const std::size_t there = 1 + (has_value ? weight_of<T>() : 0);
+    return weight > there ? weight - there : 0;
+  }
+};
+
+/// The alternative's index in one byte, its value, and what makes up for a larger alternative.
+template <class... T>
+requires(sizeof...(T) <= 256) struct Standard<std::variant<T...>> {
+  using Variant = std::variant<T...>;
+  using Parts = Types<T...>;
+  static constexpr std::size_t weight = weight_of_memory(sizeof(Variant));
+  static void encode(Encoder& encoder, const Variant& variant) {
+    if (variant.valueless_by_exception()) {
+      throw SerializationError{"cannot encode a std::variant that lost its value"};
+    }
+    encoder.write_number(static_cast<std::uint8_t>(variant.index()));
+    encode_alternatives(encoder, variant, std::index_sequence_for<T...>{});
+  }
+  static Variant decode(Decoder& decoder) {
+    const auto index = decoder.read_number<std::uint8_t>();
+    if (index >= sizeof...(T)) {
+      throw SerializationError{"a variant's index is " + std::to_string(index)};
+    }
+    return decode_alternative(decoder, index, std::index_sequence_for<T...>{});
+  }
+
+ private:
+  template <class Alternative>
+  static constexpr std::size_t padding = weight > 1 + weight_of<Alternative>()
+                                             ? weight - 1 - weight_of<Alternative>()
+                                             : 0;
+
+  template <std::size_t I>
+  static void encode_alternative(Encoder& encoder, const Variant& variant) {
+    using Alternative = std::variant_alternative_t<I, Variant>;
+    detail::encode_value(encoder, *std::get_if<I>(&variant));
+    encoder.pad(padding<Alternative>);
+  }
+  template <std::size_t... I>
+  static void encode_alternatives(Encoder& encoder,
+                                  const Variant& variant,
+                                  std::index_sequence<I...>) {
+    static_cast<void>(
+        ((variant.index() == I && (encode_alternative<I>(encoder, variant), true)) || ...));
+  }
+  template <std::size_t I>
+  static Variant decode_alternative_at(Decoder& decoder) {
+    using Alternative = std::variant_alternative_t<I, Variant>;
+    Variant made{std::in_place_index<I>, decode_value<Alternative>(decoder)};
+    decoder.take(padding<Alternative>);
+    return made;
+  }
+  template <std::size_t... I>
+  static Variant decode_alternative(Decoder& decoder,
+                                    std::size_t index,
+                                    std::index_sequence<I...>) {
+    using Decode = Variant (*)(Decoder&);
+    static constexpr std::array<Decode, sizeof...(T)> all{&decode_alternative_at<I>...};
+    return all[index](decoder);
+  }
+};
+
+/// @brief A pointer that owns its object: a byte 0, or 1, the object, and what pays for its room.
+///
+/// By value: two `shared_ptr` to one object arrive as two objects.
+/// @tparam Beside what is allocated with the object.
+template <class Pointer, std::size_t Beside>
+struct Owning {
+  using Element = std::remove_const_t<typename Pointer::element_type>;
+  using Parts = Types<Element>;
+  static constexpr std::size_t weight = 1;
+  static void encode(Encoder& encoder, const Pointer& pointer) {
+    encoder.write_number(static_cast<std::uint8_t>(pointer != nullptr));
+    if (!pointer) return;
+    const Element& object = *pointer;
+    if constexpr (std::is_polymorphic_v<Element>) {
+      if (typeid(object) != typeid(Element)) {
+        throw SerializationError{"cannot encode an object of a class derived from " +
+                                 std::string{type_name<Element>()} +
+                                 " through a pointer to that: it would arrive without the rest"};
+      }
+    }
+    detail::encode_value(encoder, object);
+    encoder.pad(padding());
+  }
+  static Pointer decode(Decoder& decoder) {
+    if (!decode_boolean<bool>(decoder)) return nullptr;
+    Pointer made = make(decoder);
+    decoder.take(padding());
+    return made;
+  }
+
+ private:
+  // A function, because the class may be incomplete where its member of this type is looked at.
+  static constexpr std::size_t padding() { return element_padding<Element, Beside>; }
+  static Pointer make(Decoder& decoder) {
+    if constexpr (Beside == 0) {
+      return Pointer{new Element(decode_value<Element>(decoder))};
+    } else {
+      return std::make_shared<typename Pointer::element_type>(decode_value<Element>(decoder));
+    }
+  }
+};
+template <class T>
+requires(!std::is_array_v<T>) struct Standard<std::unique_ptr<T>> : Owning<std::unique_ptr<T>, 0> {
+};
+template <class T>
+requires(!std::is_array_v<T>) struct Standard<std::shared_ptr<T>>
+    : Owning<std::shared_ptr<T>, 2 * sizeof(void*)> {
+};
+
+template <class Number, class Period>
+struct Standard<std::chrono::duration<Number, Period>> {
+  using Duration = std::chrono::duration<Number, Period>;
+  using Parts = Types<Number>;
+  static constexpr bool bitwise = is_bitwise<Number>;
+  static constexpr std::size_t weight = weight_of<Number>();
+  static void encode(Encoder& encoder, Duration duration) {
+    detail::encode_value(encoder, duration.count());
+  }
+  static Duration decode(Decoder& decoder) { return Duration{decode_value<Number>(decoder)}; }
+};
+template <class Clock, class Duration>
+struct Standard<std::chrono::time_point<Clock, Duration>> {
+  using Time = std::chrono::time_point<Clock, Duration>;
+  using Parts = Types<Duration>;
+  static constexpr bool bitwise = is_bitwise<Duration>;
+  static constexpr std::size_t weight = weight_of<Duration>();
+  static void encode(Encoder& encoder, Time time) {
+    detail::encode_value(encoder, time.time_since_epoch());
+  }
+  static Time decode(Decoder& decoder) { return Time{decode_value<Duration>(decoder)}; }
+};
+
+template <class Number>
+struct Standard<std::complex<Number>> {
+  using Parts = Types<Number>;
+  static constexpr bool bitwise = is_bitwise<Number>;
+  static constexpr std::size_t weight = 2 * weight_of<Number>();
+  static void encode(Encoder& encoder, const std::complex<Number>& number) {
+    detail::encode_value(encoder, number.real());
+    detail::encode_value(encoder, number.imag());
+  }
+  static std::complex<Number> decode(Decoder& decoder) {
+    auto real = decode_value<Number>(decoder);
+    auto imaginary = decode_value<Number>(decoder);
+    return {real, imaginary};
+  }
+};
+
+/// The native text. A path keeps its parts too, each a path, in memory that grows as it finds them:
+/// what they take is paid for as well.
+template <>
+struct Standard<std::filesystem::path> {
+  using Path = std::filesystem::path;
+  using Text = Path::string_type;
+  using Parts = Types<>;
+  static constexpr std::size_t weight = Standard<Text>::weight;
+  static void encode(Encoder& encoder, const Path& path) {
+    detail::encode_value(encoder, path.native());
+    encoder.pad(padding(path.native()));
+  }
+  static Path decode(Decoder& decoder) {
+    auto text = decode_value<Text>(decoder);
+    decoder.take(padding(text));
+    return Path{std::move(text)};
+  }
+
+ private:
+  static std::size_t padding(const Text& text) {
+    const auto separators = std::count_if(text.begin(), text.end(), [](Text::value_type c) {
+      return c == '/' || c == Path::preferred_separator;
+    });
+    return separators == 0
+               ? 0
+               : weight_of_memory(6 * sizeof(Path)) * (static_cast<std::size_t>(separators) + 2);
+  }
+};
+
+}  // namespace multiprocessing::detail

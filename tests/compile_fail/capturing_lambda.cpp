@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: multiprocessing: a lambda that captures something cannot travel
+// names: lambda
+#include <multiprocessing/serialization.hpp>
+
+std::vector<std::byte> send(int number) {
+  return multiprocessing::dumps([number] { return number; });
+}

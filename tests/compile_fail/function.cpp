@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: multiprocessing: objects of this type cannot travel to another process: make it an
+// aggregate names: std::function<void()> | std::function<void ()>
+#include <multiprocessing/serialization.hpp>
+
+#include <functional>
+
+std::vector<std::byte> send(const std::function<void()>& function) {
+  return multiprocessing::dumps(function);
+}

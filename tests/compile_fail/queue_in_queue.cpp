@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: multiprocessing: a Queue cannot carry queues or connections
+// names: Queue
+#include <multiprocessing/queues.hpp>
+
+namespace mp = multiprocessing;
+
+struct Job {
+  int number;
+  mp::Queue<int> answers;
+};
+void send(const Job& job) {
+  mp::Queue<Job> jobs;
+  jobs.put(job);
+}

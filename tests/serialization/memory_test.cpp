@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <multiprocessing/serialization.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <forward_list>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "serialization/allocation_counter.hpp"
+
+namespace {
+
+namespace mp = multiprocessing;
+
+struct Empty {};
+struct Tree {
+  std::vector<Tree> children;
+};
+struct Wide {
+  std::optional<std::array<char, 4096>> room;
+  std::vector<std::optional<std::array<char, 4096>>> rooms;
+};
+struct alignas(64) Aligned {
+  char one = 0;
+};
+struct Large {
+  char sent = 0;
+  std::array<char, 5000> scratch{};
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(sent);
+  }
+};
+
+/// Fails unless decoding bytes keeps to the promise.
+template <class T>
+void expect_little_memory(std::span<const std::byte> bytes, bool decodes) {
+  const std::size_t before = allocation::total();
+  bool decoded = false;
+  try {
+    static_cast<void>(mp::loads<T>(bytes));
+    decoded = true;
+  } catch (const mp::SerializationError&) {
+  }
+  EXPECT_LE(allocation::total() - before, 8 * bytes.size() + 4096)
+      << bytes.size() << " bytes as " << mp::detail::type_name<T>();
+  EXPECT_EQ(decoded, decodes) << mp::detail::type_name<T>();
+}
+
+/// Bytes that tell of as many elements as could be, at every place where a count may stand.
+template <class T>
+void expect_little_memory_for_lies() {
+  constexpr std::size_t size = 1 << 16;
+  for (std::uint64_t count = 1; count != 0; count *= 2) {
+    std::vector<std::byte> bytes(size);
+    for (std::size_t i = 0; i < size; i += sizeof count) {
+      const std::uint64_t said = count > size ? count : std::min<std::uint64_t>(count, size - i);
+      std::memcpy(bytes.data() + i, &said, sizeof said);
+    }
+    expect_little_memory<T>(bytes, false);
+    // One lie, then zeroes: elements that take as little as they can.
+    std::vector<std::byte> single(size);
+    std::memcpy(single.data(), &count, sizeof count);
+    const std::size_t before = allocation::total();
+    try {
+      static_cast<void>(mp::loads<T>(single));
+    } catch (const mp::SerializationError&) {
+    }
+    EXPECT_LE(allocation::total() - before, 8 * size + 4096)
+        << count << " elements of " << mp::detail::type_name<T>();
+  }
+}
+
+template <class Container>
+class Containers : public testing::Test {};
+using AllContainers =
+    testing::Types<std::vector<char>,
+                   std::vector<bool>,
+                   std::vector<std::monostate>,
+                   std::vector<Empty>,
+                   std::vector<Aligned>,
+                   std::vector<std::string>,
+                   std::vector<std::vector<std::vector<char>>>,
+                   std::vector<std::optional<std::array<char, 4096>>>,
+                   std::vector<std::variant<char, std::array<char, 4096>>>,
+                   std::vector<Large>,
+                   std::vector<Wide>,
+                   std::vector<std::array<std::optional<std::array<char, 100>>, 3>>,
+                   std::vector<std::pair<std::monostate, std::optional<double>>>,
+                   std::vector<std::unique_ptr<Large>>,
+                   std::vector<std::shared_ptr<Empty>>,
+                   std::vector<std::deque<char>>,
+                   std::vector<std::list<char>>,
+                   std::vector<std::map<int, int>>,
+                   std::deque<char>,
+                   std::deque<bool>,
+                   std::deque<std::array<char, 300>>,
+                   std::deque<Large>,
+                   std::list<char>,
+                   std::list<Empty>,
+                   std::list<Large>,
+                   std::list<Aligned>,
+                   std::forward_list<char>,
+                   std::set<std::uint16_t>,
+                   std::multiset<bool>,
+                   std::multiset<Empty>,
+                   std::map<std::uint16_t, Large>,
+                   std::map<std::uint16_t, bool>,
+                   std::multimap<bool, Empty>,
+                   std::unordered_set<std::uint16_t>,
+                   std::unordered_multiset<bool>,
+                   std::unordered_map<std::uint16_t, Empty>,
+                   std::unordered_map<std::string, std::string>,
+                   std::unordered_multimap<bool, Large>,
+                   std::vector<std::unordered_map<bool, bool>>,
+                   std::vector<std::filesystem::path>,
+                   Tree>;
+TYPED_TEST_SUITE(Containers, AllContainers);
+
+bool operator<(Empty, Empty) {
+  return false;
+}
+
+TYPED_TEST(Containers, AllocateLittleForLies) {
+  expect_little_memory_for_lies<TypeParam>();
+}
+
+/// Decodes what a container of n elements encodes to: they are as small as can be.
+template <class T, class Fill>
+void expect_little_memory_for(std::size_t count, Fill fill) {
+  T container;
+  for (std::size_t i = 0; i < count; ++i) fill(container, i);
+  expect_little_memory<T>(mp::dumps(container), true);
+}
+
+TYPED_TEST(Containers, AllocateLittleForManyTinyElements) {
+  using T = TypeParam;
+  if constexpr (!std::is_same_v<T, Tree>) {
+    for (const std::size_t count : {std::size_t{1}, std::size_t{10}, std::size_t{20'000}}) {
+      expect_little_memory_for<T>(count, [](T& container, std::size_t i) {
+        const auto key = static_cast<std::uint16_t>(i);
+        if constexpr (requires { typename T::mapped_type; }) {
+          if constexpr (std::is_same_v<typename T::key_type, std::string>) {
+            container.insert({std::to_string(i), {}});
+          } else {
+            container.insert({static_cast<typename T::key_type>(key), typename T::mapped_type{}});
+          }
+        } else if constexpr (requires { typename T::key_type; }) {
+          if constexpr (std::is_empty_v<typename T::key_type>) {
+            container.insert({});
+          } else {
+            container.insert(static_cast<typename T::key_type>(key));
+          }
+        } else if constexpr (requires { container.push_back({}); }) {
+          container.push_back({});
+        } else {
+          container.push_front({});
+        }
+      });
+    }
+  }
+}
+
+TEST(Memory, IsLittleForPathsOfManyParts) {
+  for (const char* part : {"/", "a/", "//", "/./", "../"}) {
+    std::string text;
+    for (int i = 0; i < 5000; ++i) text += part;
+    expect_little_memory<std::filesystem::path>(mp::dumps(std::filesystem::path{text}), true);
+  }
+  for (const char* text : {"", "a", "/", "/a", "a/b", "/usr/lib"}) {
+    const std::filesystem::path path{text};
+    expect_little_memory<std::vector<std::filesystem::path>>(
+        mp::dumps(std::vector<std::filesystem::path>(1000, path)), true);
+  }
+}
+
+TEST(Memory, IsLittleForLongTexts) {
+  for (const std::size_t size : {0U, 15U, 16U, 17U, 1000U, 100'000U}) {
+    expect_little_memory<std::string>(mp::dumps(std::string(size, 'x')), true);
+    expect_little_memory<std::vector<std::wstring>>(
+        mp::dumps(std::vector<std::wstring>(100, std::wstring(size, L'x'))), true);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <multiprocessing/serialization.hpp>
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <initializer_list>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace {
+
+namespace mp = multiprocessing;
+using namespace std::string_literals;
+
+std::vector<std::byte> bytes_of(std::initializer_list<int> numbers) {
+  std::vector<std::byte> bytes;
+  for (const int number : numbers) bytes.push_back(static_cast<std::byte>(number));
+  return bytes;
+}
+
+/// What a decoder says of bytes that are no T.
+template <class T>
+std::string complaint(std::span<const std::byte> bytes) {
+  try {
+    static_cast<void>(mp::loads<T>(bytes));
+  } catch (const mp::SerializationError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+// ---- the bytes: two builds of one program must agree on them -----------------------------------
+
+static_assert(std::endian::native == std::endian::little, "the bytes below are of such a machine");
+
+TEST(Bytes, ANumberIsItsBytesInMemory) {
+  EXPECT_EQ(mp::dumps(std::int32_t{0x01020304}), bytes_of({4, 3, 2, 1}));
+  EXPECT_EQ(mp::dumps(std::uint8_t{255}), bytes_of({255}));
+  EXPECT_EQ(mp::dumps(1.0), bytes_of({0, 0, 0, 0, 0, 0, 0xf0, 0x3f}));
+  EXPECT_EQ(mp::dumps('a'), bytes_of({'a'}));
+  EXPECT_EQ(mp::dumps(std::byte{7}), bytes_of({7}));
+  enum class Small : std::uint16_t { value = 0x0102 };
+  EXPECT_EQ(mp::dumps(Small::value), bytes_of({2, 1}));
+}
+
+TEST(Bytes, ABoolIsZeroOrOne) {
+  EXPECT_EQ(mp::dumps(true), bytes_of({1}));
+  EXPECT_EQ(mp::dumps(false), bytes_of({0}));
+}
+
+TEST(Bytes, TextIsALengthOfEightBytesAndTheText) {
+  EXPECT_EQ(mp::dumps("ab"s), bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 'a', 'b'}));
+  EXPECT_EQ(mp::dumps(u"a"s), bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a', 0}));
+}
+
+TEST(Bytes, AVectorIsALengthAndItsElements) {
+  EXPECT_EQ(mp::dumps(std::vector<std::uint16_t>{1, 2}),
+            bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0}));
+  EXPECT_EQ(mp::dumps(std::vector<std::string>{"a"}),
+            bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 'a'}));
+  EXPECT_EQ(mp::dumps(std::vector<bool>{true, false, true}), bytes_of({3, 0, 0, 0, 0, 0, 0, 0, 5}));
+}
+
+TEST(Bytes, AnArrayIsItsElements) {
+  EXPECT_EQ(mp::dumps(std::array<std::uint8_t, 3>{1, 2, 3}), bytes_of({1, 2, 3}));
+  EXPECT_EQ(mp::dumps(std::array<bool, 2>{true, false}), bytes_of({1, 0}));
+}
+
+TEST(Bytes, ZeroesPayForWhatANodeTakesBeyondEightTimesItsElement) {
+  EXPECT_EQ(mp::dumps(std::list<char>{'a'}), bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a', 0, 0}));
+  EXPECT_EQ(mp::dumps(std::set<char>{'a'}), bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a', 0, 0, 0, 0}));
+  EXPECT_EQ((mp::dumps(std::map<std::int64_t, std::int64_t>{{1, 2}})),
+            bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0}));
+}
+
+TEST(Bytes, AnAggregateIsItsFields) {
+  struct Job {
+    std::uint16_t number;
+    bool urgent;
+    std::string name;
+  };
+  EXPECT_EQ(mp::dumps(Job{1, true, "n"}), bytes_of({1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 'n'}));
+}
+
+TEST(Bytes, WhatIsEmptyIsNothing) {
+  struct Empty {};
+  EXPECT_EQ(mp::dumps(Empty{}), bytes_of({}));
+  EXPECT_EQ(mp::dumps(std::monostate{}), bytes_of({}));
+  EXPECT_EQ(mp::dumps(std::tuple<>{}), bytes_of({}));
+  const auto lambda = [](int x) { return x + 1; };
+  EXPECT_EQ(mp::dumps(lambda), bytes_of({}));
+  EXPECT_EQ(mp::loads<std::remove_const_t<decltype(lambda)>>({})(1), 2);
+}
+
+TEST(Bytes, AnOptionalIsAByteAndTheValueAndAVariantAnIndexAndTheValue) {
+  EXPECT_EQ(mp::dumps(std::optional<std::int32_t>{7}), bytes_of({1, 7, 0, 0, 0}));
+  EXPECT_EQ(mp::dumps(std::optional<std::int32_t>{}), bytes_of({0}));
+  // An optional of 16 bytes is not encoded in fewer than two, nor one of 40 in fewer than five.
+  EXPECT_EQ(mp::dumps(std::optional<double>{}), bytes_of({0, 0}));
+  EXPECT_EQ(mp::dumps(std::optional<std::string>{}), bytes_of({0, 0, 0, 0, 0}));
+  EXPECT_EQ((mp::dumps(std::variant<char, std::int32_t>{5})), bytes_of({1, 5, 0, 0, 0}));
+  EXPECT_EQ((mp::dumps(std::variant<std::monostate, std::string>{})), bytes_of({0, 0, 0, 0, 0}));
+}
+
+TEST(Bytes, APointerIsAByteAndItsObject) {
+  EXPECT_EQ(mp::dumps(std::make_unique<std::int16_t>(std::int16_t{3})), bytes_of({1, 3, 0}));
+  EXPECT_EQ(mp::dumps(std::unique_ptr<int>{}), bytes_of({0}));
+  // A shared object has 16 bytes beside it.
+  EXPECT_EQ(mp::dumps(std::make_shared<char>('c')), bytes_of({1, 'c', 0, 0}));
+}
+
+TEST(Bytes, APathIsItsTextAndWhatPaysForItsParts) {
+  EXPECT_EQ(mp::dumps(std::filesystem::path{"f"}), bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'f'}));
+  EXPECT_EQ(mp::dumps(std::filesystem::path{"/f"}).size(), 8U + 2 + 3 * 6 * 40 / 8);
+}
+
+TEST(Bytes, SerializeWritesItsArgumentsAndReduceItsTuple) {
+  class Serialized {
+   public:
+    void serialize(mp::Encoder& archive) { archive(number_, flag_); }
+    void serialize(mp::Decoder& archive) { archive(number_, flag_); }
+
+   private:
+    std::uint16_t number_ = 9;
+    bool flag_ = true;
+  };
+  EXPECT_EQ(mp::dumps(Serialized{}), bytes_of({9, 0, 1}));
+  class Reduced {
+   public:
+    Reduced(std::uint16_t number, bool flag) : number_{number}, flag_{flag} {}
+    auto reduce() const { return std::make_tuple(number_, flag_); }
+
+   private:
+    std::uint16_t number_;
+    bool flag_;
+  };
+  EXPECT_EQ(mp::dumps(Reduced{8, true}), bytes_of({8, 0, 1}));
+}
+
+// ---- what is refused
+// -----------------------------------------------------------------------------
+
+TEST(Loads, NamesTheTypeAndWhatIsWrong) {
+  EXPECT_EQ(complaint<int>(bytes_of({1, 2})), "cannot decode int: the bytes end 2 bytes early");
+  EXPECT_EQ(complaint<int>(bytes_of({1, 2, 3, 4, 5})), "cannot decode int: 1 bytes are left over");
+  EXPECT_EQ(complaint<bool>(bytes_of({2})), "cannot decode bool: a bool is 2");
+  EXPECT_NE(
+      complaint<std::vector<int>>(bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 1})).find("std::vector<int"),
+      std::string::npos);
+}
+
+TEST(Loads, RefusesAWrongBoolAnywhere) {
+  struct Flagged {
+    int number;
+    bool flag;
+  };
+  auto bytes = mp::dumps(std::vector<Flagged>(2, Flagged{1, true}));
+  bytes.back() = std::byte{2};
+  EXPECT_NE(complaint<std::vector<Flagged>>(bytes), "");
+  EXPECT_NE((complaint<std::array<bool, 2>>(bytes_of({1, 2}))), "");
+  EXPECT_NE(complaint<std::optional<int>>(bytes_of({3, 0, 0, 0, 0})), "");
+  EXPECT_NE(complaint<std::unique_ptr<int>>(bytes_of({255, 0, 0, 0, 0})), "");
+}
+
+TEST(Loads, RefusesAVariantIndexThatIsNone) {
+  EXPECT_NE((complaint<std::variant<char, bool>>(bytes_of({2, 0}))), "");
+}
+
+TEST(Loads, RefusesAKeyThatComesTwice) {
+  auto set = mp::dumps(std::multiset<int>{4, 4});
+  EXPECT_NE(complaint<std::set<int>>(set), "");
+  EXPECT_NE(complaint<std::unordered_set<int>>(mp::dumps(std::unordered_multiset<int>{4, 4})), "");
+  const auto map = mp::dumps(std::multimap<std::string, int>{{"a", 1}, {"a", 2}});
+  EXPECT_NE((complaint<std::map<std::string, int>>(map)), "");
+}
+
+TEST(Loads, RefusesBitsBehindTheLastOne) {
+  EXPECT_NE(complaint<std::vector<bool>>(bytes_of({3, 0, 0, 0, 0, 0, 0, 0, 8})), "");
+}
+
+TEST(Dumps, RefusesAVariantThatLostItsValue) {
+  struct Throws {
+    Throws() = default;
+    explicit Throws(int) { throw std::runtime_error{"no"}; }
+    std::string text;
+    void serialize(mp::Encoder& archive) { archive(text); }
+    void serialize(mp::Decoder& archive) { archive(text); }
+  };
+  std::variant<std::string, Throws> variant;
+  EXPECT_THROW(variant.emplace<Throws>(1), std::runtime_error);
+  EXPECT_THROW(static_cast<void>(mp::dumps(variant)), mp::SerializationError);
+}
+
+TEST(Dumps, RefusesAnObjectThatWouldLoseItsDerivedPart) {
+  struct Shape {
+    virtual ~Shape() = default;
+    int sides = 0;
+    void serialize(mp::Encoder& archive) { archive(sides); }
+    void serialize(mp::Decoder& archive) { archive(sides); }
+  };
+  struct Square : Shape {
+    int width = 0;
+  };
+  const std::unique_ptr<Shape> whole = std::make_unique<Shape>();
+  EXPECT_NE(mp::loads<std::unique_ptr<Shape>>(mp::dumps(whole)), nullptr);
+  const std::unique_ptr<Shape> part = std::make_unique<Square>();
+  EXPECT_THROW(static_cast<void>(mp::dumps(part)), mp::SerializationError);
+}
+
+// ---- nesting
+// -------------------------------------------------------------------------------------
+
+struct Tree {
+  int value = 0;
+  std::vector<Tree> children;
+};
+struct Node {
+  std::shared_ptr<Node> next;
+};
+
+Tree tree_of_depth(std::size_t depth) {
+  Tree tree;
+  for (std::size_t i = 1; i < depth; ++i) {
+    Tree above;
+    above.children.push_back(std::move(tree));
+    tree = std::move(above);
+  }
+  return tree;
+}
+
+TEST(Nesting, GoesAsDeepAsIsAllowedAndIsRefusedOnBothSidesBeyond) {
+  const auto deepest = mp::dumps(tree_of_depth(mp::Decoder::max_depth));
+  Tree tree = mp::loads<Tree>(deepest);
+  std::size_t depth = 1;
+  for (const Tree* at = &tree; !at->children.empty(); at = &at->children[0]) ++depth;
+  EXPECT_EQ(depth, mp::Decoder::max_depth);
+
+  EXPECT_THROW(static_cast<void>(mp::dumps(tree_of_depth(mp::Decoder::max_depth + 1))),
+               mp::SerializationError);
+  // The same as bytes, one level around what just went: value 0, one child.
+  auto deeper = bytes_of({0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0});
+  deeper.insert(deeper.end(), deepest.begin(), deepest.end());
+  EXPECT_NE(complaint<Tree>(deeper).find("nests too deeply"), std::string::npos);
+}
+
+TEST(Nesting, RefusesHostileDepthBeforeTheStackEnds) {
+  std::vector<std::byte> bytes;
+  for (int i = 0; i < 1'000'000; ++i) {
+    for (const int byte : {0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}) {
+      bytes.push_back(static_cast<std::byte>(byte));
+    }
+  }
+  EXPECT_NE(complaint<Tree>(bytes).find("nests too deeply"), std::string::npos);
+  EXPECT_NE(complaint<Node>(std::vector<std::byte>(1'000'000, std::byte{1})), "");
+}
+
+TEST(Nesting, RefusesACycleOfPointers) {
+  const auto first = std::make_shared<Node>();
+  first->next = std::make_shared<Node>(Node{first});
+  EXPECT_THROW(static_cast<void>(mp::dumps(first)), mp::SerializationError);
+  first->next.reset();
+}
+
+TEST(Nesting, AllowsALargeObjectOnce) {
+  struct Large {
+    std::array<char, 300'000> data{};
+    std::string text;
+  };
+  const auto large = std::make_unique<Large>();
+  large->text = "text";
+  EXPECT_EQ(mp::loads<std::unique_ptr<Large>>(mp::dumps(large))->text, "text");
+}
+
+// ---- archives
+// ------------------------------------------------------------------------------------
+
+struct Directed {
+  int saved = 0, loaded = 0;
+  bool was_loaded = false;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    if constexpr (Archive::is_saving::value) archive(saved);
+    if constexpr (Archive::is_loading::value) {
+      archive(loaded);
+      was_loaded = true;
+    }
+  }
+};
+struct Base {
+  int base[2] = {};
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(base);
+  }
+};
+struct Derived : Base {
+  std::string text;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(static_cast<Base&>(*this), text);
+  }
+};
+
+TEST(Archive, TellsItsDirectionAsCerealDoes) {
+  Directed directed;
+  directed.saved = 5;
+  const auto back = mp::loads<Directed>(mp::dumps(directed));
+  EXPECT_EQ(back.loaded, 5);
+  EXPECT_TRUE(back.was_loaded);
+}
+
+TEST(Archive, TakesBasesArraysAndThingsThatExist) {
+  Derived derived;
+  derived.base[1] = 2;
+  derived.text = "derived";
+  const auto back = mp::loads<Derived>(mp::dumps(derived));
+  EXPECT_EQ(back.base[1], 2);
+  EXPECT_EQ(back.text, "derived");
+}
+
+TEST(Archive, LeavesObjectsValidWhenDecodingFails) {
+  std::vector<std::string> strings{"before"};
+  const auto bytes = mp::dumps(std::vector<std::string>{"one", "two"});
+  mp::Decoder decoder{std::span{bytes}.first(bytes.size() - 1)};
+  EXPECT_THROW(decoder(strings), mp::SerializationError);
+  strings.push_back("after");
+  EXPECT_EQ(strings.back(), "after");
+}
+
+TEST(Archive, KeepsWhatAVectorHasClaimedFromItsFirstElement) {
+  // Two strings, the first of which says that it has 8 bytes: those are the second one's length.
+  const auto bytes = bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0,  //
+                               0, 0, 0, 0, 0, 0, 0, 0});
+  EXPECT_NE(complaint<std::vector<std::string>>(bytes), "");
+}
+
+// ---- which types
+// ---------------------------------------------------------------------------------
+
+struct Pointing {
+  int* pointer;
+};
+struct Referring {
+  int& reference;
+};
+struct ReferringToConst {
+  const int& reference;
+};
+struct Constant {
+  const int number;
+};
+struct EmptyBase {};
+struct PlainDerived : EmptyBase {
+  int number;
+};
+struct TextDerived : EmptyBase {
+  std::string text;
+};
+struct TwoArrays {
+  int first[3];
+  std::string second[2];
+};
+class Opaque {
+ public:
+  int get() const { return value_; }
+
+ private:
+  int value_ = 1;
+};
+class PointerLike {
+ public:
+  int& operator*() const { return *pointer_; }
+
+ private:
+  int* pointer_ = nullptr;
+};
+class ViewLike {
+ public:
+  const char* data() const { return data_; }
+  std::size_t size() const { return 0; }
+
+ private:
+  const char* data_ = nullptr;
+};
+union Either {
+  int number;
+  float real;
+};
+struct Immovable {
+  Immovable() = default;
+  Immovable(const Immovable&) = delete;
+  Immovable& operator=(const Immovable&) = delete;
+  template <class Archive>
+  void serialize(Archive&) {}
+};
+class NoDefault {
+ public:
+  explicit NoDefault(int) {}
+  template <class Archive>
+  void serialize(Archive&) {}
+  std::string text;
+};
+struct Abstract {
+  virtual ~Abstract() = default;
+  virtual void run() = 0;
+  template <class Archive>
+  void serialize(Archive&) {}
+};
+
+static_assert(mp::Serializable<PlainDerived> && !mp::Serializable<TextDerived>);
+static_assert(mp::Serializable<Opaque> && mp::Serializable<Either>);
+static_assert(!mp::Serializable<Immovable> && !mp::Serializable<std::vector<Immovable>>);
+static_assert(mp::Serializable<TwoArrays> && mp::Serializable<Tree> && mp::Serializable<Node>);
+static_assert(!mp::Serializable<Pointing> && !mp::Serializable<Referring>);
+static_assert(!mp::Serializable<ReferringToConst> && !mp::Serializable<Constant>);
+static_assert(!mp::Serializable<PointerLike> && !mp::Serializable<ViewLike>);
+static_assert(!mp::Serializable<NoDefault> && !mp::Serializable<Abstract>);
+static_assert(!mp::Serializable<std::unique_ptr<Abstract>>);
+static_assert(!mp::Serializable<void> && !mp::Serializable<std::nullptr_t>);
+static_assert(!mp::Serializable<int*> && !mp::Serializable<const std::string*>);
+static_assert(!mp::Serializable<int Pointing::*> && !mp::Serializable<int[3]>);
+static_assert(!mp::Serializable<std::string_view> && !mp::Serializable<std::span<int>>);
+static_assert(!mp::Serializable<std::vector<std::string>::iterator>);
+static_assert(!mp::Serializable<std::reference_wrapper<int>>);
+static_assert(!mp::Serializable<std::weak_ptr<int>> && !mp::Serializable<std::unique_ptr<int[]>>);
+static_assert(!mp::Serializable<std::vector<Pointing>>);
+static_assert(!mp::Serializable<std::map<int, std::vector<Pointing>>>);
+static_assert(!mp::Serializable<std::map<std::string_view, int>>);
+static_assert(!mp::Serializable<std::optional<int*>>);
+static_assert(!mp::Serializable<std::variant<int, Referring>>);
+static_assert(!mp::Serializable<std::tuple<int, std::string_view>>);
+static_assert(!mp::Serializable<std::unique_ptr<Pointing>>);
+static_assert(!mp::Serializable<std::array<char*, 3>>);
+
+static_assert(mp::is_bitwise<int> && mp::is_bitwise<std::array<double, 3>>);
+static_assert(mp::is_bitwise<Opaque> && mp::is_bitwise<std::chrono::seconds>);
+static_assert(!mp::is_bitwise<bool> && !mp::is_bitwise<std::array<bool, 3>>);
+static_assert(!mp::is_bitwise<std::optional<int>> && !mp::is_bitwise<Pointing>);
+static_assert(!mp::is_bitwise<std::string> && !mp::is_bitwise<EmptyBase>);
+
+// A constraint asks, and gets an answer instead of an error.
+template <class T>
+constexpr bool takes(const T&) {
+  return false;
+}
+template <mp::Serializable T>
+constexpr bool takes(const T&) {
+  return true;
+}
+static_assert(takes(1) && !takes(Pointing{nullptr}));
+
+struct Handle {
+  int number = 0;
+};
+struct BitFields {
+  unsigned low : 3;
+  unsigned high : 5;
+};
+struct AnonymousUnion {
+  int kind;
+  union {
+    int number;
+    float real;
+  };
+};
+struct Vouched {
+  AnonymousUnion one;
+  BitFields other;
+};
+}  // namespace
+
+template <>
+inline constexpr bool multiprocessing::is_bitwise<BitFields> = true;
+template <>
+inline constexpr bool multiprocessing::is_bitwise<AnonymousUnion> = true;
+
+template <>
+struct multiprocessing::codec<Handle> {
+  static constexpr bool carries_handles = true;
+  static void encode(Encoder& encoder, const Handle& handle) { encoder(handle.number); }
+  static Handle decode(Decoder& decoder) { return {decoder.read_number<int>()}; }
+};
+
+namespace {
+
+struct WithHandles {
+  int number = 0;
+  std::map<int, std::optional<Handle>> handles;
+};
+struct HandleTree {
+  std::vector<HandleTree> children;
+  std::shared_ptr<Handle> handle;
+};
+class ReducesToHandle {
+ public:
+  explicit ReducesToHandle(Handle) {}
+  auto reduce() const { return std::make_tuple(Handle{}); }
+};
+
+static_assert(mp::carries_handles<Handle> && mp::carries_handles<const Handle>);
+static_assert(mp::carries_handles<std::vector<Handle>> && mp::carries_handles<WithHandles>);
+static_assert(mp::carries_handles<HandleTree> && mp::carries_handles<ReducesToHandle>);
+static_assert(mp::carries_handles<std::variant<int, WithHandles>>);
+static_assert(!mp::carries_handles<int> && !mp::carries_handles<Tree>);
+
+TEST(Codec, ComesBeforeEveryOtherWay) {
+  // Handle is a plain aggregate, and trivially copyable.
+  static_assert(!mp::is_bitwise<Handle>);
+  EXPECT_EQ(mp::loads<Handle>(mp::dumps(Handle{6})).number, 6);
+}
+
+TEST(Aggregate, TakesDefaultsArraysAndUnmovedOrder) {
+  struct Defaults {
+    int first = 1;
+    std::string second = "two";
+    std::vector<int> third = {3, 4};
+  };
+  const auto back = mp::loads<Defaults>(mp::dumps(Defaults{}));
+  EXPECT_EQ(back.second, "two");
+  EXPECT_EQ(back.third.size(), 2U);
+  const TwoArrays arrays{{1, 2, 3}, {"a", "b"}};
+  const auto arrays_back = mp::loads<TwoArrays>(mp::dumps(arrays));
+  EXPECT_EQ(arrays_back.first[2], 3);
+  EXPECT_EQ(arrays_back.second[1], "b");
+}
+
+TEST(Aggregate, MayHaveMembersWithoutADefault) {
+  struct Inner {
+    explicit Inner(int given) : number{given} {}
+    auto reduce() const { return std::make_tuple(number); }
+    int number;
+  };
+  struct Outer {
+    std::string text;
+    Inner inner;
+    int last;
+  };
+  EXPECT_EQ(mp::loads<Outer>(mp::dumps(Outer{"text", Inner{5}, 6})).inner.number, 5);
+}
+
+TEST(Aggregate, TravelsAsBitsWhenTheProgramSaysSo) {
+  static_assert(mp::is_bitwise<Vouched>);
+  Vouched vouched{};
+  vouched.one.number = 7;
+  vouched.other.high = 30;
+  const auto back = mp::loads<Vouched>(mp::dumps(vouched));
+  EXPECT_EQ(back.one.number, 7);
+  EXPECT_EQ(back.other.high, 30U);
+}
+
+TEST(Pointers, TravelByValue) {
+  const auto one = std::make_shared<int>(1);
+  const auto back = mp::loads<std::vector<std::shared_ptr<int>>>(mp::dumps(std::vector{one, one}));
+  EXPECT_EQ(*back[0], 1);
+  EXPECT_NE(back[0], back[1]);
+}
+
+}  // namespace
