@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/module.hpp>
+#include <multiprocessing/os/posix/elf.ipp>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <string_view>
+#include <utility>
+
+#include <dlfcn.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+namespace multiprocessing::os {
+
+namespace elf {
+
+inline constexpr std::byte kind_build_id{'B'};
+inline constexpr std::byte kind_hash{'H'};
+
+/// Relative names are those given to dlopen, so they count from here only as long as nobody moved.
+inline std::string absolute(std::string path) {
+  if (path.empty() || path.front() == '/') return path;
+  std::string here(256, '\0');
+  while (MULTIPROCESSING_SYSTEM(getcwd)(here.data(), here.size()) == nullptr) {
+    if (errno != ERANGE) return path;
+    here.resize(2 * here.size());
+  }
+  here.resize(std::strlen(here.c_str()));
+  return here + "/" + path;
+}
+
+[[nodiscard]] inline bool occupies(const dl_phdr_info& image, std::uintptr_t address) noexcept {
+  for (const ElfW(Phdr) & header : headers_of(image)) {
+    if (header.p_type == PT_LOAD && address - (image.dlpi_addr + header.p_vaddr) < header.p_memsz) {
+      return true;
+    }
+  }
+  return false;
+}
+
+[[nodiscard]] inline ModuleId build_id_of(const dl_phdr_info& image) {
+  ModuleId id;
+  each_note(image, [&](const Note& note) {
+    if (note.owner != "GNU" || note.type != NT_GNU_BUILD_ID || note.descriptor.empty()) return;
+    id.assign(1, kind_build_id);
+    id.insert(id.end(), note.descriptor.begin(), note.descriptor.end());
+  });
+  return id;
+}
+
+struct Hash128 {
+  std::uint64_t low = 0x9e3779b97f4a7c15U;
+  std::uint64_t high = 0xc2b2ae3d27d4eb4fU;
+
+  void add(std::uint64_t word) noexcept {
+    low = (low ^ word) * 0xff51afd7ed558ccdU;
+    low ^= low >> 32U;
+    high = (high + word) * 0xc4ceb9fe1a85ec53U;
+    high ^= high >> 29U;
+  }
+
+  void add(std::uintptr_t address, std::size_t size) noexcept {
+    std::array<std::uint64_t, 512> chunk{};
+    while (size > 0) {
+      const std::size_t part = size < sizeof chunk ? size : sizeof chunk;
+      if (part < sizeof chunk) chunk.fill(0);
+      read_image(address, chunk.data(), part);
+      for (std::size_t i = 0; i < (part + 7) / 8; ++i) add(chunk[i]);
+      address += part;
+      size -= part;
+    }
+  }
+};
+
+[[nodiscard]] inline ModuleId hash_of(const dl_phdr_info& image) {
+  Hash128 hash;
+  for (const ElfW(Phdr) & header : headers_of(image)) {
+    if (header.p_type != PT_LOAD || (header.p_flags & (PF_R | PF_W)) != PF_R) continue;
+    hash.add(header.p_vaddr);
+    hash.add(header.p_memsz);
+    hash.add(image.dlpi_addr + header.p_vaddr, header.p_filesz);
+  }
+  ModuleId id(1 + sizeof hash);
+  id.front() = kind_hash;
+  std::memcpy(&id[1], &hash, sizeof hash);
+  return id;
+}
+
+/// Hashes of images that have no build id: a hundred megabytes take some 20 ms. A cache and nothing
+/// more, so each module may have its own, and who finds it locked (a child forked meanwhile finds
+/// it so for ever) does without.
+class HashCache {
+ public:
+  static HashCache& instance() {
+    static HashCache one;
+    return one;
+  }
+
+  [[nodiscard]] ModuleId get(const dl_phdr_info& image) {
+    const std::unique_lock lock{mutex_, std::try_to_lock};
+    if (!lock) return hash_of(image);
+    if (std::exchange(unloaded_, image.dlpi_subs) != image.dlpi_subs) known_.clear();
+    for (const Known& known : known_) {
+      if (known.headers == image.dlpi_phdr) return known.id;
+    }
+    return known_.emplace_back(Known{image.dlpi_phdr, hash_of(image)}).id;
+  }
+
+ private:
+  struct Known {
+    const ElfW(Phdr) * headers;  // lie in the image: no two loaded ones have them in one place
+    ModuleId id;
+  };
+
+  std::mutex mutex_;
+  unsigned long long unloaded_ = 0;
+  std::vector<Known> known_;
+};
+
+[[nodiscard]] inline ModuleId id_of(const dl_phdr_info& image) {
+  ModuleId id = build_id_of(image);
+  return id.empty() ? HashCache::instance().get(image) : id;
+}
+
+[[nodiscard]] inline std::string path_of(const dl_phdr_info& image) {
+  const std::string_view name = image.dlpi_name == nullptr ? "" : image.dlpi_name;
+  return name.empty() ? executable_path() : absolute(std::string{name});
+}
+
+[[nodiscard]] inline Module describe(const dl_phdr_info& image) {
+  Module module{path_of(image), id_of(image), image.dlpi_addr, {}, {}};
+  for (const ElfW(Phdr) & header : headers_of(image)) {
+    const Segment segment{image.dlpi_addr + header.p_vaddr, header.p_memsz,
+                          (header.p_flags & PF_W) != 0, (header.p_flags & PF_X) != 0};
+    if (header.p_type == PT_LOAD) module.segments.push_back(segment);
+    if (header.p_type == PT_GNU_RELRO) module.relro = segment;
+  }
+  return module;
+}
+
+}  // namespace elf
+
+inline std::string to_string(const ModuleId& id) {
+  static constexpr std::string_view digits = "0123456789abcdef";
+  if (id.empty()) return "none";
+  std::string text{static_cast<char>(id.front()), ':'};
+  for (std::size_t i = 1; i < id.size(); ++i) {
+    const auto byte = std::to_integer<unsigned>(id[i]);
+    text += digits[byte / 16];
+    text += digits[byte % 16];
+  }
+  return text;
+}
+
+inline bool Module::is_constant(std::uintptr_t address, std::size_t count) const noexcept {
+  if (relro && relro->contains(address, count)) return true;
+  bool apart = false;
+  for (const Segment& segment : segments) apart |= !segment.writable && !segment.executable;
+  for (const Segment& segment : segments) {
+    if (!segment.writable && segment.executable != apart && segment.contains(address, count)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+inline bool Module::is_code(std::uintptr_t address) const noexcept {
+  for (const Segment& segment : segments) {
+    if (segment.executable && segment.contains(address)) return true;
+  }
+  return false;
+}
+
+inline std::optional<Module> module_of(std::uintptr_t address) {
+  std::optional<Module> found;
+  elf::each_image([&](const dl_phdr_info& image) {
+    if (elf::occupies(image, address)) found = elf::describe(image);
+    return found.has_value();
+  });
+  return found;
+}
+
+inline std::optional<Module> find_module(const ModuleId& id, const std::string& path) {
+  std::optional<Module> found;
+  if (id.empty()) return found;
+  elf::each_image([&](const dl_phdr_info& image) {
+    const ModuleId build_id = elf::build_id_of(image);
+    const bool hashed = id.front() == elf::kind_hash && build_id.empty();
+    if ((hashed ? elf::id_of(image) : build_id) != id) return false;
+    const bool exact = elf::path_of(image) == path;
+    if (exact || !found) found = elf::describe(image);
+    return exact;
+  });
+  return found;
+}
+
+inline std::optional<Module> open_module(const std::string& path,
+                                         const ModuleId& id,
+                                         std::string& why) {
+  if (!path.starts_with('/')) {
+    why = "its path is not absolute";
+    return std::nullopt;
+  }
+  void* const handle = MULTIPROCESSING_SYSTEM(dlopen)(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) {
+    const char* const text = ::dlerror();
+    why = text == nullptr ? "dlopen failed" : text;
+    return std::nullopt;
+  }
+  link_map* map = nullptr;
+  std::optional<Module> found;
+  if (::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+    found = module_of(reinterpret_cast<std::uintptr_t>(map->l_ld));
+  }
+  if (!found || found->id != id) {
+    why = "the file there is now " + to_string(found ? found->id : ModuleId{}) + ", not " +
+          to_string(id);
+    ::dlclose(handle);
+    return std::nullopt;
+  }
+  return found;
+}
+
+inline bool keep_loaded(std::uintptr_t address) noexcept {
+  const char* name = nullptr;
+  elf::each_image([&](const dl_phdr_info& image) noexcept {
+    if (elf::occupies(image, address)) name = image.dlpi_name == nullptr ? "" : image.dlpi_name;
+    return name != nullptr;
+  });
+  if (name == nullptr) return false;
+  if (*name == '\0') return true;  // the program itself
+  void* const handle =
+      MULTIPROCESSING_SYSTEM(dlopen)(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+  if (handle == nullptr) return false;
+  ::dlclose(handle);
+  return true;
+}
+
+__attribute__((noinline, no_sanitize("address"))) inline void read_image(
+    std::uintptr_t address, void* into, std::size_t size) noexcept {
+  using Word = std::uint64_t __attribute__((may_alias, aligned(1)));
+  const auto* from = reinterpret_cast<const std::byte*>(address);
+  auto* to = static_cast<std::byte*>(into);
+  for (; size >= sizeof(Word); from += sizeof(Word), to += sizeof(Word), size -= sizeof(Word)) {
+    *reinterpret_cast<Word*>(to) = *reinterpret_cast<const volatile Word*>(from);
+  }
+  for (; size > 0; ++from, ++to, --size) *to = *static_cast<const volatile std::byte*>(from);
+}
+
+inline std::string executable_path() {
+  std::string path(256, '\0');
+  for (;;) {
+    const ssize_t length =
+        MULTIPROCESSING_SYSTEM(readlink)("/proc/self/exe", path.data(), path.size());
+    if (length < 0) break;
+    if (static_cast<std::size_t>(length) < path.size()) {
+      path.resize(static_cast<std::size_t>(length));
+      return path;
+    }
+    path.resize(2 * path.size());
+  }
+  const auto* const given = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+  return given == nullptr ? std::string{} : elf::absolute(given);
+}
+
+}  // namespace multiprocessing::os
