@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file reduction.hpp
+/// @brief Handles in transit: how queues, connections and locks travel beside a state's bytes.
+#include <multiprocessing/detail/type_name.hpp>
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/serialization.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing {
+
+/// @brief What travels beside the bytes of one state or message.
+///
+/// Bytes name a shared object by its place in the list of objects; every object has its kind and
+/// its handles, in order. An object that the bytes name twice arrives once, so that copies here are
+/// copies there. The sender's objects stay open until the message has left: the list holds them.
+class Transit {
+ public:
+  struct Object {
+    std::uint64_t kind = 0;        ///< type_hash of the object's class.
+    std::uint32_t handles = 0;     ///< How many of the handles are its own.
+    std::shared_ptr<void> object;  ///< Sender: what is sent. Receiver: what was made of it.
+  };
+
+  // ---- the sender ----
+
+  /// @brief Puts an object on the list, unless it stands there already.
+  /// @param handles borrowed from the object.
+  /// @returns its place.
+  std::uint32_t depart(std::shared_ptr<void> object,
+                       std::uint64_t kind,
+                       std::span<const native_handle_type> handles) {
+    for (std::size_t i = 0; i < objects_.size(); ++i) {
+      if (objects_[i].object == object) return static_cast<std::uint32_t>(i);
+    }
+    departing_.insert(departing_.end(), handles.begin(), handles.end());
+    objects_.push_back({kind, static_cast<std::uint32_t>(handles.size()), std::move(object)});
+    return static_cast<std::uint32_t>(objects_.size() - 1);
+  }
+  [[nodiscard]] std::span<const native_handle_type> departing() const noexcept {
+    return departing_;
+  }
+  [[nodiscard]] const std::vector<Object>& objects() const noexcept { return objects_; }
+
+  // ---- the receiver ----
+
+  Transit() = default;
+  /// @brief What arrived. `objects` need only kind and number of handles.
+  Transit(std::vector<Object> objects, std::vector<os::UniqueHandle> handles)
+      : objects_{std::move(objects)}, arrived_{std::move(handles)} {}
+
+  /// @brief The object at a place: made of its handles at the first call, the same at the next.
+  /// @throws SerializationError no such place, another kind, or handles are missing.
+  template <class Core>
+  std::shared_ptr<Core> arrive(std::uint32_t place) {
+    if (place >= objects_.size() || objects_[place].kind != detail::type_hash<Core>()) {
+      throw SerializationError{"the bytes name a shared object that did not come with them"};
+    }
+    Object& entry = objects_[place];
+    if (!entry.object) entry.object = Core::adopt(take_handles(place));
+    return std::static_pointer_cast<Core>(entry.object);
+  }
+
+ private:
+  std::vector<os::UniqueHandle> take_handles(std::uint32_t place) {
+    std::size_t first = 0;
+    for (std::uint32_t i = 0; i < place; ++i) first += objects_[i].handles;
+    const std::size_t count = objects_[place].handles;
+    if (first + count > arrived_.size()) {
+      throw SerializationError{"handles were lost on the way"};
+    }
+    std::vector<os::UniqueHandle> taken;
+    for (std::size_t i = first; i < first + count; ++i) taken.push_back(std::move(arrived_[i]));
+    return taken;
+  }
+
+  std::vector<Object> objects_;
+  std::vector<native_handle_type> departing_;
+  std::vector<os::UniqueHandle> arrived_;
+};
+
+namespace reduction {
+
+/// @brief Encodes a shared object. Core has `handles() -> std::vector<native_handle_type>` and
+/// `static adopt(std::vector<os::UniqueHandle>) -> std::shared_ptr<Core>`.
+/// @param what how the error names it, e.g. "a Queue".
+template <class Core>
+void save_shared(Encoder& encoder, const std::shared_ptr<Core>& core, const char* what) {
+  if (encoder.transit() == nullptr) {
+    throw SerializationError{std::string{what} +
+                             " cannot travel this way: pass it to a process when starting it, or "
+                             "send it through a duplex Pipe"};
+  }
+  encoder.write_number(encoder.transit()->depart(core, detail::type_hash<Core>(), core->handles()));
+}
+
+/// @brief Decodes what save_shared encoded.
+template <class Core>
+std::shared_ptr<Core> load_shared(Decoder& decoder) {
+  if (decoder.transit() == nullptr) {
+    throw SerializationError{"a shared object arrived without its handles"};
+  }
+  return decoder.transit()->arrive<Core>(decoder.read_number<std::uint32_t>());
+}
+
+}  // namespace reduction
+}  // namespace multiprocessing
