@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file lock.hpp
+/// @brief A lock in shared memory that outlives its owner.
+#include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <cstddef>
+#include <system_error>
+
+namespace multiprocessing::os {
+
+/// @brief How a try at a lock ended.
+enum class Acquired {
+  no,         ///< The time was over, or somebody else has it.
+  yes,        ///< It is ours.
+  abandoned,  ///< It is ours; the last owner died holding it, so what it guards needs a look.
+};
+
+/// @brief Mutual exclusion between the threads of all processes that map it. The owner is a thread.
+///
+/// Lies in shared memory that was zero; one process calls initialise() before others see it, nobody
+/// ever destroys it. Taking and giving back a free lock costs no system call. When an owner dies,
+/// at any instruction, the next one gets the lock as `abandoned`, at once; who dies while looking
+/// after that leaves it abandoned again. Not recursive. It stays usable across fork(): the child
+/// owns nothing.
+///
+/// POSIX: a robust process-shared mutex. Windows: a word with the owner's process id, creation time
+/// and thread id; who has waited 1 ms looks whether that owner lives.
+class RobustLock {
+ public:
+  /// @errors POSIX `pthread_mutex_init`: ENOMEM, EPERM, EAGAIN.
+  void initialise(std::error_code& ec) noexcept;
+  Acquired try_lock() noexcept;
+  /// @brief Waits at most until the deadline.
+  Acquired lock(const detail::Deadline& deadline) noexcept;
+  /// @brief By the owner only.
+  void unlock() noexcept;
+
+ private:
+  alignas(std::max_align_t) std::byte storage_[64];  // the system's own kind of lock
+};
+
+}  // namespace multiprocessing::os
+
+#if MULTIPROCESSING_WINDOWS
+#  include <multiprocessing/os/windows/lock.ipp>
+#else
+#  include <multiprocessing/os/posix/lock.ipp>
+#endif

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/memory.hpp>
+
+#include <boost/interprocess/exceptions.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace multiprocessing::os {
+
+namespace posix {
+
+struct Mappable {  // what Boost.Interprocess maps: anything that has a mapping handle
+  int fd;
+  [[nodiscard]] boost::interprocess::mapping_handle_t get_mapping_handle() const noexcept {
+    return boost::interprocess::ipcdetail::mapping_handle_from_file_handle(fd);
+  }
+};
+
+inline boost::interprocess::mapped_region map_whole(int fd,
+                                                    std::size_t size,
+                                                    std::error_code& ec) noexcept {
+  try {
+    ec.clear();
+    return {Mappable{fd}, boost::interprocess::read_write, 0, size, nullptr, MAP_NORESERVE};
+  } catch (const boost::interprocess::interprocess_exception& error) {
+    ec.assign(error.get_native_error(), std::system_category());
+    return {};
+  }
+}
+
+// RLIMIT_FSIZE is answered with SIGXFSZ beside EFBIG: the signal is kept from the program, unless
+// it was pending before.
+class SizeSignalBlocked {
+ public:
+  SizeSignalBlocked() noexcept {
+    sigset_t pending;
+    sigemptyset(&size_signal_);
+    sigaddset(&size_signal_, SIGXFSZ);
+    sigpending(&pending);
+    was_pending_ = sigismember(&pending, SIGXFSZ) == 1;
+    MULTIPROCESSING_SYSTEM(pthread_sigmask)(SIG_BLOCK, &size_signal_, &before_);
+  }
+  SizeSignalBlocked(const SizeSignalBlocked&) = delete;
+  SizeSignalBlocked& operator=(const SizeSignalBlocked&) = delete;
+  ~SizeSignalBlocked() {
+    const timespec no_wait{};
+    if (!was_pending_) {
+      while (sigtimedwait(&size_signal_, nullptr, &no_wait) < 0 && errno == EINTR) {
+      }
+    }
+    MULTIPROCESSING_SYSTEM(pthread_sigmask)(SIG_SETMASK, &before_, nullptr);
+  }
+
+ private:
+  sigset_t size_signal_{};
+  sigset_t before_{};
+  bool was_pending_ = false;
+};
+
+}  // namespace posix
+
+inline SharedRegion SharedRegion::create(std::size_t size, std::error_code& ec) noexcept {
+  SharedRegion made;
+  made.handle_ = UniqueHandle{
+      MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  if (!made.handle_ || MULTIPROCESSING_SYSTEM(fcntl)(made.handle_.get(), F_ADD_SEALS,
+                                                     F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
+    ec.assign(errno, std::system_category());
+    return {};
+  }
+  made.region_ = posix::map_whole(made.handle_.get(), size, ec);
+  if (ec) return {};
+  return made;
+}
+
+inline SharedRegion SharedRegion::adopt(UniqueHandle handle,
+                                        std::size_t size,
+                                        std::error_code& ec) noexcept {
+  const int seals = MULTIPROCESSING_SYSTEM(fcntl)(handle.get(), F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    ec = std::make_error_code(std::errc::invalid_argument);
+    return {};
+  }
+  SharedRegion adopted;
+  adopted.region_ = posix::map_whole(handle.get(), size, ec);
+  if (ec) return {};
+  adopted.handle_ = std::move(handle);
+  return adopted;
+}
+
+inline void SharedRegion::commit(std::size_t offset,
+                                 std::size_t size,
+                                 std::error_code& ec) noexcept {
+  const posix::SizeSignalBlocked blocked;
+  int result = 0;
+  do {
+    result = MULTIPROCESSING_SYSTEM(fallocate)(handle_.get(), 0, static_cast<off_t>(offset),
+                                               static_cast<off_t>(size));
+  } while (result != 0 && errno == EINTR);
+  if (result != 0) {
+    ec.assign(errno, std::system_category());
+  } else {
+    ec.clear();
+  }
+}
+
+inline void SharedRegion::discard(std::size_t offset, std::size_t size) noexcept {
+  while (MULTIPROCESSING_SYSTEM(fallocate)(
+             handle_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+             static_cast<off_t>(size)) != 0 &&
+         errno == EINTR) {
+  }
+}
+
+}  // namespace multiprocessing::os

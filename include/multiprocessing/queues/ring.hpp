@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file ring.hpp
+/// @brief The transport of a Queue: bytes from many producers to many consumers, whoever dies.
+#include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/os/bell.hpp>
+#include <multiprocessing/os/memory.hpp>
+#include <multiprocessing/queues/layout.hpp>
+#include <multiprocessing/queues/waiting.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing {
+
+/// @brief A first-in first-out queue of byte messages in shared memory, between any number of
+/// producers and consumers in any number of processes.
+///
+/// Producers share one lock and consumers another, so one producer and one consumer never meet.
+/// Each side makes its change visible by one store: a process killed at any instruction has either
+/// done the whole operation or nothing, and the next one of its side finds the lock abandoned and
+/// goes on.
+/// @shape One message: 0 bytes to 16 GiB. All together: 64 GiB, less where RLIMIT_AS is lower.
+/// Memory is taken as the backlog grows and given back as it shrinks; a steady flow touches no
+/// fresh page.
+class Ring {
+ public:
+  /// @param maxsize items; 0: no bound.
+  /// @throws std::system_error no descriptor, no address space, or no memory is left.
+  static std::shared_ptr<Ring> create(std::size_t maxsize);
+  /// @brief Another process's ring, of what its handles() gave.
+  /// @throws SerializationError the handles are not those of a ring.
+  static std::shared_ptr<Ring> adopt(std::vector<os::UniqueHandle> handles);
+  [[nodiscard]] std::vector<native_handle_type> handles() const;
+
+  /// @brief Stores one message of `size` bytes that `write(std::byte*)` fills in.
+  ///
+  /// `write` runs inside the critical section: it must be short, and may throw; then nothing
+  /// happened.
+  /// @returns false: the queue was full until the deadline.
+  /// @throws std::system_error the system refuses memory; the queue stays as it was and goes on.
+  template <class Write>
+  bool put(std::size_t size, Write&& write, const detail::Deadline& deadline);
+
+  /// @brief Takes the first message; `read(std::span<const std::byte>)` looks at it in place.
+  ///
+  /// `read` runs inside the critical section: it must be short; if it throws, the message stays.
+  /// @returns false: the queue was empty until the deadline.
+  template <class Read>
+  bool get(Read&& read, const detail::Deadline& deadline);
+
+  [[nodiscard]] std::size_t qsize() const noexcept;
+  [[nodiscard]] std::size_t maxsize() const noexcept { return maxsize_; }
+
+  /// @brief For this process: waiting calls end, later ones throw.
+  void close() noexcept;
+  [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
+  void check_open() const {
+    if (closed()) throw std::invalid_argument{"the queue is closed in this process"};
+  }
+
+ private:
+  using Place = detail::Place;
+  using Record = detail::Record;
+  using Producers = detail::ProducerSide;
+  using Consumers = detail::ConsumerSide;
+
+  // Gives the lock back at the end of a scope.
+  struct Held {
+    os::RobustLock* lock = nullptr;
+    Held() = default;
+    explicit Held(os::RobustLock& held) : lock{&held} {}
+    Held(Held&& other) noexcept : lock{std::exchange(other.lock, nullptr)} {}
+    Held& operator=(Held&&) = delete;
+    ~Held() { release(); }
+    void release() {
+      if (lock != nullptr) std::exchange(lock, nullptr)->unlock();
+    }
+    explicit operator bool() const { return lock != nullptr; }
+  };
+
+  static constexpr std::uint64_t commit_step = std::uint64_t{64} << 10U;
+  static constexpr std::uint64_t longest_commit_step = std::uint64_t{16} << 20U;
+  static constexpr std::uint64_t kept_area = std::uint64_t{4}
+                                             << 20U;  // smaller ones stay committed
+  static constexpr std::uint64_t give_back_step = std::uint64_t{16} << 20U;
+
+  Ring(os::SharedRegion region, os::Bell space, os::Bell items) noexcept
+      : region_{std::move(region)}, space_{space}, items_{items} {}
+
+  [[nodiscard]] detail::RingMemory& memory() const noexcept {
+    return *reinterpret_cast<detail::RingMemory*>(region_.data());
+  }
+  [[nodiscard]] std::byte* at(Place place) const;
+  [[noreturn]] static void damaged() {
+    throw ProcessError{"the queue's shared memory is damaged: it was written by something else"};
+  }
+
+  // the producer's steps, with its lock held
+  Held hold_producer_lock(const detail::Deadline& deadline);
+  bool wait_for_room(std::uint64_t count, const detail::Deadline& deadline);
+  void look_at_consumers() noexcept;
+  Place make_room(Place tail, std::uint64_t room);
+  [[nodiscard]] bool fits(Place tail, std::uint64_t room) const noexcept;
+  [[nodiscard]] bool may_return_home(Place tail, std::uint64_t room) const noexcept;
+  Place leave_for(unsigned area, Place tail, std::uint64_t room);
+  [[nodiscard]] unsigned free_area_for(Place tail, std::uint64_t room) const;
+  [[nodiscard]] bool is_in_use(unsigned area, Place tail) const noexcept;
+  void commit_memory(unsigned area, std::uint64_t bytes);
+
+  // the consumer's steps, with its lock held
+  Held hold_consumer_lock(const detail::Deadline& deadline);
+  bool wait_for_item(Place place, const detail::Deadline& deadline);
+  Place find_message(Place place);
+  Place give_back(Place place, Place next, Place released) noexcept;
+  void discard_area(unsigned area) noexcept;
+  void ring_for_space(std::uint64_t taken) noexcept;
+
+  os::SharedRegion region_;
+  os::Bell space_;  // rung by consumers
+  os::Bell items_;  // rung by producers
+  detail::Patience producer_lock_patience_;
+  detail::Patience consumer_lock_patience_;
+  detail::Patience space_patience_;
+  detail::Patience items_patience_;
+  std::size_t maxsize_ = 0;
+  unsigned areas_ = 0;
+  std::atomic<bool> closed_{false};
+  std::mutex handle_mutex_;  // the region's handle: in use, or closed
+};
+
+inline std::byte* Ring::at(Place place) const {
+  const unsigned area = place.area();
+  if (area >= areas_) damaged();
+  return region_.data() + detail::area_begin(area) +
+         (place.offset() & (detail::area_size(area) - 1));
+}
+
+template <class Write>
+bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline) {
+  Held held = hold_producer_lock(deadline);
+  if (!held) return false;
+  auto& side = memory().producers;
+  const auto tail = side.tail.current();
+  if (!wait_for_room(tail[Producers::count], deadline)) return false;
+  const std::uint64_t room = Record::room(size);
+  const Place place = make_room(Place::from_packed(tail[Producers::place]), room);
+  std::byte* const to = at(place);
+  const std::uint64_t header = Record::pack(Record::message, size);
+  std::memcpy(to, &header, sizeof header);
+  std::forward<Write>(write)(to + Record::header_size);
+  MULTIPROCESSING_STOP_POINT("ring.put.written");
+  side.tail.commit({place.plus(room).packed(), tail[Producers::count] + 1});
+  MULTIPROCESSING_STOP_POINT("ring.put.committed");
+  held.release();
+  MULTIPROCESSING_STOP_POINT("ring.put.unlocked");
+  items_.ring(memory().consumers.items);
+  return true;
+}
+
+template <class Read>
+bool Ring::get(Read&& read, const detail::Deadline& deadline) {
+  Held held = hold_consumer_lock(deadline);
+  if (!held) return false;
+  auto& side = memory().consumers;
+  Place start = Place::from_packed(side.head.current()[Consumers::place]);
+  if (!wait_for_item(start, deadline)) return false;
+  const Place place = find_message(start);
+  std::uint64_t header = 0;
+  const std::byte* const from = at(place);
+  std::memcpy(&header, from, sizeof header);
+  const std::uint64_t size = Record::size(header);
+  std::forward<Read>(read)(std::span{from + Record::header_size, size});
+  MULTIPROCESSING_STOP_POINT("ring.get.read");
+  const auto head = side.head.current();
+  const Place next = place.plus(Record::room(size));
+  const Place released = give_back(place, next, Place::from_packed(head[Consumers::released]));
+  const std::uint64_t taken = head[Consumers::count] + 1;
+  side.head.commit({next.packed(), taken, released.packed()});
+  MULTIPROCESSING_STOP_POINT("ring.get.committed");
+  held.release();
+  MULTIPROCESSING_STOP_POINT("ring.get.unlocked");
+  ring_for_space(taken);
+  return true;
+}
+
+inline std::size_t Ring::qsize() const noexcept {
+  const auto& shared = memory();
+  const std::uint64_t taken = shared.consumers.head.read()[Consumers::count];
+  const std::uint64_t put = shared.producers.tail.read()[Producers::count];
+  const std::uint64_t inside = put - taken;
+  return maxsize_ != 0 && inside > maxsize_ ? maxsize_ : inside;
+}
+
+inline void Ring::close() noexcept {
+  const std::scoped_lock guard{handle_mutex_};
+  closed_.store(true, std::memory_order_relaxed);
+  region_.close_handle();
+}
+
+}  // namespace multiprocessing
+
+#include <multiprocessing/queues/ring_consumer.ipp>
+#include <multiprocessing/queues/ring_creation.ipp>
+#include <multiprocessing/queues/ring_producer.ipp>

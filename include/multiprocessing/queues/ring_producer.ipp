@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file ring_producer.ipp
+/// @brief The producer's steps. All run with the producer lock held; none changes what consumers
+/// see.
+#include <multiprocessing/queues/ring.hpp>
+
+namespace multiprocessing {
+
+inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
+  check_open();
+  os::RobustLock& lock = memory().producer_lock;
+  const auto acquired =
+      detail::acquire(lock, producer_lock_patience_, deadline, [this] { check_open(); });
+  if (acquired == os::Acquired::no) return {};
+  Held held{lock};
+  if (acquired == os::Acquired::abandoned) {
+    // What the dead one had not committed nobody sees; its bell and its notes may be half written.
+    os::Bell::wake_up(memory().producers.space);
+    look_at_consumers();
+    items_.ring(memory().consumers.items);  // what it had committed it may not have said
+  }
+  MULTIPROCESSING_STOP_POINT("ring.put.locked");
+  return held;
+}
+
+inline void Ring::look_at_consumers() noexcept {
+  const auto head = memory().consumers.head.read();
+  auto& side = memory().producers;
+  side.seen_released.store(head[Consumers::released], std::memory_order_relaxed);
+  side.seen_count.store(head[Consumers::count], std::memory_order_relaxed);
+}
+
+inline bool Ring::wait_for_room(std::uint64_t count, const detail::Deadline& deadline) {
+  if (maxsize_ == 0) return true;
+  auto& side = memory().producers;
+  if (count - side.seen_count.load(std::memory_order_relaxed) < maxsize_) return true;
+  const auto has_room = [&] {
+    const std::uint64_t taken = memory().consumers.head.read()[Consumers::count];
+    side.seen_count.store(taken, std::memory_order_relaxed);
+    return count - taken < maxsize_;
+  };
+  return detail::wait_until(has_room, space_, side.space, space_patience_, deadline,
+                            [this] { check_open(); });
+}
+
+/// @returns where the record goes; what has to stand before it (padding, a jump) is written.
+inline Ring::Place Ring::make_room(Place tail, std::uint64_t room) {
+  if (tail.area() != 0 && may_return_home(tail, room)) return leave_for(0, tail, room);
+  if (!fits(tail, room)) {
+    look_at_consumers();
+    if (!fits(tail, room)) return leave_for(free_area_for(tail, room), tail, room);
+  }
+  const unsigned area = tail.area();
+  const std::uint64_t size = detail::area_size(area);
+  const std::uint64_t begin = tail.offset() & (size - 1);
+  if (begin + room > size) {
+    const std::uint64_t header = Record::pack(Record::padding, size - begin - Record::header_size);
+    std::memcpy(at(tail), &header, sizeof header);
+    MULTIPROCESSING_STOP_POINT("ring.put.padded");
+    tail = tail.plus(size - begin);
+    commit_memory(area, room + Record::header_size);
+  } else {
+    commit_memory(area, std::min(begin + room + Record::header_size, size));
+  }
+  return tail;
+}
+
+// Every record leaves room for a jump behind it.
+inline bool Ring::fits(Place tail, std::uint64_t room) const noexcept {
+  const std::uint64_t size = detail::area_size(tail.area());
+  if (!detail::goes_round(tail.area())) return tail.offset() + room + Record::header_size <= size;
+  const std::uint64_t to_end = size - (tail.offset() & (size - 1));
+  const std::uint64_t needed = room <= to_end ? room : room + to_end;
+  const Place released =
+      Place::from_packed(memory().producers.seen_released.load(std::memory_order_relaxed));
+  // Where the consumers are still in an earlier area, all of this one is in use.
+  const std::uint64_t freed = released.area() == tail.area() ? released.offset() : 0;
+  return tail.offset() - freed + needed + Record::header_size <= size;
+}
+
+// Back to area 0 when all has been read, so that a small queue works in a small memory. Looking
+// costs a cache line of the consumers, so it is done now and then.
+inline bool Ring::may_return_home(Place tail, std::uint64_t room) const noexcept {
+  constexpr std::uint64_t now_and_then = 64;
+  const auto& shared = memory();
+  if (room > detail::smallest_area / 4 ||
+      shared.producers.tail.current()[Producers::count] % now_and_then != 0) {
+    return false;
+  }
+  const auto head = shared.consumers.head.read();
+  return head[Consumers::place] == tail.packed() && !is_in_use(0, tail);
+}
+
+inline bool Ring::is_in_use(unsigned area, Place tail) const noexcept {
+  const auto& entered = memory().producers.entered;
+  const Place released = Place::from_packed(memory().consumers.head.read()[Consumers::released]);
+  const auto when = [&](unsigned which) {
+    return which < areas_ ? entered[which].load(std::memory_order_relaxed) : 0;
+  };
+  return when(released.area()) <= when(area) && when(area) <= when(tail.area());
+}
+
+inline unsigned Ring::free_area_for(Place tail, std::uint64_t room) const {
+  for (unsigned step = 1; step < areas_; ++step) {
+    const unsigned area = (tail.area() + step) % areas_;
+    if (is_in_use(area, tail)) continue;
+    // In a ring a message may need its own size again as padding.
+    const std::uint64_t usable = detail::area_size(area) / (detail::goes_round(area) ? 2 : 1);
+    if (room + Record::header_size <= usable) return area;
+  }
+  throw std::system_error{std::make_error_code(std::errc::not_enough_memory),
+                          "the queue's backlog fills its address space"};
+}
+
+inline Ring::Place Ring::leave_for(unsigned area, Place tail, std::uint64_t room) {
+  commit_memory(area, room + Record::header_size);
+  // Notes about an earlier stay in that area would be ahead of the truth.
+  look_at_consumers();
+  auto& entered = memory().producers.entered;
+  entered[area].store(entered[tail.area()].load(std::memory_order_relaxed) + 1,
+                      std::memory_order_relaxed);
+  const std::uint64_t header = Record::pack(Record::jump, area);
+  std::memcpy(at(tail), &header, sizeof header);
+  MULTIPROCESSING_STOP_POINT("ring.put.jumped");
+  return {area, 0};
+}
+
+/// Makes the first `bytes` of an area usable; in steps, for a system call is dearer than a message.
+inline void Ring::commit_memory(unsigned area, std::uint64_t bytes) {
+  auto& note = memory().producers.committed;
+  const Place noted = Place::from_packed(note.load(std::memory_order_relaxed));
+  const std::uint64_t before = noted.area() == area ? noted.offset() : 0;
+  if (bytes <= before) return;
+  const std::uint64_t step = std::clamp(before, commit_step, longest_commit_step);
+  const std::uint64_t whole = (bytes + commit_step - 1) / commit_step * commit_step;
+  std::uint64_t end = std::min(std::max(whole, before + step), detail::area_size(area));
+  std::error_code ec;
+  {
+    const std::scoped_lock guard{handle_mutex_};
+    check_open();
+    const std::uint64_t begin = detail::area_begin(area);
+    region_.commit(begin + before, end - before, ec);
+    if (ec) {  // not so much: then just enough
+      end = bytes;
+      region_.commit(begin + before, end - before, ec);
+    }
+  }
+  if (ec) throw std::system_error{ec, "no memory for the queue's backlog; the item was not put"};
+  MULTIPROCESSING_STOP_POINT("ring.put.committed_memory");
+  note.store(Place{area, end}.packed(), std::memory_order_relaxed);
+}
+
+}  // namespace multiprocessing
