@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file process_state.hpp
+/// @brief Everything that this process has once and may change: one struct.
+///
+/// `os::process_wide` finds the one of this process, also when several shared libraries contain
+/// these headers; so only standard types stand here, none of them with a virtual function, and
+/// handles stand as integers.
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace multiprocessing {
+
+/// @brief How a child process comes to be. @python{"fork", "spawn", "forkserver"}
+enum class StartMethod { fork, spawn, forkserver };
+
+namespace detail {
+
+struct ChildRecord;  // os/child.hpp
+
+/// @brief What a child knows of the process that started it.
+struct ParentRecord {
+  int pid = 0;
+  std::string name;
+  std::intptr_t lifeline = -1;  ///< Readable once the parent has ended. Open as long as we live.
+  int child = 0;                ///< Our own pid: another one in copies made by a bare fork().
+};
+
+/// @brief The process-wide state.
+/// @threads Every member but the atomics and `records` is guarded by `mutex`, and so are the
+/// members of all records.
+/// @processes `os::install_fork_handlers` holds both mutexes across every fork() of this process,
+/// so a child starts with sound members; there, children and records are empty, and interrupt is
+/// closed and -1.
+struct ProcessState {
+  std::mutex mutex;
+
+  // ---- who we are ----
+  std::string name = "MainProcess";
+  std::vector<unsigned> identity;  ///< Numbers from the main process down to us; empty there.
+  unsigned processes_made = 0;     ///< The last number given to a Process made here.
+  bool daemon = false;
+  bool remaking = false;               ///< The next Process made is the one that we are.
+  std::string authkey;                 ///< 32 random bytes; empty until first needed.
+  std::optional<ParentRecord> parent;  ///< None in the main process.
+
+  // ---- how we start others ----
+  std::optional<StartMethod> start_method;
+  bool freeze_support_called = false;
+  std::string executable;              ///< From set_executable; empty: our own.
+  std::string program;                 ///< Our own path, absolute; empty until first needed.
+  std::vector<ChildRecord*> children;  ///< Started here, not reaped yet; each a reference.
+  std::mutex records_mutex;            ///< Guards `records`; taken last.
+  std::vector<ChildRecord*> records;   ///< All that exist here, reaped or not: they hold handles.
+
+  // ---- what is installed ----
+  bool fork_handlers_installed = false;
+  bool exit_handler_installed = false;
+
+  // ---- waking threads that are blocked in a connection that is being closed ----
+  std::atomic<std::intptr_t> interrupt{-1};  ///< An event that all of them also wait for.
+  std::atomic<unsigned> interrupters{0};     ///< Calls of close() in progress.
+  std::atomic<std::uint32_t> forks{0};       ///< Forks that lie between the first process and us.
+};
+
+}  // namespace detail
+}  // namespace multiprocessing

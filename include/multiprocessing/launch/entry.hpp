@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file entry.hpp
+/// @brief The child's side of every start method: who it is, its work, its end.
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/launch/plan.hpp>
+#include <multiprocessing/os/exception.hpp>
+#include <multiprocessing/os/lifeline.hpp>
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/process.hpp>
+#include <multiprocessing/os/process_wide.hpp>
+#include <multiprocessing/os/streams.hpp>
+
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace multiprocessing::detail {
+
+/// @brief This process becomes a child: what current_process() and parent_process() say from now
+/// on. A daemon is tied to its parent's life.
+inline void become_child(ChildIdentity identity, ParentRecord parent) {
+  ProcessState& state = process_state();
+  const std::lock_guard lock{state.mutex};
+  if (state.parent) {  // we were a child ourselves before we were copied
+    os::close_handle(static_cast<native_handle_type>(state.parent->lifeline));
+  }
+  state.name = std::move(identity.name);
+  state.identity = std::move(identity.path);
+  state.daemon = identity.daemon;
+  state.processes_made = 0;
+  state.exit_handler_installed = false;
+  parent.child = os::process_id();
+  state.parent = std::move(parent);
+  if (!state.daemon) return;
+  std::error_code ec;
+  os::die_with_parent(static_cast<native_handle_type>(state.parent->lifeline), ec);
+  if (ec) throw std::system_error{ec, "cannot tie a daemon to its parent"};
+}
+
+/// @brief Flushes the streams and tells the parent the exit code. The last that a child does.
+inline void say_farewell(int code) noexcept {
+  os::flush_streams();
+  const auto& parent = process_state().parent;
+  // A copy of a child, made by a bare fork(), inherits its exit handlers but is nobody's child.
+  if (!parent || parent->child != os::process_id()) return;
+  os::report_exit(static_cast<native_handle_type>(parent->lifeline), code);
+}
+
+/// @brief What an exception that nothing caught has to say, as its last words on stderr. Call it
+/// inside a handler.
+inline void print_uncaught(const char* what) {
+  std::string text = "Process ";
+  {
+    const std::lock_guard lock{process_state().mutex};
+    text += process_state().name;
+  }
+  text.append(":\n").append(os::current_exception_type());
+  if (what != nullptr) text.append(": ").append(what);
+  os::write_error(text + "\n");
+}
+
+/// @brief Does a child's work. @returns its exit code, also when the work threw.
+template <class Work>
+int exit_code_of(Work&& work) noexcept {
+  try {
+    try {
+      std::forward<Work>(work)();
+      return 0;
+    } catch (const SystemExit& end) {
+      if (!end.text().empty()) os::write_error(end.text() + "\n");
+      return end.code();
+    } catch (const std::exception& error) {
+      print_uncaught(error.what());
+    } catch (...) {
+      print_uncaught(nullptr);
+    }
+  } catch (...) {  // no memory for last words
+  }
+  return 1;
+}
+
+}  // namespace multiprocessing::detail

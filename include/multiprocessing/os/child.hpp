@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file child.hpp
+/// @brief What this process knows of a child, and what becomes of that in a forked copy.
+#include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/detail/process_state.hpp>
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/process_wide.hpp>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::detail {
+
+/// @brief A child process, for the Process object that started it, for handles from
+/// active_children() and for the registry in ProcessState.
+/// @threads All but `references` under the state's mutex. The handle `sentinel` stays open as long
+/// as somebody has a reference, so it may be waited for without.
+struct ChildRecord {
+  std::atomic<unsigned> references{0};
+  int pid = 0;     ///< 0: it is being started.
+  int parent = 0;  ///< Who started it.
+  std::string name;
+  bool daemon = false;
+  os::UniqueHandle sentinel;         ///< Ready when it has ended.
+  os::UniqueHandle lifeline;         ///< The parent's end, until it is reaped.
+  os::UniqueHandle childs_lifeline;  ///< The child's end, while it is being started.
+  std::thread::id starter;           ///< The thread that starts it.
+  std::optional<int> exit_code;      ///< Once it is reaped.
+};
+
+/// @brief A counted reference to a record: as std::shared_ptr, but without code that would be lost
+/// with the shared library that made it.
+class ChildReference {
+ public:
+  ChildReference() noexcept = default;
+  explicit ChildReference(ChildRecord* record) noexcept : record_{record} {
+    if (record_ != nullptr) record_->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  ChildReference(const ChildReference& other) noexcept : ChildReference{other.record_} {}
+  ChildReference(ChildReference&& other) noexcept
+      : record_{std::exchange(other.record_, nullptr)} {}
+  ChildReference& operator=(ChildReference other) noexcept {
+    std::swap(record_, other.record_);
+    return *this;
+  }
+  ~ChildReference() {
+    if (record_ != nullptr && record_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      discard(record_);
+    }
+  }
+
+  /// @brief A new record, known to the process state. @throws std::bad_alloc
+  [[nodiscard]] static ChildReference make() {
+    ProcessState& state = process_state();
+    auto made = std::make_unique<ChildRecord>();
+    const std::lock_guard lock{state.records_mutex};
+    state.records.push_back(made.get());
+    return ChildReference{made.release()};
+  }
+
+  [[nodiscard]] ChildRecord* get() const noexcept { return record_; }
+  ChildRecord* operator->() const noexcept { return record_; }
+  ChildRecord& operator*() const noexcept { return *record_; }
+  explicit operator bool() const noexcept { return record_ != nullptr; }
+
+ private:
+  // Whoever still sees it in `records` is a fork that closes its handles in the child.
+  static void discard(ChildRecord* record) noexcept {
+    ProcessState& state = process_state();
+    const std::lock_guard lock{state.records_mutex};
+    std::erase(state.records, record);
+    delete record;
+  }
+
+  ChildRecord* record_ = nullptr;
+};
+
+}  // namespace multiprocessing::detail
+
+namespace multiprocessing::os {
+
+/// @brief Makes every fork() of this process, also the program's own, find the process state at
+/// rest, and its child forget what was only the parent's: the registry of children is empty there,
+/// all their handles and the event `interrupt` are closed. Once; call it before the first of those
+/// comes to be.
+///
+/// POSIX: `pthread_atfork`. When the shared library that called this first is unloaded, its
+/// handlers go with it. Windows: nothing, there is no fork.
+/// @throws std::bad_alloc
+void install_fork_handlers();
+
+}  // namespace multiprocessing::os
+
+#if MULTIPROCESSING_WINDOWS
+#  include <multiprocessing/os/windows/child.ipp>
+#else
+#  include <multiprocessing/os/posix/child.ipp>
+#endif

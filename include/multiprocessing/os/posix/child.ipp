@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/child.hpp>
+
+#include <mutex>
+#include <new>
+
+#include <pthread.h>
+
+namespace multiprocessing::os {
+
+namespace posix {
+
+inline void before_fork() {
+  detail::process_state().mutex.lock();
+  detail::process_state().records_mutex.lock();
+}
+
+inline void after_fork_in_parent() {
+  detail::process_state().records_mutex.unlock();
+  detail::process_state().mutex.unlock();
+}
+
+inline void after_fork_in_child() {
+  detail::ProcessState& state = detail::process_state();
+  for (detail::ChildRecord* const record : state.records) {
+    const bool is_us = record->pid == 0 && record->starter == std::this_thread::get_id();
+    record->sentinel.reset();
+    record->lifeline.reset();
+    if (!is_us) record->childs_lifeline.reset();
+  }
+  state.records.clear();
+  for (detail::ChildRecord* const record : state.children) {
+    // Objects here may still refer to it. Nobody else gives it up: there is one thread.
+    if (record->references.fetch_sub(1, std::memory_order_relaxed) == 1) delete record;
+  }
+  state.children.clear();
+  const auto interrupt = state.interrupt.exchange(-1);
+  if (interrupt != -1) close_handle(static_cast<native_handle_type>(interrupt));
+  state.interrupters.store(0);
+  state.forks.fetch_add(1);  // calls counted before stay behind: see CallsInFlight
+  state.records_mutex.unlock();
+  state.mutex.unlock();
+}
+
+}  // namespace posix
+
+inline void install_fork_handlers() {
+  detail::ProcessState& state = detail::process_state();
+  const std::lock_guard lock{state.mutex};
+  if (state.fork_handlers_installed) return;
+  if (MULTIPROCESSING_SYSTEM(pthread_atfork)(&posix::before_fork, &posix::after_fork_in_parent,
+                                             &posix::after_fork_in_child) != 0) {
+    throw std::bad_alloc{};
+  }
+  state.fork_handlers_installed = true;
+}
+
+}  // namespace multiprocessing::os

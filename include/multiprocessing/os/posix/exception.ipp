@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/exception.hpp>
+
+#include <cstdlib>
+#include <memory>
+
+#include <cxxabi.h>
+
+namespace multiprocessing::os {
+
+inline std::string readable_name(const std::type_info& type) {
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> name{
+      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free};
+  return name ? name.get() : type.name();
+}
+
+inline std::string current_exception_type() {
+  const std::type_info* const type = abi::__cxa_current_exception_type();
+  return type == nullptr ? "unknown" : readable_name(*type);
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/process.hpp>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern "C" {  // glibc 2.36 forgot it
+#include <sys/pidfd.h>
+}
+
+namespace multiprocessing::os {
+
+namespace posix {
+
+// Numbers 0 to 2 are the standard streams' also while they are closed: a handle there would be
+// written to by whoever prints, and a child would close it.
+inline UniqueHandle above_streams(int fd, std::error_code& ec) noexcept {
+  UniqueHandle handle{fd};
+  if (fd < 0) {
+    ec.assign(errno, std::system_category());
+    return {};
+  }
+  ec.clear();
+  if (fd > STDERR_FILENO) return handle;
+  UniqueHandle moved{MULTIPROCESSING_SYSTEM(fcntl)(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)};
+  if (!moved) ec.assign(errno, std::system_category());
+  return moved;
+}
+
+inline int code_of(const siginfo_t& info) noexcept {
+  return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+}
+
+// struct pidfd_info of <linux/pidfd.h>, which distributions have only since Linux 6.15.
+struct ProcessInfo {
+  std::uint64_t mask = 0;
+  std::array<std::uint32_t, 13> others{};
+  std::int32_t exit_status = 0;
+  std::array<std::uint32_t, 2> later{};
+};
+static_assert(sizeof(ProcessInfo) == 72);
+
+// How a process ended that somebody else waited for.
+inline std::optional<int> remembered_code(int process) noexcept {
+  constexpr std::uint64_t exit_is_known = 8;  // PIDFD_INFO_EXIT
+  for (int tries = 0; tries < 2; ++tries) {
+    ProcessInfo info;
+    info.mask = exit_is_known;
+    if (MULTIPROCESSING_SYSTEM(ioctl)(process, _IOWR(0xFF, 11, ProcessInfo), &info) != 0) return {};
+    if ((info.mask & exit_is_known) != 0) {
+      return WIFEXITED(info.exit_status) ? WEXITSTATUS(info.exit_status)
+                                         : -WTERMSIG(info.exit_status);
+    }
+    // It ends right now: the kernel says "ended" a little before it says how, then hangs up.
+    constexpr int milliseconds = 50;
+    pollfd gone{process, 0, 0};
+    MULTIPROCESSING_SYSTEM(poll)(&gone, 1, milliseconds);
+  }
+  return {};
+}
+
+// Linking is lazy: a function that a process never called is looked up at the first call, and what
+// only children call, by every child anew. An address in a variable is known from the beginning.
+inline auto* on_exit_function = &MULTIPROCESSING_SYSTEM(on_exit);
+inline auto* exit_function = &MULTIPROCESSING_SYSTEM(exit);
+inline auto* last_exit_function = &MULTIPROCESSING_SYSTEM(_exit);
+
+inline void exit_action(int code, void* action) {
+  reinterpret_cast<ExitAction>(action)(code);
+}
+
+inline void last_exit_action(int code, void* action) {
+  reinterpret_cast<ExitAction>(action)(code);
+  last_exit_function(code);
+}
+
+inline void on_exit_or_throw(void (*handler)(int, void*), ExitAction action) {
+  if (on_exit_function(handler, reinterpret_cast<void*>(action)) != 0) {
+    throw std::bad_alloc{};
+  }
+}
+
+}  // namespace posix
+
+inline int process_id() noexcept {
+  return MULTIPROCESSING_SYSTEM(getpid)();
+}
+
+inline int fork_process(std::error_code& ec) noexcept {
+  const int pid = MULTIPROCESSING_SYSTEM(fork)();
+  if (pid < 0) {
+    ec.assign(errno, std::system_category());
+  } else {
+    ec.clear();
+  }
+  return pid;
+}
+
+inline UniqueHandle open_process(int pid, std::error_code& ec) noexcept {
+  return posix::above_streams(MULTIPROCESSING_SYSTEM(pidfd_open)(pid, 0), ec);
+}
+
+inline UniqueHandle open_ready(std::error_code& ec) noexcept {
+  return posix::above_streams(MULTIPROCESSING_SYSTEM(eventfd)(1, EFD_CLOEXEC | EFD_NONBLOCK), ec);
+}
+
+inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept {
+  constexpr std::chrono::hours limit{1};  // of one call
+  for (;;) {
+    const auto left = deadline.left(limit);
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(left);
+    const timespec time{seconds.count(), (left - seconds).count()};
+    pollfd waited{handle, POLLIN, 0};
+    const int ready = MULTIPROCESSING_SYSTEM(ppoll)(&waited, 1, &time, nullptr);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+    if (deadline.passed()) return false;
+  }
+}
+
+inline ProcessEnd collect_process(native_handle_type process) noexcept {
+  siginfo_t info{};
+  int result = 0;
+  do {
+    result = MULTIPROCESSING_SYSTEM(waitid)(P_PIDFD, static_cast<id_t>(process), &info,
+                                            WEXITED | WNOHANG);
+  } while (result != 0 && errno == EINTR);
+  if (result == 0) {
+    if (info.si_pid == 0) return {};
+    return {true, posix::code_of(info)};
+  }
+  if (!wait_ready(process, detail::Deadline{std::chrono::nanoseconds::zero()})) return {};
+  return {true, posix::remembered_code(process)};
+}
+
+inline void signal_process(native_handle_type process,
+                           Signal signal,
+                           std::error_code& ec) noexcept {
+  const int number = signal == Signal::interrupt ? SIGINT
+                     : signal == Signal::kill    ? SIGKILL
+                                                 : SIGTERM;
+  ec.clear();
+  if (MULTIPROCESSING_SYSTEM(pidfd_send_signal)(process, number, nullptr, 0) != 0 &&
+      errno != ESRCH) {
+    ec.assign(errno, std::system_category());
+  }
+}
+
+inline void discard_process(int pid) noexcept {
+  MULTIPROCESSING_SYSTEM(kill)(pid, SIGKILL);
+  while (MULTIPROCESSING_SYSTEM(waitpid)(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+inline void exit_process(int code) noexcept {
+  posix::exit_function(code);
+  std::abort();  // not reached, which the type of a pointer does not say
+}
+
+inline void call_at_exit(ExitAction action) {
+  posix::on_exit_or_throw(&posix::exit_action, action);
+}
+
+inline void end_exit_with(ExitAction action) {
+  posix::on_exit_or_throw(&posix::last_exit_action, action);
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/process.hpp>
+#include <multiprocessing/os/spawn.hpp>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace multiprocessing::os {
+
+namespace posix {
+
+inline constexpr const char* child_variable = "MULTIPROCESSING_CHILD";
+inline constexpr int first_handle = STDERR_FILENO + 1;
+inline constexpr int state_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+
+inline UniqueHandle failed(std::error_code& ec, int error = errno) noexcept {
+  ec.assign(error, std::system_category());
+  return {};
+}
+
+// A state that nobody changes any more.
+inline UniqueHandle make_state(std::span<const std::byte> state, std::error_code& ec) noexcept {
+  rlimit limit{};
+  if (MULTIPROCESSING_SYSTEM(getrlimit)(RLIMIT_FSIZE, &limit) == 0 &&
+      limit.rlim_cur < state.size()) {
+    return failed(ec, EFBIG);  // writing would raise SIGXFSZ
+  }
+  UniqueHandle made = above_streams(
+      MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING), ec);
+  if (ec) return {};
+  while (!state.empty()) {
+    const auto written = MULTIPROCESSING_SYSTEM(write)(made.get(), state.data(), state.size());
+    if (written >= 0) {
+      state = state.subspan(static_cast<std::size_t>(written));
+    } else if (errno != EINTR) {
+      return failed(ec);
+    }
+  }
+  if (MULTIPROCESSING_SYSTEM(fcntl)(made.get(), F_ADD_SEALS, state_seals) != 0) return failed(ec);
+  return made;
+}
+
+// The descriptors of a process that is to be, as posix_spawn makes them.
+class SpawnActions {
+ public:
+  SpawnActions() noexcept { note(posix_spawn_file_actions_init(&actions_)); }
+  SpawnActions(const SpawnActions&) = delete;
+  SpawnActions& operator=(const SpawnActions&) = delete;
+  ~SpawnActions() { posix_spawn_file_actions_destroy(&actions_); }
+
+  // Number `to` will be what `from` is here. Whoever lies where others go steps aside first.
+  void pass(int from, int to, int numbers_end) {
+    if (from < 0) return note(EBADF);
+    if (from >= first_handle && from < numbers_end && from != to) {
+      moved_.emplace_back(MULTIPROCESSING_SYSTEM(fcntl)(from, F_DUPFD_CLOEXEC, numbers_end));
+      from = moved_.back().get();
+      if (from < 0) return note(errno == EINVAL ? EMFILE : errno);
+    }
+    const int error = posix_spawn_file_actions_adddup2(&actions_, from, to);
+    note(error == EBADF ? EMFILE : error);  // a number beyond RLIMIT_NOFILE
+  }
+  void close_from(int number) noexcept {
+    note(posix_spawn_file_actions_addclosefrom_np(&actions_, number));
+  }
+  [[nodiscard]] int error() const noexcept { return error_; }
+  [[nodiscard]] const posix_spawn_file_actions_t* get() const noexcept { return &actions_; }
+
+ private:
+  void note(int error) noexcept {
+    if (error_ == 0) error_ = error;
+  }
+
+  posix_spawn_file_actions_t actions_{};
+  std::vector<UniqueHandle> moved_;
+  int error_ = 0;
+};
+
+// Our environment with the child's variable in it, whatever it was here.
+inline std::vector<char*> environment_with(std::string& variable) {
+  std::vector<char*> environment;
+  const std::string_view name{variable.data(), std::strlen(child_variable) + 1};
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    if (!std::string_view{*entry}.starts_with(name)) environment.push_back(*entry);
+  }
+  environment.push_back(variable.data());
+  environment.push_back(nullptr);
+  return environment;
+}
+
+inline int number_of_handles(const char* text) noexcept {
+  int number = 0;
+  const char* const end = text + std::strlen(text);
+  const auto parsed = std::from_chars(text, end, number);
+  return parsed.ec == std::errc{} && parsed.ptr == end ? number : -1;
+}
+
+}  // namespace posix
+
+inline int spawn_program(const std::string& program,
+                         const std::string& path,
+                         std::span<const std::byte> state,
+                         std::span<const native_handle_type> handles,
+                         std::error_code& ec) {
+  const UniqueHandle state_handle = posix::make_state(state, ec);
+  if (ec) return 0;
+  const UniqueHandle nothing{MULTIPROCESSING_SYSTEM(open)("/dev/null", O_RDONLY | O_CLOEXEC)};
+  const int numbers_end = posix::first_handle + 1 + static_cast<int>(handles.size());
+  posix::SpawnActions actions;
+  int number = posix::first_handle;
+  actions.pass(state_handle.get(), number++, numbers_end);
+  for (const int handle : handles) actions.pass(handle, number++, numbers_end);
+  if (nothing) actions.pass(nothing.get(), STDIN_FILENO, numbers_end);
+  actions.close_from(numbers_end);
+
+  std::string variable = posix::child_variable + ("=" + std::to_string(handles.size()));
+  const auto environment = posix::environment_with(variable);
+  std::string shown = program.empty() ? path : program;
+  std::string what = "--multiprocessing-child";
+  char* const arguments[] = {shown.data(), what.data(), nullptr};
+  const auto spawn = [&](const char* file, pid_t& pid) {
+    return MULTIPROCESSING_SYSTEM(posix_spawn)(&pid, file, actions.get(), nullptr, arguments,
+                                               environment.data());
+  };
+  pid_t pid = 0;
+  int error = actions.error();
+  if (error == 0) error = spawn(program.empty() ? "/proc/self/exe" : program.c_str(), pid);
+  if (error == ENOENT && program.empty() && !path.empty()) error = spawn(path.c_str(), pid);
+  ec.assign(error, std::system_category());
+  return error == 0 ? pid : 0;
+}
+
+inline bool is_spawned() noexcept {
+  return std::getenv(posix::child_variable) != nullptr;
+}
+
+inline Spawned take_spawned(std::error_code& ec) {
+  ec = std::make_error_code(std::errc::invalid_argument);
+  const char* const variable = std::getenv(posix::child_variable);
+  const int count = variable == nullptr ? -1 : posix::number_of_handles(variable);
+  MULTIPROCESSING_SYSTEM(unsetenv)(posix::child_variable);
+  const int seals = MULTIPROCESSING_SYSTEM(fcntl)(posix::first_handle, F_GET_SEALS);
+  if (count < 0 || seals != posix::state_seals) return {};
+
+  const UniqueHandle state{posix::first_handle};
+  Spawned spawned;
+  for (int number = state.get() + 1; number <= state.get() + count; ++number) {
+    if (MULTIPROCESSING_SYSTEM(fcntl)(number, F_SETFD, FD_CLOEXEC) != 0) return {};
+    spawned.handles.emplace_back(number);
+  }
+  struct stat status {};
+  if (MULTIPROCESSING_SYSTEM(fstat)(state.get(), &status) != 0) return {};
+  spawned.state.resize(static_cast<std::size_t>(status.st_size));
+  std::size_t got = 0;
+  while (got < spawned.state.size()) {
+    const auto read =
+        MULTIPROCESSING_SYSTEM(pread)(state.get(), spawned.state.data() + got,
+                                      spawned.state.size() - got, static_cast<off_t>(got));
+    if (read > 0) {
+      got += static_cast<std::size_t>(read);
+    } else if (read == 0 || errno != EINTR) {
+      return {};
+    }
+  }
+  ec.clear();
+  return spawned;
+}
+
+inline void show_as(const std::string& path) noexcept {
+  const auto slash = path.rfind('/');
+  const char* const name = path.c_str() + (slash == std::string::npos ? 0 : slash + 1);
+  MULTIPROCESSING_SYSTEM(prctl)(PR_SET_NAME, name);
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/streams.hpp>
+
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <streambuf>
+#include <typeinfo>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio_ext.h>
+#include <unistd.h>
+
+namespace multiprocessing::os {
+
+namespace posix {
+
+// The kind of buffer that standard streams begin with: what it does not show as pending is
+// stdout's. Null until the program's static objects are made.
+inline const std::type_info* const first_kind_of_buffer = [] {
+  static const std::ios_base::Init streams;  // inline variables may come before those of <iostream>
+  const std::streambuf& buffer = *std::cout.rdbuf();
+  return &typeid(buffer);
+}();
+
+struct PutArea : std::streambuf {
+  static bool is_empty(const std::streambuf& buffer) noexcept {
+    return (buffer.*&PutArea::pptr)() == (buffer.*&PutArea::pbase)();
+  }
+};
+
+// A child's first call of anything costs a page, so what is empty is left alone.
+inline void flush_stream(std::ostream& stream) noexcept {
+  const std::streambuf* const buffer = stream.rdbuf();
+  if (buffer != nullptr) {
+    const std::streambuf& known = *buffer;
+    const bool keeps_nothing = first_kind_of_buffer != nullptr &&
+                               typeid(known) == *first_kind_of_buffer && PutArea::is_empty(known);
+    if (keeps_nothing) return;
+  }
+  try {
+    stream.flush();
+  } catch (...) {  // the program asked its stream to throw; a start or an end is no place for it
+  }
+}
+
+inline void flush_file(std::FILE* file) noexcept {
+  if (__fpending(file) != 0) std::fflush(file);
+}
+
+}  // namespace posix
+
+inline void flush_streams() noexcept {
+  posix::flush_stream(std::cout);
+  posix::flush_stream(std::cerr);
+  posix::flush_stream(std::clog);
+  posix::flush_file(stdout);
+  posix::flush_file(stderr);
+}
+
+inline void write_error(std::string_view text) noexcept {
+  posix::flush_stream(std::cerr);
+  posix::flush_file(stderr);
+  while (!text.empty()) {
+    const auto written = MULTIPROCESSING_SYSTEM(write)(STDERR_FILENO, text.data(), text.size());
+    if (written > 0) {
+      text.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EAGAIN) {  // somebody made it non-blocking
+      pollfd room{STDERR_FILENO, POLLOUT, 0};
+      MULTIPROCESSING_SYSTEM(poll)(&room, 1, -1);
+    } else if (errno != EINTR) {
+      return;
+    }
+  }
+}
+
+inline InputBuffers input_buffers() noexcept {
+  // A buffer of another kind is the program's own.
+  return {__fbufsize(stdin) != 0, dynamic_cast<std::filebuf*>(std::cin.rdbuf())};
+}
+
+namespace posix {
+
+inline auto* open_function = &MULTIPROCESSING_SYSTEM(open);  // see exit_function
+
+}  // namespace posix
+
+inline void silence_stdin(const InputBuffers& buffers) noexcept {
+  // Born close-on-exec, it is no standard input but somebody's handle that got the free number.
+  const int flags = MULTIPROCESSING_SYSTEM(fcntl)(STDIN_FILENO, F_GETFD);
+  if (flags >= 0 && (flags & FD_CLOEXEC) != 0) return;
+  // The number is free now, the lowest, and there is only this thread.
+  MULTIPROCESSING_SYSTEM(close)(STDIN_FILENO);
+  static_cast<void>(posix::open_function("/dev/null", O_RDONLY));
+  if (buffers.of_stdin) {
+    __fpurge(stdin);
+    std::clearerr(stdin);
+  }
+  while (buffers.of_cin != nullptr && buffers.of_cin->in_avail() > 0) buffers.of_cin->sbumpc();
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file process.hpp
+/// @brief Processes of the system: copying this one, waiting for another, signals, the end.
+#include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <optional>
+#include <system_error>
+
+namespace multiprocessing::os {
+
+/// @brief This process's id.
+[[nodiscard]] int process_id() noexcept;
+
+/// @brief Copies this process, as the C library does it: its fork handlers run, and what it caches
+/// per thread and per process is right in the child.
+/// @returns the child's id; 0 in the child.
+/// @errors POSIX `fork`: EAGAIN, ENOMEM, ENOSYS. Windows: `function_not_supported`, always.
+int fork_process(std::error_code& ec) noexcept;
+
+/// @brief A handle of a process: ready for reading once the process has ended, and never another's,
+/// as ids come to be.
+/// @param pid a child that is not waited for yet.
+/// @errors POSIX `pidfd_open` (Linux 5.3): ESRCH: it has ended and nothing of it is left, because
+/// this program ignores SIGCHLD; EMFILE, ENFILE, ENOMEM. Windows `OpenProcess`.
+[[nodiscard]] UniqueHandle open_process(int pid, std::error_code& ec) noexcept;
+
+/// @brief A handle that is ready for reading from the beginning. @errors EMFILE, ENFILE, ENOMEM.
+[[nodiscard]] UniqueHandle open_ready(std::error_code& ec) noexcept;
+
+/// @brief Waits until a handle is ready for reading or its other end is closed.
+/// @returns whether it is. @errors none: a handle that cannot be waited for counts as ready.
+bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept;
+
+/// @brief Whether a process has ended, and how.
+struct ProcessEnd {
+  bool ended = false;
+  std::optional<int> code = {};  ///< -N: by signal N. None: ended, but how is not known any more.
+};
+
+/// @brief Looks whether a child has ended and, the first time it has, takes its exit code, so that
+/// the system can forget it. Does not wait.
+///
+/// The code is found also where somebody else took it (a `wait()` of the program's own, SIGCHLD
+/// ignored), if the system still tells (Linux 6.15).
+/// @threads One at a time for one process.
+ProcessEnd collect_process(native_handle_type process) noexcept;
+
+/// @brief What one process can tell another to do.
+enum class Signal { interrupt, terminate, kill };
+
+/// @brief Sends a signal. A process that has ended ignores it.
+/// @errors POSIX `pidfd_send_signal`: EPERM. Windows `TerminateProcess`, whatever the signal.
+void signal_process(native_handle_type process, Signal signal, std::error_code& ec) noexcept;
+
+/// @brief Kills a child that just came to be and waits for its end: its start is called off.
+void discard_process(int pid) noexcept;
+
+/// @brief As std::exit, at less cost where a forked child is the first to call it.
+[[noreturn]] void exit_process(int code) noexcept;
+
+/// @brief Called with the exit code.
+using ExitAction = void (*)(int code) noexcept;
+
+/// @brief Calls `action` when this process exits through `std::exit` or a return from main(), in
+/// the reverse order of calls, among the handlers of `std::atexit`. @throws std::bad_alloc
+void call_at_exit(ExitAction action);
+
+/// @brief As call_at_exit; and when `action` has returned, the process ends, so that no handler or
+/// destructor of a static object runs that was registered before. Those registered after do run.
+/// @throws std::bad_alloc
+void end_exit_with(ExitAction action);
+
+}  // namespace multiprocessing::os
+
+#if MULTIPROCESSING_WINDOWS
+#  include <multiprocessing/os/windows/process.ipp>
+#else
+#  include <multiprocessing/os/posix/process.ipp>
+#endif

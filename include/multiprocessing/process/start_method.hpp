@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file start_method.hpp
+/// @brief Which way processes are started by default.
+#include <multiprocessing/launch.hpp>
+#include <multiprocessing/os/process_wide.hpp>
+
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+
+namespace multiprocessing {
+
+/// @brief The method for processes whose options name none.
+///
+/// Asking fixes it: a default that somebody relies on is not changed under them. So does the first
+/// start() of a process whose options name none.
+/// @param allow_none do not fix it, but return none while it is not fixed.
+/// @python{multiprocessing.get_start_method(); there the default on Linux is "forkserver"}
+inline std::optional<StartMethod> get_start_method(bool allow_none = false) {
+  detail::ProcessState& state = detail::process_state();
+  const std::lock_guard lock{state.mutex};
+  if (!state.start_method && !allow_none) state.start_method = get_all_start_methods().front();
+  return state.start_method;
+}
+
+/// @brief Says how processes are started, once, near the top of main(). Children inherit it.
+/// @param force change it also when it is fixed.
+/// @throws std::invalid_argument the method is not available. std::logic_error it is fixed already.
+/// @python{multiprocessing.set_start_method()}
+inline void set_start_method(StartMethod method, bool force = false) {
+  detail::check_available(method);
+  detail::ProcessState& state = detail::process_state();
+  const std::lock_guard lock{state.mutex};
+  if (state.start_method && !force) {
+    throw std::logic_error{"the start method is fixed already: set it earlier, or use force"};
+  }
+  state.start_method = method;
+}
+
+/// @brief The program that spawn runs, instead of this one. Its main() must begin with
+/// freeze_support(), and it must contain the code of the processes that it is to be: another copy
+/// of the same build. Children inherit it. An empty path: this one again.
+/// @python{multiprocessing.set_executable()}
+inline void set_executable(std::filesystem::path program) {
+  const auto absolute = program.empty() ? program : std::filesystem::absolute(program);
+  detail::ProcessState& state = detail::process_state();
+  const std::lock_guard lock{state.mutex};
+  state.executable = absolute.native();
+}
+
+}  // namespace multiprocessing

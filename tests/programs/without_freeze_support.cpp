@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+// main() does not call freeze_support(): spawn is refused before there is a process, fork works.
+#include <multiprocessing/process.hpp>
+
+#include <cerrno>
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+
+#include <sys/wait.h>
+
+namespace mp = multiprocessing;
+
+namespace {
+
+int failed(const char* what) {
+  std::fprintf(stderr, "%s\n", what);
+  return 1;
+}
+
+}  // namespace
+
+int main() {
+  mp::Process process({.start_method = mp::StartMethod::spawn}, [] {});
+  try {
+    process.start();
+    return failed("it started");
+  } catch (const std::logic_error& error) {
+    const std::string what = error.what();
+    if (what.find("multiprocessing::freeze_support();") == std::string::npos ||
+        what.find("first line of main()") == std::string::npos) {
+      return failed(error.what());
+    }
+  }
+  if (process.is_alive() || process.pid()) return failed("it says that it started");
+  if (::waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD) return failed("there is a child");
+
+  mp::Process forked({.start_method = mp::StartMethod::fork}, [] { throw mp::SystemExit(3); });
+  forked.start();
+  forked.join();
+  return forked.exitcode() == 3 ? 0 : failed("fork does not work");
+}
