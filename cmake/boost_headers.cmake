@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: BSL-1.0
+# multiprocessing_find_boost_headers(<problem>): the target Boost::headers, of Boost >= 1.81, or a
+# sentence in <problem>. -DBoost_INCLUDE_DIR=<folder> decides; else Boost's own package file; else
+# the compiler's usual folders. Used by this tree and by the installed package.
+function(multiprocessing_find_boost_headers problem)
+  set(least 1.81)
+  set(${problem} "" PARENT_SCOPE)
+  if(TARGET Boost::headers)
+    return()
+  endif()
+  if(NOT Boost_INCLUDE_DIR)
+    find_package(Boost ${least} CONFIG QUIET)
+    if(TARGET Boost::headers)
+      return()
+    endif()
+    find_path(Boost_INCLUDE_DIR boost/version.hpp DOC "The folder that holds boost/version.hpp")
+  endif()
+
+  set(advice "multiprocessing needs the headers of Boost ${least} or newer. Install them (Debian 12: \
+apt install libboost1.81-dev; Ubuntu 24.04: apt install libboost-dev) or say where they are: \
+-DBoost_INCLUDE_DIR=<the folder that holds boost/version.hpp>.")
+  set(file ${Boost_INCLUDE_DIR}/boost/version.hpp)
+  if(NOT EXISTS ${file})
+    set(${problem} "Boost was not found. ${advice}" PARENT_SCOPE)
+    if(NOT Boost_INCLUDE_DIR)
+      unset(Boost_INCLUDE_DIR CACHE)
+    endif()
+    return()
+  endif()
+  file(STRINGS ${file} line REGEX "^#define BOOST_VERSION ")
+  string(REGEX MATCH "[0-9]+" number "${line}")
+  math(EXPR major "${number} / 100000")
+  math(EXPR minor "${number} / 100 % 1000")
+  if("${major}.${minor}" VERSION_LESS least)
+    set(${problem} "The Boost in ${Boost_INCLUDE_DIR} is ${major}.${minor}. ${advice}" PARENT_SCOPE)
+    unset(Boost_INCLUDE_DIR CACHE)
+    return()
+  endif()
+  add_library(Boost::headers INTERFACE IMPORTED)
+  target_include_directories(Boost::headers SYSTEM INTERFACE ${Boost_INCLUDE_DIR})
+endfunction()

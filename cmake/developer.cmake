@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSL-1.0
+# For people who work on the library; nobody else sees any of this.
+set_target_properties(multiprocessing PROPERTIES
+  VERIFY_INTERFACE_HEADER_SETS ON
+  INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
+
+add_library(multiprocessing_warnings INTERFACE)
+target_compile_options(multiprocessing_warnings INTERFACE
+  $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion
+    -Wshadow -Wold-style-cast -Wnon-virtual-dtor -Woverloaded-virtual -Wundef -Werror>
+  $<$<CXX_COMPILER_ID:MSVC>:/W4 /permissive- /WX>)
+
+if(NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  find_program(CCACHE ccache)
+  if(CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  endif()
+endif()
+
+set(MULTIPROCESSING_TEST_TIMEOUT_SCALE 1 CACHE STRING
+  "What a test's time limits are multiplied by: more than 1 under a sanitizer or an emulator.")
+math(EXPR MULTIPROCESSING_TEST_TIMEOUT "60 * ${MULTIPROCESSING_TEST_TIMEOUT_SCALE}")
+
+find_package(Python3 3.8 REQUIRED COMPONENTS Interpreter)
+
+enable_testing()
+add_subdirectory(tests)
+add_subdirectory(examples)
+if(EXISTS ${PROJECT_SOURCE_DIR}/benchmarks/CMakeLists.txt)
+  add_subdirectory(benchmarks)
+endif()

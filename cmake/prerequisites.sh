@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: BSL-1.0
+# Sourced by examples/run and tests/run. Gets what is missing on a Debian or Ubuntu machine:
+#
+#   prerequisites <what>...     what: build, tests, clang, tidy
+#
+# and leaves in the array `cmake_arguments` what CMake must be told. Removes no package, changes
+# nothing that is there and new enough, and asks nobody anything. Where a thing cannot be had it says
+# which, and why, and ends the script.
+
+cmake_arguments=()
+_log=build/prerequisites.log
+_updated=no
+
+_fail() {
+  printf '%s: %s\n' "$0" "$*" >&2
+  exit 1
+}
+
+# Runs a command as root, or fails where that cannot be.
+_as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif ! command -v sudo >/dev/null; then
+    echo 'not root, and there is no sudo' >&2
+    return 1
+  elif [ -t 0 ]; then
+    sudo "$@"
+  else
+    sudo -n "$@" # nobody could type a password
+  fi
+}
+
+_apt() {
+  _as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" \
+    </dev/null >>"$_log" 2>&1
+}
+
+# Old lists name packages that the mirror has no more; new machines have none at all. A source that
+# does not answer need not be the one that is needed: the install decides.
+_update() {
+  if [ "$_updated" = no ]; then
+    _updated=yes
+    _apt update || true
+  fi
+}
+
+_install() {
+  _apt install -y --no-install-recommends --no-remove "$@"
+}
+
+# _get <package>...: installs them, or ends the script.
+_get() {
+  command -v apt-get >/dev/null ||
+    _fail "needs these, or what another system calls them; please install them: $*"
+  echo "installing $* (what apt-get says is in $_log)"
+  _update
+  _install "$@" && return
+  tail -n 5 "$_log" >&2
+  _fail "cannot install $*: see the lines above. Is there a network, and are you root or have sudo?"
+}
+
+# _at_least <version> <least>
+_at_least() {
+  [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}
+
+# _tool <command> <package>: notes the package of a command that is not there.
+_tool() {
+  command -v "$1" >/dev/null || _packages+=("$2")
+}
+
+# The Boost that the compiler finds, as 1.81, or nothing.
+_boost_version() {
+  local number
+  number=$(printf '#include <boost/version.hpp>\nversion BOOST_VERSION\n' |
+    g++ -E -P -x c++ - 2>/dev/null | sed -n 's/^version //p') || true
+  if [ -n "$number" ]; then
+    echo "$((number / 100000)).$((number / 100 % 1000))"
+  fi
+}
+
+# The newest package of Boost's headers that the machine's sources have, if it is new enough.
+_boost_package() {
+  apt-cache search --names-only '^libboost1\.[0-9]+-dev$' | sed 's/ .*//' | sort -V | tail -n 1
+}
+
+_boost() {
+  local unpacked=build/boost/usr/include version package least=1.81
+  version=$(_boost_version)
+  if [ -n "$version" ] && _at_least "$version" $least; then
+    return
+  fi
+  if [ ! -e $unpacked/boost/version.hpp ]; then
+    command -v apt-get >/dev/null || _fail "needs the headers of Boost $least or newer"
+    _update
+    package=$(_boost_package)
+    { [ -n "$package" ] && _at_least "${package//[!0-9.]/}" $least; } ||
+      _fail "needs the headers of Boost $least or newer, and apt-get knows" \
+        "${package:-no package of them}. Is there a network?"
+    if [ -z "$version" ]; then
+      echo "installing $package (what apt-get says is in $_log)"
+    else
+      echo "Boost $version is installed, which is too old; $package would replace it"
+    fi
+    if [ -z "$version" ] && _install "$package"; then
+      return
+    fi
+    # Another Boost is in the way, or we may not install: the headers alone do.
+    echo "unpacking it under build/boost instead; what is installed stays as it is"
+    (
+      mkdir -p build/download && cd build/download && rm -f -- *.deb &&
+        apt-get -q download "$package" && mkdir -p ../boost && dpkg -x "$package"_*.deb ../boost
+    ) </dev/null >>"$_log" 2>&1 || {
+      tail -n 5 "$_log" >&2
+      _fail "cannot get the package $package: see the lines above. Is there a network?"
+    }
+    rm -rf build/download
+  fi
+  cmake_arguments+=("-DBoost_INCLUDE_DIR=$PWD/$unpacked")
+}
+
+prerequisites() {
+  local what version
+  _packages=()
+  mkdir -p build
+  : >"$_log"
+  for what; do
+    case $what in
+      build)
+        _tool g++ g++
+        _tool cmake cmake
+        _tool ninja ninja-build
+        ;;
+      tests)
+        _tool python3 python3
+        printf '#include <gtest/gtest.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
+          _packages+=(libgtest-dev)
+        ;;
+      clang)
+        _tool clang++ clang
+        _tool clang-format clang-format
+        ;;
+      tidy)
+        _tool clang++ clang
+        _tool clang-tidy clang-tidy
+        ;;
+    esac
+  done
+  if [ ${#_packages[@]} -gt 0 ]; then
+    _get "${_packages[@]}"
+  fi
+  _boost
+  version=$(cmake --version | sed -n 's/^cmake version //p')
+  _at_least "$version" 3.25 || _fail "needs CMake 3.25 or newer, and $version is installed"
+  version=$(g++ -dumpfullversion)
+  _at_least "$version" 12 || _fail "needs g++ 12 or newer, and $version is installed"
+}

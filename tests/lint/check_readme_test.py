@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""check_readme.py finds code that is not the examples'."""
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import check_readme  # noqa: E402 (it stands beside this file)
+
+EXAMPLE = """// SPDX-License-Identifier: BSL-1.0
+#include <a>
+//! [readme]
+int main() {}
+//! [readme]
+"""
+
+
+class CheckReadme(unittest.TestCase):
+    def check(self, readme, example=EXAMPLE):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "README.md").write_text(readme, encoding="utf-8")
+            pathlib.Path(folder, "a.cpp").write_text(example, encoding="utf-8")
+            return check_readme.check(folder)
+
+    def test_the_marked_part(self):
+        self.assertEqual(self.check("x\n<!-- a.cpp -->\n```cpp\nint main() {}\n```\n"), ([], 1))
+
+    def test_the_whole_file(self):
+        example = "// SPDX-License-Identifier: BSL-1.0\nint main() {}\n"
+        self.assertEqual(self.check("<!-- a.cpp -->\n```cpp\nint main() {}\n```\n", example), ([], 1))
+
+    def test_another_text(self):
+        self.assertEqual(self.check("\n<!-- a.cpp -->\n```cpp\nint main() { }\n```\n")[0],
+                         ["README.md:2: not what stands in a.cpp"])
+
+    def test_no_such_example(self):
+        self.assertEqual(self.check("<!-- b.cpp -->\n```cpp\nint main() {}\n```\n")[0],
+                         ["README.md:1: there is no b.cpp"])
+
+    def test_a_program_without_a_source(self):
+        self.assertEqual(len(self.check("```cpp\n#include <a>\n```\n")[0]), 1)
+        self.assertEqual(len(self.check("```python\nimport os\n```\n")[0]), 1)
+
+    def test_a_fragment_needs_none(self):
+        self.assertEqual(self.check("```cpp\nqueue.put(1);\n```\n```sh\nint main\n```\n"), ([], 0))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file stop_point.hpp
+/// @brief Stops or kills a process exactly between two steps of the library.
+///
+/// A chaos program is compiled with this file in front of everything else: each
+/// `MULTIPROCESSING_STOP_POINT("queue.put.committed")` that a process comes by is a call of
+/// `test::stop_point`. A test forks a process, which says where it is to stop, and watches it:
+///
+///     for (const std::string& name : test::stop_points_in([&] { queue.put(1); })) {
+///       test::forget_stops();
+///       mp::Process victim([&] { test::stop_at(name, test::Stop::wait); queue.put(2); });
+///       victim.start();
+///       test::eventually([] { return test::stops_reached() == 1; });
+///       victim.kill();  // it dies there; with Stop::die it kills itself, and needs no watching
+///     }
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace test {
+
+/// @brief What a process does at the point where it is to stop.
+enum class Stop {
+  wait,  ///< Stands still there for ever, as a process does that a debugger or SIGSTOP holds.
+  die,   ///< Kills itself with SIGKILL.
+};
+
+namespace detail {
+
+inline constexpr std::size_t longest_stop_name = 96;
+using StopName = std::array<char, longest_stop_name>;
+
+// One per tree of forked processes: a spawned process starts a board of its own.
+struct StopBoard {
+  std::atomic<unsigned> reached{0};
+  std::atomic<bool> recording{false};
+  std::atomic<unsigned> names_taken{0};
+  std::array<StopName, 256> names{};
+  std::array<std::atomic<bool>, 256> written{};
+};
+
+inline StopBoard& stop_board() {
+  static StopBoard& board = *[] {
+    void* page = ::mmap(nullptr, sizeof(StopBoard), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) throw std::system_error{errno, std::system_category(), "stop board"};
+    return new (page) StopBoard;
+  }();
+  return board;
+}
+inline StopBoard& made_before_any_fork = stop_board();
+
+// This process's own order. The name is written before `armed`, by stop_at().
+struct StopOrder {
+  StopName name{};
+  Stop what = Stop::wait;
+  std::atomic<unsigned> passes_left{0};
+  std::atomic<bool> armed{false};
+};
+inline StopOrder stop_order;
+
+inline StopName stop_name(std::string_view text) {
+  if (text.size() >= longest_stop_name) throw std::invalid_argument{"stop point: name too long"};
+  StopName name{};
+  text.copy(name.data(), text.size());
+  return name;
+}
+
+}  // namespace detail
+
+/// @brief What MULTIPROCESSING_STOP_POINT calls. Allocates nothing, waits for nobody.
+inline void stop_point(const char* name) noexcept {
+  auto& board = detail::made_before_any_fork;
+  if (board.recording) {
+    const unsigned mine = board.names_taken++;
+    if (mine < board.names.size()) {
+      std::strncpy(board.names[mine].data(), name, detail::longest_stop_name - 1);
+      board.written[mine] = true;
+    }
+  }
+  auto& order = detail::stop_order;
+  if (!order.armed || std::strcmp(order.name.data(), name) != 0) return;
+  if (order.passes_left-- != 1) return;
+  ++board.reached;
+  if (order.what == Stop::die) ::kill(::getpid(), SIGKILL);
+  for (;;) ::pause();
+}
+
+/// @brief From now on this process (any of its threads) stops at `name`, when it comes by for the
+///        `pass`-th time. A later call replaces this one. A child made by fork inherits the order.
+inline void stop_at(std::string_view name, Stop what = Stop::wait, unsigned pass = 1) {
+  auto& order = detail::stop_order;
+  order.armed = false;
+  order.name = detail::stop_name(name);
+  order.what = what;
+  order.passes_left = pass;
+  order.armed = true;
+}
+
+/// @brief Takes stop_at() back.
+inline void stop_nowhere() {
+  detail::stop_order.armed = false;
+}
+
+/// @brief How many processes have come to their stop since forget_stops(): of this process, its
+///        parents and all that they forked.
+[[nodiscard]] inline unsigned stops_reached() {
+  return detail::stop_board().reached;
+}
+
+/// @brief Sets stops_reached() back to 0.
+inline void forget_stops() {
+  detail::stop_board().reached = 0;
+}
+
+/// @brief The names of the points that this process and those it forks come by while `work()` runs,
+///        each once, in the order of the first time. At most 256 passes are seen.
+inline std::vector<std::string> stop_points_in(const std::function<void()>& work) {
+  auto& board = detail::stop_board();
+  for (auto& written : board.written) written = false;
+  for (auto& name : board.names) name = {};
+  board.names_taken = 0;
+  board.recording = true;
+  work();
+  board.recording = false;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < board.names.size(); ++i) {
+    if (!board.written[i]) continue;
+    const std::string name{board.names[i].data()};
+    bool seen = false;
+    for (const auto& other : names) seen = seen || other == name;
+    if (!seen) names.push_back(name);
+  }
+  return names;
+}
+
+}  // namespace test
+
+#ifdef MULTIPROCESSING_STOP_POINT
+#  error "stop_point.hpp must come before the library: see test.chaos in tests/CMakeLists.txt"
+#endif
+#define MULTIPROCESSING_STOP_POINT(name) ::test::stop_point(name)
