@@ -140,11 +140,21 @@ bool Queue<T, Transport>::try_put(const T& item, Timeout timeout) {
 template <class T, class Transport>
 std::optional<T> Queue<T, Transport>::try_get(Timeout timeout) {
   const detail::Deadline deadline{timeout};
-  detail::Scratch scratch;  // user code decodes after the lock is given back
+  std::optional<T> item;
+  detail::Scratch scratch;
   std::span<const std::byte> bytes;
-  const auto copy = [&](std::span<const std::byte> message) { bytes = scratch.copy(message); };
-  if (!core_->get(copy, deadline)) return std::nullopt;
-  return loads<T>(bytes);
+  const auto take = [&](std::span<const std::byte> message) {
+    if constexpr (is_bitwise<T>) {  // no user code in that: no second copy
+      if (message.size() == sizeof(T)) {
+        item.emplace(loads<T>(message));
+        return;
+      }
+    }
+    bytes = scratch.copy(message);
+  };
+  if (!core_->get(take, deadline)) return item;
+  if (!item) item.emplace(loads<T>(bytes));  // user code runs after the lock is given back
+  return item;
 }
 
 /// @brief A queue travels as its memory's handle.

@@ -76,6 +76,7 @@ class Ring {
   using Record = detail::Record;
   using Producers = detail::ProducerSide;
   using Consumers = detail::ConsumerSide;
+  using Head = decltype(Consumers::head)::Values;
 
   // Gives the lock back at the end of a scope.
   struct Held {
@@ -123,8 +124,8 @@ class Ring {
   // the consumer's steps, with its lock held
   Held hold_consumer_lock(const detail::Deadline& deadline);
   bool wait_for_item(Place place, const detail::Deadline& deadline);
-  Place find_message(Place place);
-  Place give_back(Place place, Place next, Place released) noexcept;
+  std::span<const std::byte> find_message(Head& head);
+  void give_back(Head& head, std::uint64_t room) noexcept;
   void discard_area(unsigned area) noexcept;
   void ring_for_space(std::uint64_t taken) noexcept;
 
@@ -175,24 +176,17 @@ bool Ring::get(Read&& read, const detail::Deadline& deadline) {
   Held held = hold_consumer_lock(deadline);
   if (!held) return false;
   auto& side = memory().consumers;
-  Place start = Place::from_packed(side.head.current()[Consumers::place]);
-  if (!wait_for_item(start, deadline)) return false;
-  const Place place = find_message(start);
-  std::uint64_t header = 0;
-  const std::byte* const from = at(place);
-  std::memcpy(&header, from, sizeof header);
-  const std::uint64_t size = Record::size(header);
-  std::forward<Read>(read)(std::span{from + Record::header_size, size});
+  auto head = side.head.current();
+  if (!wait_for_item(Place::from_packed(head[Consumers::place]), deadline)) return false;
+  const std::span<const std::byte> message = find_message(head);
+  std::forward<Read>(read)(message);
   MULTIPROCESSING_STOP_POINT("ring.get.read");
-  const auto head = side.head.current();
-  const Place next = place.plus(Record::room(size));
-  const Place released = give_back(place, next, Place::from_packed(head[Consumers::released]));
-  const std::uint64_t taken = head[Consumers::count] + 1;
-  side.head.commit({next.packed(), taken, released.packed()});
+  give_back(head, Record::room(message.size()));
+  side.head.commit(head);
   MULTIPROCESSING_STOP_POINT("ring.get.committed");
   held.release();
   MULTIPROCESSING_STOP_POINT("ring.get.unlocked");
-  ring_for_space(taken);
+  ring_for_space(head[Consumers::count]);
   return true;
 }
 

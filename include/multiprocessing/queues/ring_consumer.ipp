@@ -42,29 +42,31 @@ inline bool Ring::wait_for_item(Place place, const detail::Deadline& deadline) {
                             [this] { check_open(); });
 }
 
-/// @returns where the next message's record begins: behind padding, and in the area that a jump
-/// names.
-inline Ring::Place Ring::find_message(Place place) {
-  auto& side = memory().consumers;
+/// Goes to the next message: behind padding, and into the area that a jump names.
+/// @returns it; `head` then stands before its record.
+inline std::span<const std::byte> Ring::find_message(Head& head) {
+  Place place = Place::from_packed(head[Consumers::place]);
   for (int records = 0; records < 3; ++records) {
+    const std::byte* const record = at(place);
     std::uint64_t header = 0;
-    std::memcpy(&header, at(place), sizeof header);
+    std::memcpy(&header, record, sizeof header);
     const std::uint64_t area = detail::area_size(place.area());
     const std::uint64_t to_end = area - (place.offset() & (area - 1));
     const std::uint64_t size = Record::size(header);
     switch (Record::kind(header)) {
       case Record::message:
         if (size > to_end - Record::header_size) damaged();
-        return place;
+        head[Consumers::place] = place.packed();
+        return {record + Record::header_size, size};
       case Record::padding:
         place = place.plus(to_end);
         break;
       case Record::jump: {
         if (size >= areas_) damaged();
-        const auto head = side.head.current();
         const unsigned left = place.area();
         place = Place{size, 0};
-        side.head.commit({place.packed(), head[Consumers::count], head[Consumers::released]});
+        head[Consumers::place] = place.packed();
+        memory().consumers.head.commit(head);
         MULTIPROCESSING_STOP_POINT("ring.get.jumped");
         discard_area(left);
         break;
@@ -76,16 +78,22 @@ inline Ring::Place Ring::find_message(Place place) {
   damaged();
 }
 
-/// Gives memory back before producers may use it again. @returns what is free from now on.
-inline Ring::Place Ring::give_back(Place place, Place next, Place released) noexcept {
-  // An area that was left by a jump is discarded already; a small one is kept for its next round.
-  if (released.area() != place.area() || detail::goes_round(place.area())) return next;
-  if (place.offset() - released.offset() < give_back_step) return released;
-  const std::scoped_lock guard{handle_mutex_};
-  region_.discard(detail::area_begin(place.area()) + released.offset(),
-                  place.offset() - released.offset());
-  MULTIPROCESSING_STOP_POINT("ring.get.gave_back");
-  return place;
+/// Goes past the message of `room` bytes, and gives memory back before producers may use it again.
+inline void Ring::give_back(Head& head, std::uint64_t room) noexcept {
+  const Place place = Place::from_packed(head[Consumers::place]);
+  const Place released = Place::from_packed(head[Consumers::released]);
+  head[Consumers::place] = place.plus(room).packed();
+  ++head[Consumers::count];
+  if (released.area() != place.area() || detail::goes_round(place.area())) {
+    // An area that a jump left is discarded already; a small one is kept for its next round.
+    head[Consumers::released] = head[Consumers::place];
+  } else if (place.offset() - released.offset() >= give_back_step) {
+    const std::scoped_lock guard{handle_mutex_};
+    region_.discard(detail::area_begin(place.area()) + released.offset(),
+                    place.offset() - released.offset());
+    MULTIPROCESSING_STOP_POINT("ring.get.gave_back");
+    head[Consumers::released] = place.packed();
+  }
 }
 
 inline void Ring::discard_area(unsigned area) noexcept {
@@ -95,14 +103,14 @@ inline void Ring::discard_area(unsigned area) noexcept {
   MULTIPROCESSING_STOP_POINT("ring.get.discarded");
 }
 
-/// A sleeping producer is woken when a good part of the queue is free: waking it for every item
+/// A sleeping producer of a large queue is woken when half of it is free: waking it for every item
 /// would cost more than the items. It looks by itself after 50 ms.
 inline void Ring::ring_for_space(std::uint64_t taken) noexcept {
   auto& producers = memory().producers;
   if (!os::Bell::has_sleeper(producers.space)) return;
   const std::uint64_t inside = producers.tail.read()[Producers::count] - taken;
-  if (inside <= maxsize_ - std::min<std::uint64_t>(maxsize_, maxsize_ / 8 + 1) ||
-      inside > maxsize_) {
+  constexpr std::uint64_t large = 64;
+  if (maxsize_ < large || inside <= maxsize_ / 2) {
     space_.ring(producers.space);
   }
 }

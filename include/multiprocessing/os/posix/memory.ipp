@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/memory.hpp>
+#include <multiprocessing/os/posix/blocked_signal.ipp>
 
 #include <boost/interprocess/exceptions.hpp>
 
 #include <cerrno>
 #include <csignal>
-#include <ctime>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -35,43 +35,15 @@ inline boost::interprocess::mapped_region map_whole(int fd,
   }
 }
 
-// RLIMIT_FSIZE is answered with SIGXFSZ beside EFBIG: the signal is kept from the program, unless
-// it was pending before.
-class SizeSignalBlocked {
- public:
-  SizeSignalBlocked() noexcept {
-    sigset_t pending;
-    sigemptyset(&size_signal_);
-    sigaddset(&size_signal_, SIGXFSZ);
-    sigpending(&pending);
-    was_pending_ = sigismember(&pending, SIGXFSZ) == 1;
-    MULTIPROCESSING_SYSTEM(pthread_sigmask)(SIG_BLOCK, &size_signal_, &before_);
-  }
-  SizeSignalBlocked(const SizeSignalBlocked&) = delete;
-  SizeSignalBlocked& operator=(const SizeSignalBlocked&) = delete;
-  ~SizeSignalBlocked() {
-    const timespec no_wait{};
-    if (!was_pending_) {
-      while (sigtimedwait(&size_signal_, nullptr, &no_wait) < 0 && errno == EINTR) {
-      }
-    }
-    MULTIPROCESSING_SYSTEM(pthread_sigmask)(SIG_SETMASK, &before_, nullptr);
-  }
-
- private:
-  sigset_t size_signal_{};
-  sigset_t before_{};
-  bool was_pending_ = false;
-};
-
 }  // namespace posix
 
 inline SharedRegion SharedRegion::create(std::size_t size, std::error_code& ec) noexcept {
   SharedRegion made;
-  made.handle_ = UniqueHandle{
-      MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-  if (!made.handle_ || MULTIPROCESSING_SYSTEM(fcntl)(made.handle_.get(), F_ADD_SEALS,
-                                                     F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
+  made.handle_ = posix::above_streams(
+      MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING), ec);
+  if (ec) return {};
+  if (MULTIPROCESSING_SYSTEM(fcntl)(made.handle_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL) !=
+      0) {
     ec.assign(errno, std::system_category());
     return {};
   }
@@ -98,7 +70,7 @@ inline SharedRegion SharedRegion::adopt(UniqueHandle handle,
 inline void SharedRegion::commit(std::size_t offset,
                                  std::size_t size,
                                  std::error_code& ec) noexcept {
-  const posix::SizeSignalBlocked blocked;
+  const posix::BlockedSignal too_large{SIGXFSZ};  // RLIMIT_FSIZE answers with it beside EFBIG
   int result = 0;
   do {
     result = MULTIPROCESSING_SYSTEM(fallocate)(handle_.get(), 0, static_cast<off_t>(offset),

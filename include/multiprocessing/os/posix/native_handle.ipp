@@ -26,4 +26,23 @@ inline native_handle_type duplicate_handle(native_handle_type handle,
   return copy;
 }
 
+namespace posix {
+
+// Numbers 0 to 2 are the standard streams' also while they are closed: a handle there would be
+// written to by whoever prints, and a child would close it.
+inline UniqueHandle above_streams(int fd, std::error_code& ec) noexcept {
+  UniqueHandle handle{fd};
+  if (fd < 0) {
+    ec.assign(errno, std::system_category());
+    return {};
+  }
+  ec.clear();
+  if (fd > STDERR_FILENO) return handle;
+  UniqueHandle moved{MULTIPROCESSING_SYSTEM(fcntl)(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)};
+  if (!moved) ec.assign(errno, std::system_category());
+  return moved;
+}
+
+}  // namespace posix
+
 }  // namespace multiprocessing::os
