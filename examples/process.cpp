@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSL-1.0
+// Three processes at once: the whole takes about two seconds, not six.
+//   ./process [fork|spawn]
+//! [readme]
+#include <multiprocessing.hpp>
+
+#include <chrono>
+#include <ctime>
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <thread>
+
+namespace mp = multiprocessing;
+
+class Worker : public mp::Process<Worker> {
+ public:
+  void run() override {
+    std::this_thread::sleep_for(std::chrono::seconds{2});
+    std::cout << "i am " + name() + " at " + std::to_string(std::time(nullptr)) + "\n";
+  }
+  auto reduce() const { return mp::arguments(); }  // how spawn makes it again
+};
+
+int main(int argc, char** argv) {
+  mp::freeze_support();
+  const bool spawn = argc > 1 && std::string_view{argv[1]} == "spawn";
+  mp::set_start_method(spawn ? mp::StartMethod::spawn : mp::StartMethod::fork);
+
+  Worker workers[3];
+  for (auto& worker : workers) worker.start();
+  for (auto& worker : workers) worker.join();
+  std::cout << "all done\n";
+}
+//! [readme]
