@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file figure.hpp
+/// @brief Ours beside a peer in one run: interleaved, medians, one line a figure.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace benchmark {
+
+using Clock = std::chrono::steady_clock;
+
+inline double seconds_of(const std::function<void()>& work) {
+  const auto begin = Clock::now();
+  work();
+  return std::chrono::duration<double>{Clock::now() - begin}.count();
+}
+
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+/// One contestant: `run` makes one measurement, in the figure's unit.
+struct Contestant {
+  std::string name;
+  std::function<double()> run;
+};
+
+/// Runs ours and the peers in turn, `rounds` times after one that does not count, and prints
+/// `figure <name> ours=<v> <peer>=<v> ratio=<ours/peer> <unit>` for each peer: medians, and the
+/// median of the rounds' ratios, for a shared machine's speed changes between rounds.
+inline void figure(const std::string& name,
+                   const std::string& unit,
+                   const std::function<double()>& ours,
+                   const std::vector<Contestant>& peers,
+                   int rounds = 9) {
+  std::vector<double> our_values;
+  std::vector<std::vector<double>> values(peers.size());
+  std::vector<std::vector<double>> ratios(peers.size());
+  for (int round = 0; round <= rounds; ++round) {
+    const double mine = ours();
+    std::vector<double> theirs;
+    for (const auto& peer : peers) theirs.push_back(peer.run());
+    if (round == 0) continue;
+    our_values.push_back(mine);
+    for (std::size_t i = 0; i < peers.size(); ++i) {
+      values[i].push_back(theirs[i]);
+      ratios[i].push_back(mine / theirs[i]);
+    }
+  }
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    std::printf("figure %s ours=%.4g %s=%.4g ratio=%.3f %s\n", name.c_str(), median(our_values),
+                peers[i].name.c_str(), median(values[i]), median(ratios[i]), unit.c_str());
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace benchmark
