@@ -6,17 +6,16 @@
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/os/bell.hpp>
 #include <multiprocessing/os/memory.hpp>
+#include <multiprocessing/queues/gate.hpp>
 #include <multiprocessing/queues/layout.hpp>
 #include <multiprocessing/queues/waiting.hpp>
 #include <multiprocessing/timeout.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <stdexcept>
 #include <system_error>
@@ -66,7 +65,7 @@ class Ring {
 
   /// @brief For this process: waiting calls end, later ones throw.
   void close() noexcept;
-  [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool closed() const noexcept { return handle_gate_.is_shut(); }
   void check_open() const {
     if (closed()) throw std::invalid_argument{"the queue is closed in this process"};
   }
@@ -105,6 +104,9 @@ class Ring {
     return *reinterpret_cast<detail::RingMemory*>(region_.data());
   }
   [[nodiscard]] std::byte* at(Place place) const;
+  /// Calls `use()`, which needs the region's handle, unless the queue is closed here.
+  template <class Use>
+  bool use_handle(Use&& use) noexcept;
   [[noreturn]] static void damaged() {
     throw ProcessError{"the queue's shared memory is damaged: it was written by something else"};
   }
@@ -138,8 +140,7 @@ class Ring {
   detail::Patience items_patience_;
   std::size_t maxsize_ = 0;
   unsigned areas_ = 0;
-  std::atomic<bool> closed_{false};
-  std::mutex handle_mutex_;  // the region's handle: in use, or closed
+  detail::Gate handle_gate_;  // who uses the region's handle
 };
 
 inline std::byte* Ring::at(Place place) const {
@@ -198,10 +199,16 @@ inline std::size_t Ring::qsize() const noexcept {
   return maxsize_ != 0 && inside > maxsize_ ? maxsize_ : inside;
 }
 
+template <class Use>
+bool Ring::use_handle(Use&& use) noexcept {
+  if (!handle_gate_.enter()) return false;
+  std::forward<Use>(use)();
+  if (handle_gate_.leave()) region_.close_handle();
+  return true;
+}
+
 inline void Ring::close() noexcept {
-  const std::scoped_lock guard{handle_mutex_};
-  closed_.store(true, std::memory_order_relaxed);
-  region_.close_handle();
+  if (handle_gate_.shut()) region_.close_handle();
 }
 
 }  // namespace multiprocessing

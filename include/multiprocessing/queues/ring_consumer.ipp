@@ -88,9 +88,10 @@ inline void Ring::give_back(Head& head, std::uint64_t room) noexcept {
     // An area that a jump left is discarded already; a small one is kept for its next round.
     head[Consumers::released] = head[Consumers::place];
   } else if (place.offset() - released.offset() >= give_back_step) {
-    const std::scoped_lock guard{handle_mutex_};
-    region_.discard(detail::area_begin(place.area()) + released.offset(),
-                    place.offset() - released.offset());
+    use_handle([&] {
+      region_.discard(detail::area_begin(place.area()) + released.offset(),
+                      place.offset() - released.offset());
+    });
     MULTIPROCESSING_STOP_POINT("ring.get.gave_back");
     head[Consumers::released] = place.packed();
   }
@@ -98,8 +99,7 @@ inline void Ring::give_back(Head& head, std::uint64_t room) noexcept {
 
 inline void Ring::discard_area(unsigned area) noexcept {
   if (area >= areas_ || detail::area_size(area) < kept_area) return;
-  const std::scoped_lock guard{handle_mutex_};
-  region_.discard(detail::area_begin(area), detail::area_size(area));
+  use_handle([&] { region_.discard(detail::area_begin(area), detail::area_size(area)); });
   MULTIPROCESSING_STOP_POINT("ring.get.discarded");
 }
 

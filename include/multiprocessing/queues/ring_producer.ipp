@@ -136,16 +136,15 @@ inline void Ring::commit_memory(unsigned area, std::uint64_t bytes) {
   const std::uint64_t whole = (bytes + commit_step - 1) / commit_step * commit_step;
   std::uint64_t end = std::min(std::max(whole, before + step), detail::area_size(area));
   std::error_code ec;
-  {
-    const std::scoped_lock guard{handle_mutex_};
-    check_open();
-    const std::uint64_t begin = detail::area_begin(area);
+  const std::uint64_t begin = detail::area_begin(area);
+  const bool open = use_handle([&] {
     region_.commit(begin + before, end - before, ec);
     if (ec) {  // not so much: then just enough
       end = bytes;
       region_.commit(begin + before, end - before, ec);
     }
-  }
+  });
+  if (!open) check_open();
   if (ec) throw std::system_error{ec, "no memory for the queue's backlog; the item was not put"};
   MULTIPROCESSING_STOP_POINT("ring.put.committed_memory");
   note.store(Place{area, end}.packed(), std::memory_order_relaxed);

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file core.hpp
+/// @brief What the copies of a Connection in one process share.
+#include <multiprocessing/connection/in_flight.hpp>
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/os/channel.hpp>
+#include <multiprocessing/os/one_way_channel.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::detail {
+
+/// @brief An end of a pipe in this process. Every kind of pipe has a class derived from it.
+///
+/// Calls count themselves in and out, so that close() can wake those that are blocked and wait
+/// until nobody uses the handle before it gives it back to the system.
+/// @threads any, at once. @processes as each kind says.
+class ConnectionCore {
+ public:
+  ConnectionCore(const ConnectionCore&) = delete;
+  ConnectionCore& operator=(const ConnectionCore&) = delete;
+  virtual ~ConnectionCore() = default;
+
+  [[nodiscard]] virtual bool readable() const noexcept { return true; }
+  [[nodiscard]] virtual bool writable() const noexcept { return true; }
+  [[nodiscard]] virtual bool carries_handles() const noexcept { return false; }
+  /// @brief What another process needs to have this end too.
+  /// @throws std::invalid_argument it is closed.
+  [[nodiscard]] virtual std::vector<native_handle_type> handles() const = 0;
+
+  /// @returns false: not within the time; nothing was sent.
+  /// @throws std::invalid_argument closed, or not writable.
+  /// @throws std::system_error as the channel's contract says.
+  bool send(const os::OutgoingMessage& message, const Deadline& deadline) {
+    if (!writable()) throw std::invalid_argument{"send: this Connection only receives"};
+    return run("send", [&](std::error_code& ec) { return do_send(message, deadline, ec); }) ==
+           os::Outcome::done;
+  }
+
+  /// @returns none: not within the time.
+  /// @throws EOFError nothing is left, and nobody can send any more.
+  /// @throws ConnectionError what came is not this library's.
+  /// @throws std::invalid_argument, std::system_error as send().
+  std::optional<os::IncomingMessage> receive(const Deadline& deadline) {
+    require_readable("recv");
+    os::IncomingMessage message;
+    const auto outcome =
+        run("recv", [&](std::error_code& ec) { return do_receive(message, deadline, ec); });
+    if (outcome == os::Outcome::ended) {
+      throw EOFError{"recv: nothing is left and the other end is closed"};
+    }
+    if (outcome == os::Outcome::timed_out) return std::nullopt;
+    return message;
+  }
+
+  /// @returns whether receive() would not have to wait.
+  bool wait(const Deadline& deadline) {
+    require_readable("poll");
+    return run("poll", [&](std::error_code& ec) { return do_wait(deadline, ec); }) ==
+           os::Outcome::done;
+  }
+
+  [[nodiscard]] bool closed() const noexcept { return calls_.closed(); }
+  void close() noexcept {
+    if (calls_.close()) do_close();
+  }
+  [[nodiscard]] native_handle_type fileno() const {
+    if (closed()) throw std::invalid_argument{"fileno: this Connection is closed"};
+    return handle();
+  }
+
+ protected:
+  ConnectionCore() = default;
+
+  [[nodiscard]] virtual native_handle_type handle() const noexcept = 0;
+  virtual os::Outcome do_send(const os::OutgoingMessage&, const Deadline&, std::error_code&) {
+    return os::Outcome::timed_out;
+  }
+  virtual os::Outcome do_receive(os::IncomingMessage&, const Deadline&, std::error_code&) {
+    return os::Outcome::timed_out;
+  }
+  virtual os::Outcome do_wait(const Deadline&, std::error_code&) { return os::Outcome::timed_out; }
+  virtual void do_close() noexcept = 0;
+
+  [[nodiscard]] os::Interrupt interrupt() const noexcept { return calls_.interrupt(); }
+
+ private:
+  void require_readable(const char* what) const {
+    if (!readable())
+      throw std::invalid_argument{std::string{what} + ": this Connection only sends"};
+  }
+
+  template <class Operation>
+  os::Outcome run(const char* what, const Operation& operation) {
+    std::error_code ec;
+    auto outcome = os::Outcome::interrupted;
+    {
+      const CallsInFlight::Call call{calls_};
+      if (call.entered()) outcome = operation(ec);
+    }
+    if (ec == std::errc::bad_message) {
+      throw ConnectionError{std::string{what} + ": what came was not sent by a Connection"};
+    }
+    if (ec) throw std::system_error{ec, std::string{what} + " on a Connection"};
+    if (outcome == os::Outcome::interrupted) {
+      throw std::invalid_argument{std::string{what} + ": this Connection is closed"};
+    }
+    return outcome;
+  }
+
+  CallsInFlight calls_;
+};
+
+/// @brief An end of a duplex pipe.
+class DuplexCore final : public ConnectionCore {
+ public:
+  explicit DuplexCore(os::UniqueHandle end) noexcept : end_{std::move(end)} {}
+
+  static std::shared_ptr<DuplexCore> adopt(std::vector<os::UniqueHandle> handles) {
+    if (handles.size() != 1) throw SerializationError{"a Connection arrived without its handle"};
+    return std::make_shared<DuplexCore>(std::move(handles.front()));
+  }
+  [[nodiscard]] std::vector<native_handle_type> handles() const override { return {fileno()}; }
+  [[nodiscard]] bool carries_handles() const noexcept override { return true; }
+
+ protected:
+  [[nodiscard]] native_handle_type handle() const noexcept override { return end_.get(); }
+  os::Outcome do_send(const os::OutgoingMessage& message,
+                      const Deadline& deadline,
+                      std::error_code& ec) override {
+    return os::send_message(end_.get(), message, interrupt(), deadline, ec);
+  }
+  os::Outcome do_receive(os::IncomingMessage& into,
+                         const Deadline& deadline,
+                         std::error_code& ec) override {
+    return os::receive_message(end_.get(), into, interrupt(), deadline, ec);
+  }
+  os::Outcome do_wait(const Deadline& deadline, std::error_code& ec) override {
+    return os::wait_for_message(end_.get(), interrupt(), deadline, ec);
+  }
+  void do_close() noexcept override { end_.reset(); }
+
+ private:
+  os::UniqueHandle end_;
+};
+
+/// @brief An end of a one-way pipe: one that receives, or one that sends.
+template <bool Receives>
+class OneWayCore final : public ConnectionCore {
+ public:
+  explicit OneWayCore(os::OneWayEnd end) noexcept : end_{std::move(end)} {}
+
+  static std::shared_ptr<OneWayCore> adopt(std::vector<os::UniqueHandle> handles) {
+    std::error_code ec;
+    auto end = os::OneWayEnd::adopt(std::move(handles), ec);
+    if (ec) throw std::system_error{ec, "receiving a Connection"};
+    return std::make_shared<OneWayCore>(std::move(end));
+  }
+  [[nodiscard]] std::vector<native_handle_type> handles() const override {
+    static_cast<void>(fileno());
+    return end_.handles();
+  }
+  [[nodiscard]] bool readable() const noexcept override { return Receives; }
+  [[nodiscard]] bool writable() const noexcept override { return !Receives; }
+
+ protected:
+  [[nodiscard]] native_handle_type handle() const noexcept override { return end_.handle(); }
+  os::Outcome do_send(const os::OutgoingMessage& message,
+                      const Deadline& deadline,
+                      std::error_code& ec) override {
+    return end_.send(message, interrupt(), deadline, ec);
+  }
+  os::Outcome do_receive(os::IncomingMessage& into,
+                         const Deadline& deadline,
+                         std::error_code& ec) override {
+    return end_.receive(into, interrupt(), deadline, ec);
+  }
+  os::Outcome do_wait(const Deadline& deadline, std::error_code& ec) override {
+    return end_.wait(interrupt(), deadline, ec);
+  }
+  void do_close() noexcept override { end_ = {}; }
+
+ private:
+  os::OneWayEnd end_;
+};
+
+using ReceivingCore = OneWayCore<true>;
+using SendingCore = OneWayCore<false>;
+
+}  // namespace multiprocessing::detail

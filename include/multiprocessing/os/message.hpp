@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file message.hpp
+/// @brief What goes into a channel and what comes out of it.
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/wait.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::os {
+
+/// @brief How sending, receiving or waiting for a message ended, when there was no error.
+enum class Outcome {
+  done,
+  timed_out,    ///< Nothing was sent, nothing was taken.
+  interrupted,  ///< As timed_out.
+  ended,        ///< Receiving only: nothing is left and nobody can send any more.
+};
+
+/// @brief The outcome of an operation whose wait ended so.
+[[nodiscard]] constexpr Outcome as_outcome(Waited waited) noexcept {
+  if (waited == Waited::ready) return Outcome::done;
+  return waited == Waited::interrupted ? Outcome::interrupted : Outcome::timed_out;
+}
+
+/// @brief A message to send. Nothing is owned.
+struct OutgoingMessage {
+  std::uint8_t kind = 0;  ///< The sender's; the channel carries it.
+  std::span<const std::byte> bytes = {};
+  std::span<const native_handle_type> handles = {};  ///< Go along as duplicates.
+};
+
+/// @brief Room for one small message, kept by the thread for the next one.
+class PacketBuffer {
+ public:
+  static constexpr std::size_t capacity = std::size_t{68} << 10U;
+
+  PacketBuffer() : memory_{std::exchange(spare(), nullptr)} {
+    // Not make_unique: that would write 68 KiB of zeros.
+    if (!memory_) memory_.reset(new std::byte[capacity]);
+  }
+  PacketBuffer(PacketBuffer&&) noexcept = default;
+  PacketBuffer(const PacketBuffer&) = delete;
+  PacketBuffer& operator=(const PacketBuffer&) = delete;
+  PacketBuffer& operator=(PacketBuffer&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    return *this;
+  }
+  ~PacketBuffer() {
+    if (memory_ && !spare()) spare() = std::move(memory_);
+  }
+
+  [[nodiscard]] std::byte* data() const noexcept { return memory_.get(); }
+
+ private:
+  using Memory = std::unique_ptr<std::byte[]>;
+  static Memory& spare() noexcept {
+    thread_local Memory one;
+    return one;
+  }
+
+  Memory memory_;
+};
+
+/// @brief A message that was received, wherever its bytes are: in a packet's buffer or, of a large
+/// one, in a vector. Owns all of it.
+class IncomingMessage {
+ public:
+  IncomingMessage() = default;
+  /// @brief The bytes are the packet's from `first` on.
+  IncomingMessage(std::uint8_t kind, PacketBuffer packet, std::size_t first, std::size_t size)
+      : kind_{kind}, packet_{std::move(packet)}, bytes_{packet_->data() + first, size} {}
+  IncomingMessage(std::uint8_t kind, std::vector<std::byte> whole)
+      : kind_{kind}, whole_{std::move(whole)}, bytes_{whole_} {}
+
+  [[nodiscard]] std::uint8_t kind() const noexcept { return kind_; }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+
+  /// @brief The first `size` bytes, for keeping; no copy where they lie in a vector.
+  [[nodiscard]] std::vector<std::byte> take_bytes(std::size_t size) && {
+    if (bytes_.data() != whole_.data()) return {bytes_.begin(), bytes_.begin() + as_offset(size)};
+    whole_.resize(size);
+    return std::move(whole_);
+  }
+
+  std::vector<UniqueHandle> handles;  ///< That came along, in the sender's order.
+
+ private:
+  static std::ptrdiff_t as_offset(std::size_t size) noexcept {
+    return static_cast<std::ptrdiff_t>(size);
+  }
+
+  std::uint8_t kind_ = 0;
+  std::optional<PacketBuffer> packet_;
+  std::vector<std::byte> whole_;
+  std::span<const std::byte> bytes_;  // of the one of the two that is used; moving moves none
+};
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/channel.hpp>
+#include <multiprocessing/os/posix/blocked_signal.ipp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace multiprocessing::os {
+
+namespace posix {
+
+struct PacketHeader {
+  static constexpr std::uint32_t right_magic = 0x316d706dU;
+
+  std::uint32_t magic;
+  std::uint8_t kind;
+  std::uint8_t in_memory;  // 1: the bytes are in the first descriptor's memory, not in the packet
+  std::uint16_t handles;   // that are the message's own
+  std::uint64_t size;
+};
+static_assert(sizeof(PacketHeader) == 16);
+
+inline constexpr int whole_seal = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+inline constexpr std::size_t large = std::size_t{1} << 20U;
+
+union ControlBuffer {
+  std::array<std::byte, CMSG_SPACE((most_handles + 1) * sizeof(int))> room;
+  cmsghdr aligned;
+};
+
+inline void assign_errno(std::error_code& ec) noexcept {
+  ec.assign(errno, std::system_category());
+}
+
+// One sendmsg of what fits. Answers done, timed_out (not now), or an error.
+inline Outcome try_send_packet(int to,
+                               const PacketHeader& header,
+                               const OutgoingMessage& message,
+                               int memory,
+                               std::error_code& ec) noexcept {
+  // One buffer is faster than two, even when it must be filled. sendmsg takes pointers to what it
+  // does not change as pointers to what it may.
+  constexpr std::size_t small = 1024;
+  const std::span<const std::byte> bytes =
+      memory < 0 ? message.bytes : std::span<const std::byte>{};
+  std::array<std::byte, sizeof header + small> buffer;
+  std::memcpy(buffer.data(), &header, sizeof header);
+  std::array<iovec, 2> parts{iovec{buffer.data(), sizeof header},
+                             iovec{const_cast<std::byte*>(bytes.data()), bytes.size()}};
+  msghdr packet{};
+  packet.msg_iov = parts.data();
+  packet.msg_iovlen = parts.size();
+  if (bytes.size() <= small) {
+    if (!bytes.empty()) std::memcpy(buffer.data() + sizeof header, bytes.data(), bytes.size());
+    parts[0].iov_len += bytes.size();
+    packet.msg_iovlen = 1;
+  }
+  ControlBuffer control;
+  const std::size_t count = message.handles.size() + (memory < 0 ? 0 : 1);
+  if (count != 0) {
+    packet.msg_control = control.room.data();
+    packet.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    cmsghdr* const rights = CMSG_FIRSTHDR(&packet);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(count * sizeof(int));
+    auto* place = CMSG_DATA(rights);
+    if (memory >= 0) {
+      std::memcpy(place, &memory, sizeof memory);
+      place += sizeof memory;
+    }
+    if (!message.handles.empty()) {
+      std::memcpy(place, message.handles.data(), message.handles.size_bytes());
+    }
+  }
+  for (;;) {
+    if (MULTIPROCESSING_SYSTEM(sendmsg)(to, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+      ec.clear();
+      return Outcome::done;
+    }
+    // ECONNRESET is said once, when the other end closed with messages unread; then comes EPIPE.
+    if (errno != EINTR && errno != ECONNRESET) break;
+  }
+  if (errno == EAGAIN || errno == ETOOMANYREFS) {
+    ec.clear();
+  } else {
+    assign_errno(ec);
+  }
+  return Outcome::timed_out;
+}
+
+inline void write_all(int to, std::span<const std::byte> bytes, std::error_code& ec) noexcept {
+  ec.clear();
+  while (!bytes.empty()) {
+    const auto written = MULTIPROCESSING_SYSTEM(write)(to, bytes.data(), bytes.size());
+    if (written >= 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    } else if (errno != EINTR) {
+      assign_errno(ec);
+      return;
+    }
+  }
+}
+
+inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_code& ec) noexcept {
+  UniqueHandle memory{MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing message",
+                                                           MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  if (!memory) {
+    assign_errno(ec);
+    return {};
+  }
+  {
+    const BlockedSignal file_size{SIGXFSZ};
+    write_all(memory.get(), bytes, ec);
+  }
+  if (ec) return {};
+  if (MULTIPROCESSING_SYSTEM(fcntl)(memory.get(), F_ADD_SEALS, whole_seal) != 0) {
+    assign_errno(ec);
+    return {};
+  }
+  return memory;
+}
+
+// A header weighs the same whatever it names, so the socket alone would let gigabytes pile up.
+inline bool has_room(int to, std::size_t size) noexcept {
+  if (size <= inline_limit) return true;
+  std::error_code ignored;
+  if (size <= large) {
+    const Waited waited =
+        wait_ready(to, Readiness::writable, {}, detail::Deadline{std::chrono::seconds{0}}, ignored);
+    return waited == Waited::ready;
+  }
+  int unread = 0;
+  return MULTIPROCESSING_SYSTEM(ioctl)(to, SIOCOUTQ, &unread) != 0 || unread == 0;
+}
+
+// The descriptors of a packet that was received: ours since recvmsg returned. May throw
+// std::bad_alloc.
+inline std::vector<UniqueHandle> take_descriptors(msghdr& packet, std::error_code& ec) {
+  std::vector<UniqueHandle> taken;
+  const cmsghdr* const part = CMSG_FIRSTHDR(&packet);  // the kernel puts all of them into one
+  if (part == nullptr || part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
+    return taken;
+  }
+  std::array<UniqueHandle, most_handles + 1> owned;
+  const std::size_t count =
+      std::min((part->cmsg_len - CMSG_LEN(0)) / sizeof(int), std::size_t{most_handles + 1});
+  for (std::size_t i = 0; i < count; ++i) {
+    int descriptor = -1;
+    std::memcpy(&descriptor, CMSG_DATA(part) + i * sizeof descriptor, sizeof descriptor);
+    owned[i] = UniqueHandle{descriptor};
+  }
+  taken.reserve(count);
+  for (std::size_t i = 0; i < count && !ec; ++i) {
+    taken.push_back(above_streams(owned[i].release(), ec));
+  }
+  return taken;
+}
+
+// The bytes of a large message. Throws std::bad_alloc.
+inline std::vector<std::byte> read_sealed(const UniqueHandle& memory,
+                                          std::uint64_t size,
+                                          std::error_code& ec) {
+  constexpr std::uint64_t block = 512;
+  struct stat status {};
+  const int seals = MULTIPROCESSING_SYSTEM(fcntl)(memory.get(), F_GET_SEALS);
+  if (seals < 0 || (seals & whole_seal) != whole_seal ||
+      MULTIPROCESSING_SYSTEM(fstat)(memory.get(), &status) != 0 ||
+      static_cast<std::uint64_t>(status.st_size) != size ||
+      static_cast<std::uint64_t>(status.st_blocks) * block < size) {
+    ec = std::make_error_code(std::errc::bad_message);
+    return {};
+  }
+  // Not mapped: to make and to drop the pages' table costs more than to copy them.
+  std::vector<std::byte> bytes(size);
+  for (std::size_t done = 0; done < size;) {
+    const auto got = MULTIPROCESSING_SYSTEM(pread)(memory.get(), bytes.data() + done, size - done,
+                                                   static_cast<off_t>(done));
+    if (got > 0) {
+      done += static_cast<std::size_t>(got);
+    } else if (got == 0 || errno != EINTR) {
+      ec.assign(got == 0 ? EBADMSG : errno, std::system_category());
+      return {};
+    }
+  }
+  return bytes;
+}
+
+// Makes a message of a packet that came whole. Throws std::bad_alloc.
+inline void unpack(std::size_t received,
+                   msghdr& packet,
+                   PacketBuffer buffer,
+                   IncomingMessage& into,
+                   std::error_code& ec) {
+  ec.clear();
+  std::vector<UniqueHandle> handles = take_descriptors(packet, ec);
+  if (ec) return;
+  if ((packet.msg_flags & MSG_CTRUNC) != 0) {
+    ec = std::make_error_code(std::errc::too_many_files_open);
+    return;
+  }
+  PacketHeader header{};
+  std::memcpy(&header, buffer.data(), std::min(received, sizeof header));
+  const std::size_t in_packet = received - sizeof header;
+  if (received < sizeof header || header.magic != PacketHeader::right_magic ||
+      (packet.msg_flags & MSG_TRUNC) != 0 ||
+      handles.size() != std::size_t{header.handles} + header.in_memory || header.in_memory > 1 ||
+      in_packet != (header.in_memory == 1 ? 0 : header.size)) {
+    ec = std::make_error_code(std::errc::bad_message);
+    return;
+  }
+  if (header.in_memory == 1) {
+    auto bytes = read_sealed(handles.front(), header.size, ec);
+    if (ec) return;
+    handles.erase(handles.begin());
+    into = IncomingMessage{header.kind, std::move(bytes)};
+  } else {
+    into = IncomingMessage{header.kind, std::move(buffer), sizeof header, in_packet};
+  }
+  into.handles = std::move(handles);
+}
+
+// One recvmsg. Answers done, timed_out (nothing there), ended, or an error.
+// With `flags` 0 it waits, for a while.
+inline Outcome try_receive_packet(int from,
+                                  int flags,
+                                  IncomingMessage& into,
+                                  const Interrupt& interrupt,
+                                  std::error_code& ec) noexcept try {
+  PacketBuffer buffer;
+  iovec part{buffer.data(), PacketBuffer::capacity};
+  ControlBuffer control;
+  for (;;) {
+    msghdr packet{};
+    packet.msg_iov = &part;
+    packet.msg_iovlen = 1;
+    packet.msg_control = control.room.data();
+    packet.msg_controllen = control.room.size();
+    const auto received = MULTIPROCESSING_SYSTEM(recvmsg)(from, &packet, flags | MSG_CMSG_CLOEXEC);
+    if (received == 0) return ec.clear(), Outcome::ended;
+    if (received > 0) {
+      MULTIPROCESSING_STOP_POINT("channel.recv.taken");
+      unpack(static_cast<std::size_t>(received), packet, std::move(buffer), into, ec);
+      return Outcome::done;
+    }
+    // ECONNRESET is said once, when the other end closed with messages of ours unread; what it sent
+    // before comes after.
+    if (errno == EINTR && interrupt.is_raised()) return ec.clear(), Outcome::interrupted;
+    if (errno != EINTR && errno != ECONNRESET) break;
+  }
+  if (errno == EAGAIN) {
+    ec.clear();
+  } else {
+    assign_errno(ec);
+  }
+  return Outcome::timed_out;
+} catch (const std::bad_alloc&) {
+  ec = std::make_error_code(std::errc::not_enough_memory);
+  return Outcome::timed_out;
+}
+
+}  // namespace posix
+
+inline ChannelEnds make_channel(std::error_code& ec) noexcept {
+  std::array<int, 2> ends{};
+  if (MULTIPROCESSING_SYSTEM(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) !=
+      0) {
+    posix::assign_errno(ec);
+    return {};
+  }
+  ChannelEnds made{UniqueHandle{ends[0]}, UniqueHandle{ends[1]}};
+  for (UniqueHandle* const end : {&made.first, &made.second}) {
+    *end = posix::above_streams(end->release(), ec);
+    if (ec) return {};
+  }
+  const timeval patience{
+      0,
+      std::chrono::duration_cast<std::chrono::microseconds>(Interrupt::longest_blind_wait).count()};
+  for (const int end : {made.first.get(), made.second.get()}) {
+    if (MULTIPROCESSING_SYSTEM(setsockopt)(end, SOL_SOCKET, SO_RCVTIMEO, &patience,
+                                           sizeof patience) != 0) {
+      posix::assign_errno(ec);
+      return {};
+    }
+  }
+  ec.clear();
+  return made;
+}
+
+inline Outcome send_message(native_handle_type to,
+                            const OutgoingMessage& message,
+                            const Interrupt& interrupt,
+                            const detail::Deadline& deadline,
+                            std::error_code& ec) noexcept {
+  if (message.handles.size() > most_handles) {
+    ec = std::make_error_code(std::errc::argument_list_too_long);
+    return Outcome::timed_out;
+  }
+  const std::size_t size = message.bytes.size();
+  bool in_memory = size > inline_limit;
+  UniqueHandle memory;
+  std::chrono::nanoseconds nap{0};
+  for (;;) {
+    if (!in_memory || posix::has_room(to, size)) {
+      if (in_memory && !memory) memory = posix::sealed_copy(message.bytes, ec);
+      if (in_memory && !memory) return Outcome::timed_out;
+      const posix::PacketHeader header{posix::PacketHeader::right_magic, message.kind,
+                                       static_cast<std::uint8_t>(in_memory ? 1 : 0),
+                                       static_cast<std::uint16_t>(message.handles.size()), size};
+      MULTIPROCESSING_STOP_POINT("channel.send.prepared");
+      const Outcome sent = posix::try_send_packet(to, header, message, memory.get(), ec);
+      MULTIPROCESSING_STOP_POINT("channel.send.tried");
+      if (sent == Outcome::done) return sent;
+      if (ec == std::errc::message_size && !in_memory) {
+        in_memory = true;  // the system's buffers are smaller than usual
+        continue;
+      }
+      if (ec) return sent;
+    }
+    const Waited waited = wait_ready(to, Readiness::writable, interrupt, deadline, ec);
+    if (ec || waited != Waited::ready) return as_outcome(waited);
+    // Writable and yet no room: of room for large messages, and for descriptors in flight, the
+    // kernel gives no notice.
+    if (nap.count() != 0) {
+      if (deadline.passed()) return Outcome::timed_out;
+      if (pause_for(deadline.left(nap), interrupt) == Waited::interrupted)
+        return Outcome::interrupted;
+    }
+    nap = std::clamp<std::chrono::nanoseconds>(nap * 2, std::chrono::microseconds{20},
+                                               std::chrono::milliseconds{1});
+  }
+}
+
+inline Outcome receive_message(native_handle_type from,
+                               IncomingMessage& into,
+                               const Interrupt& interrupt,
+                               const detail::Deadline& deadline,
+                               std::error_code& ec) noexcept {
+  // Who waits long enough first waits in recvmsg itself, one system call instead of three. That
+  // wait ends by SO_RCVTIMEO, because nothing else would end it when this end is closed here.
+  const bool patient =
+      deadline.left(Interrupt::longest_blind_wait) == Interrupt::longest_blind_wait;
+  for (int flags = patient ? 0 : MSG_DONTWAIT;; flags = MSG_DONTWAIT) {
+    const Outcome received = posix::try_receive_packet(from, flags, into, interrupt, ec);
+    if (ec || received != Outcome::timed_out) return received;
+    const Waited waited = wait_ready(from, Readiness::readable, interrupt, deadline, ec);
+    if (ec || waited != Waited::ready) return as_outcome(waited);
+  }
+}
+
+inline Outcome wait_for_message(native_handle_type from,
+                                const Interrupt& interrupt,
+                                const detail::Deadline& deadline,
+                                std::error_code& ec) noexcept {
+  return as_outcome(wait_ready(from, Readiness::readable, interrupt, deadline, ec));
+}
+
+}  // namespace multiprocessing::os

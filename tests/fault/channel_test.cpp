@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSL-1.0
+// The channels on a kernel that interrupts every call, has less to give, or is older.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace fault {
+
+int interruptions = 0;                // EINTR as often, before every call goes on
+int sendmsg_error = 0;                // what the next sendmsg fails with, once
+std::size_t memory_left = 1U << 30U;  // that memfds may take
+bool can_be_quiet = true;             // RWF_NOSIGNAL is known
+int quiet_writes = 0;
+int loud_writes = 0;
+
+int seen = 0;
+bool interrupted() {
+  if (seen >= interruptions) {
+    seen = 0;
+    return false;
+  }
+  ++seen;
+  errno = EINTR;
+  return true;
+}
+
+using ::close;
+using ::eventfd;
+using ::fallocate;
+using ::fcntl;
+using ::fstat;
+using ::ioctl;
+using ::memfd_create;
+using ::pipe2;
+using ::pthread_mutex_init;
+using ::pthread_sigmask;
+using ::sched_yield;
+using ::setsockopt;
+using ::socketpair;
+using ::syscall;
+
+ssize_t read(int from, void* into, std::size_t size) {
+  return interrupted() ? -1 : ::read(from, into, size);
+}
+ssize_t pread(int from, void* into, std::size_t size, off_t at) {
+  return interrupted() ? -1 : ::pread(from, into, std::min<std::size_t>(size, 50'000), at);
+}
+ssize_t write(int to, const void* bytes, std::size_t size) {
+  if (interrupted()) return -1;
+  if (memory_left == 0) {
+    errno = ENOSPC;
+    return -1;
+  }
+  const auto written = ::write(to, bytes, std::min<std::size_t>({size, memory_left, 30'000}));
+  memory_left -= static_cast<std::size_t>(written);
+  return written;
+}
+ssize_t writev(int to, const iovec* parts, int count) {
+  if (interrupted()) return -1;
+  ++loud_writes;
+  return ::writev(to, parts, count);
+}
+ssize_t pwritev2(int to, const iovec* parts, int count, off_t at, int flags) {
+  if (interrupted()) return -1;
+  if (can_be_quiet) {
+    ++quiet_writes;
+    return ::pwritev2(to, parts, count, at, flags);
+  }
+  errno = EOPNOTSUPP;
+  return -1;
+}
+ssize_t sendmsg(int to, const msghdr* packet, int flags) {
+  if (interrupted()) return -1;
+  if (sendmsg_error != 0) {
+    errno = std::exchange(sendmsg_error, 0);
+    return -1;
+  }
+  return ::sendmsg(to, packet, flags);
+}
+ssize_t recvmsg(int from, msghdr* packet, int flags) {
+  return interrupted() ? -1 : ::recvmsg(from, packet, flags);
+}
+int poll(pollfd* polled, nfds_t count, int limit) {
+  return interrupted() ? -1 : ::poll(polled, count, limit);
+}
+int ppoll(pollfd* polled, nfds_t count, const timespec* limit, const sigset_t* mask) {
+  return interrupted() ? -1 : ::ppoll(polled, count, limit, mask);
+}
+ssize_t tee(int from, int to, std::size_t size, unsigned flags) {
+  return interrupted() ? -1 : ::tee(from, to, size, flags);
+}
+
+}  // namespace fault
+
+#define MULTIPROCESSING_SYSTEM(call) fault::call
+#include <multiprocessing/os/channel.hpp>
+#include <multiprocessing/os/one_way_channel.hpp>
+
+namespace os = multiprocessing::os;
+using multiprocessing::detail::Deadline;
+using namespace std::chrono_literals;
+
+namespace {
+
+const Deadline never{multiprocessing::forever};
+const Deadline now{0s};
+
+class ChannelFault : public testing::Test {
+ protected:
+  void TearDown() override {
+    fault::interruptions = 0;
+    fault::sendmsg_error = 0;
+    fault::memory_left = 1U << 30U;
+    fault::can_be_quiet = true;
+  }
+
+  std::error_code ec;
+  std::vector<std::byte> small_ = std::vector<std::byte>(10, std::byte{1});
+  std::vector<std::byte> large_ = std::vector<std::byte>(200'000, std::byte{2});
+};
+
+bool sigpipe_is_pending() {
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, SIGPIPE) == 1;
+}
+
+}  // namespace
+
+TEST_F(ChannelFault, InterruptionsReachNobody) {
+  const auto ends = os::make_channel(ec);
+  const auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  fault::interruptions = 2;
+  os::IncomingMessage message;
+  for (const auto* bytes : {&small_, &large_}) {
+    ASSERT_EQ(os::send_message(ends.first.get(), {1, *bytes, {}}, {}, never, ec),
+              os::Outcome::done);
+    ASSERT_EQ(os::wait_for_message(ends.second.get(), {}, never, ec), os::Outcome::done);
+    ASSERT_EQ(os::receive_message(ends.second.get(), message, {}, never, ec), os::Outcome::done);
+    EXPECT_TRUE(std::ranges::equal(message.bytes(), *bytes));
+    ASSERT_EQ(sending.send({1, *bytes, {}}, {}, never, ec), os::Outcome::done);
+    ASSERT_EQ(receiving.wait({}, never, ec), os::Outcome::done);
+    ASSERT_EQ(receiving.receive(message, {}, never, ec), os::Outcome::done);
+    EXPECT_TRUE(std::ranges::equal(message.bytes(), *bytes));
+  }
+  EXPECT_EQ(sending.send({1, std::vector<std::byte>(1U << 20U), {}}, {}, now, ec),
+            os::Outcome::timed_out);
+  EXPECT_EQ(receiving.wait({}, now, ec), os::Outcome::timed_out) << "through tee()";
+}
+
+TEST_F(ChannelFault, SendsNothingThatTheSystemHasNoMemoryFor) {
+  const auto ends = os::make_channel(ec);
+  for (const std::size_t left : {std::size_t{0}, std::size_t{100'000}}) {
+    fault::memory_left = left;
+    static_cast<void>(os::send_message(ends.first.get(), {1, large_, {}}, {}, never, ec));
+    EXPECT_EQ(ec, std::errc::no_space_on_device);
+    EXPECT_EQ(os::wait_for_message(ends.second.get(), {}, now, ec), os::Outcome::timed_out);
+  }
+}
+
+TEST_F(ChannelFault, SmallBuffersOfTheSystemAreNoLimit) {
+  const auto ends = os::make_channel(ec);
+  for (const int error : {EMSGSIZE, EAGAIN, ETOOMANYREFS, ECONNRESET}) {
+    fault::sendmsg_error = error;
+    ASSERT_EQ(os::send_message(ends.first.get(), {1, small_, {}}, {}, never, ec),
+              os::Outcome::done);
+    os::IncomingMessage message;
+    ASSERT_EQ(os::receive_message(ends.second.get(), message, {}, now, ec), os::Outcome::done);
+    EXPECT_TRUE(std::ranges::equal(message.bytes(), small_));
+  }
+}
+
+TEST_F(ChannelFault, RaisesNoSigpipeOnAnOlderKernelEither) {
+  for (const bool quiet : {true, false}) {
+    fault::can_be_quiet = quiet;
+    auto ends = os::OneWayEnd::create(ec);
+    fault::quiet_writes = fault::loud_writes = 0;
+    EXPECT_EQ(ends.second.send({1, small_, {}}, {}, never, ec), os::Outcome::done);
+    EXPECT_EQ(ends.second.send({1, large_, {}}, {}, never, ec), os::Outcome::done);
+    ends.first = {};
+    for (int i = 0; i < 2; ++i) {
+      static_cast<void>(ends.second.send({1, small_, {}}, {}, never, ec));
+      EXPECT_EQ(ec, std::errc::broken_pipe);  // the signal's default effect would end this program
+      EXPECT_FALSE(sigpipe_is_pending());
+    }
+    if (quiet && fault::loud_writes == 0) continue;
+    EXPECT_EQ(fault::quiet_writes, 0);
+    EXPECT_GE(fault::loud_writes, 4);
+  }
+}
+
+TEST_F(ChannelFault, LeavesASigpipeThatWasPendingBefore) {
+  fault::can_be_quiet = false;
+  auto ends = os::OneWayEnd::create(ec);
+  ends.first = {};
+  sigset_t sigpipe;
+  sigset_t before;
+  sigemptyset(&sigpipe);
+  sigaddset(&sigpipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+  ::pthread_kill(::pthread_self(), SIGPIPE);
+  static_cast<void>(ends.second.send({1, small_, {}}, {}, never, ec));
+  EXPECT_EQ(ec, std::errc::broken_pipe);
+  EXPECT_TRUE(sigpipe_is_pending());
+  const timespec no_wait{};
+  EXPECT_EQ(::sigtimedwait(&sigpipe, nullptr, &no_wait), SIGPIPE);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <multiprocessing/os/channel.hpp>
+#include <multiprocessing/os/one_way_channel.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace os = multiprocessing::os;
+using multiprocessing::forever;
+using multiprocessing::native_handle_type;
+using multiprocessing::detail::Deadline;
+using namespace std::chrono_literals;
+
+namespace {
+
+const Deadline never{forever};
+const Deadline now{0s};
+
+// What a stranger could write to the other end: a header as the channel's own, with one thing
+// wrong.
+struct Header {
+  std::uint32_t magic = 0x316d706dU;
+  std::uint8_t kind = 1;
+  std::uint8_t in_memory = 0;
+  std::uint16_t handles = 0;
+  std::uint64_t size = 0;
+};
+struct Fragment {
+  std::uint32_t magic = 0x3170706dU;
+  std::uint32_t kind = 1;
+  std::uint64_t run = 77;
+  std::uint64_t offset = 0;
+  std::uint64_t total = 0;
+};
+
+void send_raw(int to, const void* bytes, std::size_t size, int descriptor = -1) {
+  iovec part{const_cast<void*>(bytes), size};
+  msghdr packet{};
+  packet.msg_iov = &part;
+  packet.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
+  if (descriptor >= 0) {
+    packet.msg_control = control.data();
+    packet.msg_controllen = control.size();
+    cmsghdr* const rights = CMSG_FIRSTHDR(&packet);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof descriptor);
+    std::memcpy(CMSG_DATA(rights), &descriptor, sizeof descriptor);
+  }
+  ASSERT_EQ(::sendmsg(to, &packet, 0), static_cast<ssize_t>(size));
+}
+
+std::error_code receive_from(native_handle_type end) {
+  os::IncomingMessage message;
+  std::error_code error;
+  static_cast<void>(os::receive_message(end, message, {}, now, error));
+  return error;
+}
+
+class Channel : public testing::Test {
+ protected:
+  os::ChannelEnds ends_ = os::make_channel(ec);
+  std::error_code ec;
+
+  std::error_code receive() { return receive_from(ends_.second.get()); }
+  os::UniqueHandle memory(std::size_t size, int seals) {
+    os::UniqueHandle made{::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+    EXPECT_EQ(::ftruncate(made.get(), static_cast<off_t>(size)), 0);
+    const std::vector<char> bytes(size, 'x');
+    EXPECT_EQ(::pwrite(made.get(), bytes.data(), size, 0), static_cast<ssize_t>(size));
+    EXPECT_EQ(::fcntl(made.get(), F_ADD_SEALS, seals), 0);
+    return made;
+  }
+};
+constexpr int all_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+
+}  // namespace
+
+TEST_F(Channel, CarriesKindBytesAndHandles) {
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  const os::UniqueHandle out{pipe[0]};
+  os::UniqueHandle in{pipe[1]};
+  const std::vector<std::byte> large(200'000, std::byte{3});
+  for (const std::size_t size : {std::size_t{0}, std::size_t{5}, large.size()}) {
+    const std::array<native_handle_type, 2> handles{in.get(), out.get()};
+    const auto bytes = std::span{large}.first(size);
+    ASSERT_EQ(os::send_message(ends_.first.get(), {9, bytes, handles}, {}, never, ec),
+              os::Outcome::done);
+    os::IncomingMessage message;
+    ASSERT_EQ(os::receive_message(ends_.second.get(), message, {}, never, ec), os::Outcome::done);
+    EXPECT_EQ(message.kind(), 9);
+    EXPECT_TRUE(
+        std::equal(bytes.begin(), bytes.end(), message.bytes().begin(), message.bytes().end()));
+    ASSERT_EQ(message.handles.size(), 2U);
+    EXPECT_NE(::fcntl(message.handles[0].get(), F_GETFD) & FD_CLOEXEC, 0);
+    EXPECT_EQ(::write(message.handles[0].get(), "a", 1), 1);
+    char read = 0;
+    EXPECT_EQ(::read(message.handles[1].get(), &read, 1), 1);
+    EXPECT_EQ(read, 'a');
+  }
+}
+
+TEST_F(Channel, AnswersWhatItDidNotDo) {
+  os::IncomingMessage message;
+  EXPECT_EQ(os::receive_message(ends_.first.get(), message, {}, now, ec), os::Outcome::timed_out);
+  EXPECT_EQ(os::wait_for_message(ends_.first.get(), {}, now, ec), os::Outcome::timed_out);
+  const std::atomic<bool> raised{true};
+  const os::Interrupt interrupt{&raised, nullptr};
+  EXPECT_EQ(os::receive_message(ends_.first.get(), message, interrupt, Deadline{1ms}, ec),
+            os::Outcome::interrupted);
+  EXPECT_FALSE(ec);
+  const std::vector<native_handle_type> many(os::most_handles + 1, ends_.first.get());
+  static_cast<void>(os::send_message(ends_.first.get(), {1, {}, many}, {}, never, ec));
+  EXPECT_EQ(ec, std::errc::argument_list_too_long);
+  ends_.second.reset();
+  EXPECT_EQ(os::wait_for_message(ends_.first.get(), {}, now, ec), os::Outcome::done);
+  EXPECT_EQ(os::receive_message(ends_.first.get(), message, {}, now, ec), os::Outcome::ended);
+  static_cast<void>(os::send_message(ends_.first.get(), {1, {}, {}}, {}, never, ec));
+  EXPECT_EQ(ec, std::errc::broken_pipe);
+}
+
+TEST_F(Channel, SaysThatThereAreNoHandlesLeft) {
+  const std::vector<std::byte> large(200'000, std::byte{3});
+  const std::array<native_handle_type, 1> handle{0};
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(os::send_message(ends_.first.get(), {1, large, {}}, {}, never, ec),
+              os::Outcome::done);
+  }
+  ASSERT_EQ(os::send_message(ends_.first.get(), {1, {}, handle}, {}, never, ec), os::Outcome::done);
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit none{3, before.rlim_max};
+  std::array<std::error_code, 4> errors;
+  const native_handle_type to = ends_.first.get();  // no sanitizer can look at an object meanwhile
+  const native_handle_type end = ends_.second.get();
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  errors[0] = receive_from(end);
+  static_cast<void>(os::make_channel(errors[1]));
+  static_cast<void>(os::send_message(to, {1, large, {}}, {}, never, errors[2]));
+  static_cast<void>(os::make_event(errors[3]));
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    EXPECT_EQ(errors[i], std::errc::too_many_files_open) << i;
+  }
+  EXPECT_EQ(receive(), std::error_code{});
+  EXPECT_EQ(receive(), std::error_code{});
+  EXPECT_EQ(os::wait_for_message(ends_.second.get(), {}, now, ec), os::Outcome::timed_out);
+}
+
+TEST_F(Channel, RefusesWhatItDidNotSend) {
+  const int to = ends_.first.get();
+  const std::vector<char> noise(100'000, '!');
+  send_raw(to, "short", 5);
+  EXPECT_EQ(receive(), std::errc::bad_message);
+  send_raw(to, noise.data(), 90'000);  // longer than any packet
+  EXPECT_EQ(receive(), std::errc::bad_message);
+  Header header{};
+  header.size = 1;  // and there is none
+  send_raw(to, &header, sizeof header);
+  EXPECT_EQ(receive(), std::errc::bad_message);
+  header = {};
+  header.handles = 1;
+  send_raw(to, &header, sizeof header);
+  EXPECT_EQ(receive(), std::errc::bad_message);
+  header = {};
+  send_raw(to, &header, sizeof header, 0);  // one that was not announced, and does not stay open
+  EXPECT_EQ(receive(), std::errc::bad_message);
+}
+
+TEST_F(Channel, RefusesMemoryThatCanStillChange) {
+  Header header{};
+  header.in_memory = 1;
+  header.size = 5000;
+  const auto offer = [&](const os::UniqueHandle& memory) {
+    send_raw(ends_.first.get(), &header, sizeof header, memory.get());
+    return receive();
+  };
+  EXPECT_EQ(offer(memory(5000, 0)), std::errc::bad_message);
+  EXPECT_EQ(offer(memory(5000, F_SEAL_SHRINK | F_SEAL_SEAL)), std::errc::bad_message);
+  EXPECT_EQ(offer(memory(4999, all_seals)), std::errc::bad_message);
+  EXPECT_EQ(offer(os::UniqueHandle{::dup(0)}), std::errc::bad_message);
+  EXPECT_EQ(offer(memory(5000, all_seals)), std::error_code{});
+  header.size = std::uint64_t{1} << 40U;  // said, and of that size, but nothing is there
+  const os::UniqueHandle empty{::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  ASSERT_EQ(::ftruncate(empty.get(), static_cast<off_t>(header.size)), 0);
+  ASSERT_EQ(::fcntl(empty.get(), F_ADD_SEALS, all_seals), 0);
+  send_raw(ends_.first.get(), &header, sizeof header, empty.get());
+  EXPECT_EQ(receive(), std::errc::bad_message);
+}
+
+TEST(OneWayChannel, CarriesNoHandles) {
+  std::error_code ec;
+  const auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  const std::array<native_handle_type, 1> handles{0};
+  static_cast<void>(sending.send({1, {}, handles}, {}, never, ec));
+  EXPECT_EQ(ec, std::errc::not_supported);
+}
+
+TEST(OneWayChannel, RefusesWhatItDidNotSend) {
+  std::error_code ec;
+  const auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  const auto answer_to = [&receiving = receiving, &sending = sending](const void* bytes,
+                                                                      std::size_t size) {
+    EXPECT_EQ(::write(sending.handle(), bytes, size), static_cast<ssize_t>(size));
+    std::error_code error;
+    os::IncomingMessage message;
+    static_cast<void>(receiving.receive(message, {}, now, error));
+    return error;
+  };
+  EXPECT_EQ(answer_to("short", 5), std::errc::bad_message);
+  const std::vector<char> noise(4096, '!');
+  EXPECT_EQ(answer_to(noise.data(), noise.size()), std::errc::bad_message);
+  Fragment fragment{};
+  fragment.total = 10;  // and there is none
+  EXPECT_EQ(answer_to(&fragment, sizeof fragment), std::errc::bad_message);
+  fragment.offset = 11;
+  EXPECT_EQ(answer_to(&fragment, sizeof fragment), std::errc::bad_message);
+  fragment = {};
+  EXPECT_EQ(answer_to(&fragment, sizeof fragment), std::error_code{});
+}
+
+TEST(OneWayChannel, IsNotImpressedByALengthThatDoesNotCome) {
+  std::error_code ec;
+  const auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  std::array<std::byte, 4096> packet{};
+  Fragment fragment{};
+  fragment.total = std::uint64_t{1} << 60U;
+  std::memcpy(packet.data(), &fragment, sizeof fragment);
+  ASSERT_EQ(::write(sending.handle(), packet.data(), packet.size()), 4096);
+  os::IncomingMessage message;
+  EXPECT_EQ(receiving.receive(message, {}, now, ec), os::Outcome::timed_out);
+  EXPECT_FALSE(ec);
+}
+
+TEST(OneWayChannel, IsMadeAgainOfItsHandles) {
+  std::error_code ec;
+  const auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  std::vector<os::UniqueHandle> handles;
+  for (const native_handle_type handle : sending.handles()) {
+    handles.emplace_back(os::duplicate_handle(handle, ec));
+  }
+  const auto again = os::OneWayEnd::adopt(std::move(handles), ec);
+  ASSERT_FALSE(ec) << ec.message();
+  EXPECT_EQ(again.send({4, {}, {}}, {}, never, ec), os::Outcome::done);
+  os::IncomingMessage message;
+  EXPECT_EQ(receiving.receive(message, {}, never, ec), os::Outcome::done);
+  EXPECT_EQ(message.kind(), 4);
+  static_cast<void>(os::OneWayEnd::adopt({}, ec));
+  EXPECT_EQ(ec, std::errc::invalid_argument);
+  std::vector<os::UniqueHandle> wrong;
+  for (int i = 0; i < 2; ++i) wrong.emplace_back(os::duplicate_handle(sending.handle(), ec));
+  static_cast<void>(os::OneWayEnd::adopt(std::move(wrong), ec));
+  EXPECT_EQ(ec, std::errc::invalid_argument);
+}
+
+TEST(EveryChannel, StaysAwayFromTheStandardStreams) {
+  // In a process that closed them, the next descriptors would be theirs.
+  std::array<os::UniqueHandle, 3> kept;
+  std::error_code ec;
+  for (int stream = 0; stream < 3; ++stream) {
+    kept[static_cast<std::size_t>(stream)] = os::UniqueHandle{os::duplicate_handle(stream, ec)};
+    ::close(stream);
+  }
+  {
+    const auto ends = os::make_channel(ec);
+    const auto [receiving, sending] = os::OneWayEnd::create(ec);
+    const auto event = os::make_event(ec);
+    const std::array<native_handle_type, 1> handle{event.get()};
+    static_cast<void>(os::send_message(ends.first.get(), {1, {}, handle}, {}, never, ec));
+    os::IncomingMessage message;
+    static_cast<void>(os::receive_message(ends.second.get(), message, {}, never, ec));
+    for (int stream = 0; stream < 3; ++stream) {
+      ::dup2(kept[static_cast<std::size_t>(stream)].get(), stream);
+    }
+    EXPECT_FALSE(ec) << ec.message();
+    ASSERT_EQ(message.handles.size(), 1U);
+    for (const native_handle_type made :
+         {ends.first.get(), ends.second.get(), receiving.handles()[0], receiving.handles()[1],
+          sending.handles()[0], event.get(), message.handles[0].get()}) {
+      EXPECT_GT(made, 2);
+    }
+  }
+}
