@@ -26,7 +26,7 @@ class Backoff {
 
  private:
   static constexpr int longest = 64;
-  int length_ = 1;
+  int length_ = 16;
 };
 
 /// @brief How long spinning has paid off lately, in one process, for one thing to wait for.
@@ -54,7 +54,7 @@ class Patience {
   }
 
  private:
-  static constexpr int most = 12;
+  static constexpr int most = 10;
   std::atomic<int> rounds_{most};
   std::atomic<unsigned> waits_{0};
 };
