@@ -52,7 +52,8 @@ class Queue {
   Queue& operator=(const Queue&) = default;
   ~Queue() = default;
 
-  /// @brief Puts an item at the end.
+  /// @brief Puts an item at the end. In a full queue of 64 items or more it goes on when half of it
+  /// is free, or within 50 ms of there being room.
   /// @param timeout how long to wait while the queue is full.
   /// @throws Full it was full for so long.
   /// @throws SerializationError the item cannot be encoded; the queue is as before.
