@@ -188,7 +188,7 @@ std::vector<std::string> points_of(const Scenario& scenario) {
 bool is_behind_the_commit(const std::string& point) {
   return point == "ring.put.committed" || point == "ring.put.unlocked" ||
          point == "ring.get.committed" || point == "ring.get.unlocked" ||
-         point == "bell.ring.counted";
+         point == "ring.get.gave_back" || point == "bell.ring.counted";
 }
 
 class QueueStopPoint : public testing::TestWithParam<Scenario> {};

@@ -165,7 +165,7 @@ struct RingMemory {
 
 inline constexpr std::uint64_t smallest_area = std::uint64_t{256} << 10U;
 /// Larger areas are filled once instead of going round, and given back piece by piece.
-inline constexpr std::uint64_t largest_ring_area = std::uint64_t{64} << 20U;
+inline constexpr std::uint64_t largest_ring_area = std::uint64_t{16} << 20U;
 
 static_assert(sizeof(RingMemory) <= smallest_area);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);

@@ -12,6 +12,7 @@
 #include <multiprocessing/timeout.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -83,7 +84,11 @@ class Ring {
     Held() = default;
     explicit Held(os::RobustLock& held) : lock{&held} {}
     Held(Held&& other) noexcept : lock{std::exchange(other.lock, nullptr)} {}
-    Held& operator=(Held&&) = delete;
+    Held& operator=(Held&& other) noexcept {
+      release();
+      lock = std::exchange(other.lock, nullptr);
+      return *this;
+    }
     ~Held() { release(); }
     void release() {
       if (lock != nullptr) std::exchange(lock, nullptr)->unlock();
@@ -91,6 +96,10 @@ class Ring {
     explicit operator bool() const { return lock != nullptr; }
   };
 
+  // A producer that sleeps because a queue of so many items or more is full is woken when half of
+  // it is free, for waking it for every item would cost more than the items.
+  static constexpr std::size_t large_queue = 64;
+  static constexpr std::chrono::nanoseconds shortest_nap = std::chrono::milliseconds{1};
   static constexpr std::uint64_t commit_step = std::uint64_t{64} << 10U;
   static constexpr std::uint64_t longest_commit_step = std::uint64_t{16} << 20U;
   static constexpr std::uint64_t kept_area = std::uint64_t{4}
@@ -98,12 +107,22 @@ class Ring {
   static constexpr std::uint64_t give_back_step = std::uint64_t{16} << 20U;
 
   Ring(os::SharedRegion region, os::Bell space, os::Bell items) noexcept
-      : region_{std::move(region)}, space_{space}, items_{items} {}
+      : region_{std::move(region)}, space_{std::move(space)}, items_{std::move(items)} {}
 
   [[nodiscard]] detail::RingMemory& memory() const noexcept {
     return *reinterpret_cast<detail::RingMemory*>(region_.data());
   }
   [[nodiscard]] std::byte* at(Place place) const;
+  // One side's way of waiting: spins with its lock, sleeps without it.
+  struct Side {
+    bool (Ring::*ready)() noexcept;
+    Held (Ring::*hold)(const detail::Deadline&);
+    os::Bell Ring::*bell;
+    detail::Patience Ring::*patience;
+  };
+  static const Side producer_side;
+  static const Side consumer_side;
+  Held wait(const Side& side, os::BellState& state, Held held, const detail::Deadline& deadline);
   /// Calls `use()`, which needs the region's handle, unless the queue is closed here.
   template <class Use>
   bool use_handle(Use&& use) noexcept;
@@ -113,11 +132,11 @@ class Ring {
 
   // the producer's steps, with its lock held
   Held hold_producer_lock(const detail::Deadline& deadline);
-  bool wait_for_room(std::uint64_t count, const detail::Deadline& deadline);
+  [[nodiscard]] bool has_room() noexcept;
   void look_at_consumers() noexcept;
   Place make_room(Place tail, std::uint64_t room);
   [[nodiscard]] bool fits(Place tail, std::uint64_t room) const noexcept;
-  [[nodiscard]] bool may_return_home(Place tail, std::uint64_t room) const noexcept;
+  [[nodiscard]] unsigned better_area(Place tail, std::uint64_t room) const noexcept;
   Place leave_for(unsigned area, Place tail, std::uint64_t room);
   [[nodiscard]] unsigned free_area_for(Place tail, std::uint64_t room) const;
   [[nodiscard]] bool is_in_use(unsigned area, Place tail) const noexcept;
@@ -125,9 +144,10 @@ class Ring {
 
   // the consumer's steps, with its lock held
   Held hold_consumer_lock(const detail::Deadline& deadline);
-  bool wait_for_item(Place place, const detail::Deadline& deadline);
+  [[nodiscard]] bool has_item() noexcept;
   std::span<const std::byte> find_message(Head& head);
-  void give_back(Head& head, std::uint64_t room) noexcept;
+  static void go_past(Head& head, std::uint64_t room) noexcept;
+  void give_back(Head& head) noexcept;
   void discard_area(unsigned area) noexcept;
   void ring_for_space(std::uint64_t taken) noexcept;
 
@@ -152,11 +172,11 @@ inline std::byte* Ring::at(Place place) const {
 
 template <class Write>
 bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline) {
-  Held held = hold_producer_lock(deadline);
-  if (!held) return false;
   auto& side = memory().producers;
+  Held held = hold_producer_lock(deadline);
+  if (held && !has_room()) held = wait(producer_side, side.space, std::move(held), deadline);
+  if (!held) return false;
   const auto tail = side.tail.current();
-  if (!wait_for_room(tail[Producers::count], deadline)) return false;
   const std::uint64_t room = Record::room(size);
   const Place place = make_room(Place::from_packed(tail[Producers::place]), room);
   std::byte* const to = at(place);
@@ -166,28 +186,33 @@ bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline
   MULTIPROCESSING_STOP_POINT("ring.put.written");
   side.tail.commit({place.plus(room).packed(), tail[Producers::count] + 1});
   MULTIPROCESSING_STOP_POINT("ring.put.committed");
+  const bool more_room = os::Bell::has_sleeper(side.space) && has_room();
   held.release();
   MULTIPROCESSING_STOP_POINT("ring.put.unlocked");
   items_.ring(memory().consumers.items);
+  if (more_room) space_.ring(side.space);
   return true;
 }
 
 template <class Read>
 bool Ring::get(Read&& read, const detail::Deadline& deadline) {
-  Held held = hold_consumer_lock(deadline);
-  if (!held) return false;
   auto& side = memory().consumers;
+  Held held = hold_consumer_lock(deadline);
+  if (held && !has_item()) held = wait(consumer_side, side.items, std::move(held), deadline);
+  if (!held) return false;
   auto head = side.head.current();
-  if (!wait_for_item(Place::from_packed(head[Consumers::place]), deadline)) return false;
   const std::span<const std::byte> message = find_message(head);
   std::forward<Read>(read)(message);
   MULTIPROCESSING_STOP_POINT("ring.get.read");
-  give_back(head, Record::room(message.size()));
+  go_past(head, Record::room(message.size()));
   side.head.commit(head);
   MULTIPROCESSING_STOP_POINT("ring.get.committed");
+  give_back(head);
+  const bool more_items = os::Bell::has_sleeper(side.items) && has_item();
   held.release();
   MULTIPROCESSING_STOP_POINT("ring.get.unlocked");
   ring_for_space(head[Consumers::count]);
+  if (more_items) items_.ring(side.items);
   return true;
 }
 
@@ -216,3 +241,4 @@ inline void Ring::close() noexcept {
 #include <multiprocessing/queues/ring_consumer.ipp>
 #include <multiprocessing/queues/ring_creation.ipp>
 #include <multiprocessing/queues/ring_producer.ipp>
+#include <multiprocessing/queues/ring_waiting.ipp>

@@ -15,7 +15,6 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   Held held{shared.consumer_lock};
   const auto head = shared.consumers.head.current();
   if (acquired == os::Acquired::abandoned) {
-    os::Bell::wake_up(shared.consumers.items);
     shared.consumers.seen_tail.store(head[Consumers::place], std::memory_order_relaxed);
     // The dead one may have taken an item and not said so.
     ring_for_space(head[Consumers::count]);
@@ -29,17 +28,13 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   return held;
 }
 
-inline bool Ring::wait_for_item(Place place, const detail::Deadline& deadline) {
+inline bool Ring::has_item() noexcept {
   auto& side = memory().consumers;
-  if (side.seen_tail.load(std::memory_order_relaxed) != place.packed()) return true;
-  const auto has_item = [&] {
-    const std::uint64_t tail = memory().producers.tail.read()[Producers::place];
-    if (tail == place.packed()) return false;
-    side.seen_tail.store(tail, std::memory_order_relaxed);
-    return true;
-  };
-  return detail::wait_until(has_item, items_, side.items, items_patience_, deadline,
-                            [this] { check_open(); });
+  const std::uint64_t place = side.head.current()[Consumers::place];
+  if (side.seen_tail.load(std::memory_order_relaxed) != place) return true;
+  const std::uint64_t tail = memory().producers.tail.read()[Producers::place];
+  side.seen_tail.store(tail, std::memory_order_relaxed);
+  return tail != place;
 }
 
 /// Goes to the next message: behind padding, and into the area that a jump names.
@@ -78,23 +73,31 @@ inline std::span<const std::byte> Ring::find_message(Head& head) {
   damaged();
 }
 
-/// Goes past the message of `room` bytes, and gives memory back before producers may use it again.
-inline void Ring::give_back(Head& head, std::uint64_t room) noexcept {
+/// What the head says when the message of `room` bytes is taken.
+inline void Ring::go_past(Head& head, std::uint64_t room) noexcept {
   const Place place = Place::from_packed(head[Consumers::place]);
   const Place released = Place::from_packed(head[Consumers::released]);
   head[Consumers::place] = place.plus(room).packed();
   ++head[Consumers::count];
-  if (released.area() != place.area() || detail::goes_round(place.area())) {
-    // An area that a jump left is discarded already; a small one is kept for its next round.
-    head[Consumers::released] = head[Consumers::place];
-  } else if (place.offset() - released.offset() >= give_back_step) {
-    use_handle([&] {
-      region_.discard(detail::area_begin(place.area()) + released.offset(),
-                      place.offset() - released.offset());
-    });
-    MULTIPROCESSING_STOP_POINT("ring.get.gave_back");
-    head[Consumers::released] = place.packed();
+  if (detail::goes_round(place.area())) {
+    head[Consumers::released] = head[Consumers::place];  // kept for its next round
+  } else if (released.area() != place.area()) {  // that a jump left, and is discarded already
+    head[Consumers::released] = Place{place.area(), 0}.packed();
   }
+}
+
+/// Gives read memory of a large area back, and only then lets producers have it.
+inline void Ring::give_back(Head& head) noexcept {
+  const Place place = Place::from_packed(head[Consumers::place]);
+  const Place released = Place::from_packed(head[Consumers::released]);
+  if (place.offset() - released.offset() < give_back_step) return;
+  use_handle([&] {
+    region_.discard(detail::area_begin(place.area()) + released.offset(),
+                    place.offset() - released.offset());
+  });
+  MULTIPROCESSING_STOP_POINT("ring.get.gave_back");
+  head[Consumers::released] = place.packed();
+  memory().consumers.head.commit(head);
 }
 
 inline void Ring::discard_area(unsigned area) noexcept {
@@ -103,16 +106,11 @@ inline void Ring::discard_area(unsigned area) noexcept {
   MULTIPROCESSING_STOP_POINT("ring.get.discarded");
 }
 
-/// A sleeping producer of a large queue is woken when half of it is free: waking it for every item
-/// would cost more than the items. It looks by itself after 50 ms.
 inline void Ring::ring_for_space(std::uint64_t taken) noexcept {
   auto& producers = memory().producers;
   if (!os::Bell::has_sleeper(producers.space)) return;
   const std::uint64_t inside = producers.tail.read()[Producers::count] - taken;
-  constexpr std::uint64_t large = 64;
-  if (maxsize_ < large || inside <= maxsize_ / 2) {
-    space_.ring(producers.space);
-  }
+  if (maxsize_ < large_queue || inside <= maxsize_ / 2) space_.ring(producers.space);
 }
 
 }  // namespace multiprocessing

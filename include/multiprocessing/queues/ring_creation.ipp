@@ -19,12 +19,12 @@ inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize) {
   check("cannot reserve shared memory for a queue");
   region.commit(0, sizeof(detail::RingMemory), ec);
   check("cannot get shared memory for a queue");
-  const auto space = os::Bell::create(ec);
+  auto space = os::Bell::create(ec);
   check("cannot create a queue's bell");
-  const auto items = os::Bell::create(ec);
+  auto items = os::Bell::create(ec);
   check("cannot create a queue's bell");
 
-  std::shared_ptr<Ring> ring{new Ring{std::move(region), space, items}};
+  std::shared_ptr<Ring> ring{new Ring{std::move(region), std::move(space), std::move(items)}};
   detail::RingMemory& shared = ring->memory();  // zero is every other field's first state
   shared.producer_lock.initialise(ec);
   check("cannot initialise a queue's lock");
@@ -57,8 +57,8 @@ inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) 
   const auto bell = [](auto first, auto last) {
     return os::Bell::adopt({std::make_move_iterator(first), std::make_move_iterator(last)});
   };
-  const auto space = bell(handles.begin() + 1, middle);
-  const auto items = bell(middle, handles.end());
+  auto space = bell(handles.begin() + 1, middle);
+  auto items = bell(middle, handles.end());
 
   // How much is to be mapped stands in the memory itself.
   const detail::RingHeader header = [&] {
@@ -74,7 +74,7 @@ inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) 
   }
   auto region = os::SharedRegion::adopt(std::move(memory), detail::reservation(header.areas), ec);
   if (ec) throw std::system_error{ec, "cannot map a queue's memory"};
-  std::shared_ptr<Ring> ring{new Ring{std::move(region), space, items}};
+  std::shared_ptr<Ring> ring{new Ring{std::move(region), std::move(space), std::move(items)}};
   ring->maxsize_ = header.maxsize;
   ring->areas_ = static_cast<unsigned>(header.areas);
   return ring;

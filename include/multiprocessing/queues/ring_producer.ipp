@@ -15,8 +15,7 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
   if (acquired == os::Acquired::no) return {};
   Held held{lock};
   if (acquired == os::Acquired::abandoned) {
-    // What the dead one had not committed nobody sees; its bell and its notes may be half written.
-    os::Bell::wake_up(memory().producers.space);
+    // What the dead one had not committed nobody sees; its notes may be half written.
     look_at_consumers();
     items_.ring(memory().consumers.items);  // what it had committed it may not have said
   }
@@ -31,22 +30,21 @@ inline void Ring::look_at_consumers() noexcept {
   side.seen_count.store(head[Consumers::count], std::memory_order_relaxed);
 }
 
-inline bool Ring::wait_for_room(std::uint64_t count, const detail::Deadline& deadline) {
+inline bool Ring::has_room() noexcept {
   if (maxsize_ == 0) return true;
   auto& side = memory().producers;
-  if (count - side.seen_count.load(std::memory_order_relaxed) < maxsize_) return true;
-  const auto has_room = [&] {
-    const std::uint64_t taken = memory().consumers.head.read()[Consumers::count];
-    side.seen_count.store(taken, std::memory_order_relaxed);
-    return count - taken < maxsize_;
-  };
-  return detail::wait_until(has_room, space_, side.space, space_patience_, deadline,
-                            [this] { check_open(); });
+  const std::uint64_t put = side.tail.current()[Producers::count];
+  if (put - side.seen_count.load(std::memory_order_relaxed) < maxsize_) return true;
+  const std::uint64_t taken = memory().consumers.head.read()[Consumers::count];
+  side.seen_count.store(taken, std::memory_order_relaxed);
+  return put - taken < maxsize_;
 }
 
 /// @returns where the record goes; what has to stand before it (padding, a jump) is written.
 inline Ring::Place Ring::make_room(Place tail, std::uint64_t room) {
-  if (tail.area() != 0 && may_return_home(tail, room)) return leave_for(0, tail, room);
+  if (const unsigned area = better_area(tail, room); area != tail.area()) {
+    return leave_for(area, tail, room);
+  }
   if (!fits(tail, room)) {
     look_at_consumers();
     if (!fits(tail, room)) return leave_for(free_area_for(tail, room), tail, room);
@@ -79,17 +77,20 @@ inline bool Ring::fits(Place tail, std::uint64_t room) const noexcept {
   return tail.offset() - freed + needed + Record::header_size <= size;
 }
 
-// Back to area 0 when all has been read, so that a small queue works in a small memory. Looking
-// costs a cache line of the consumers, so it is done now and then.
-inline bool Ring::may_return_home(Place tail, std::uint64_t room) const noexcept {
+// Back to a small area when all has been read, so that a small queue works in a small memory.
+// Looking costs a cache line of the consumers, so it is done now and then.
+inline unsigned Ring::better_area(Place tail, std::uint64_t room) const noexcept {
   constexpr std::uint64_t now_and_then = 64;
+  constexpr std::uint64_t spacious = 4;  // room for some items like this one
   const auto& shared = memory();
-  if (room > detail::smallest_area / 4 ||
-      shared.producers.tail.current()[Producers::count] % now_and_then != 0) {
-    return false;
+  if (tail.area() == 0 || detail::area_size(tail.area() - 1) < spacious * room ||
+      shared.producers.tail.current()[Producers::count] % now_and_then != 0 ||
+      shared.consumers.head.read()[Consumers::place] != tail.packed()) {
+    return tail.area();
   }
-  const auto head = shared.consumers.head.read();
-  return head[Consumers::place] == tail.packed() && !is_in_use(0, tail);
+  unsigned area = 0;
+  while (detail::area_size(area) < spacious * room || is_in_use(area, tail)) ++area;
+  return std::min(area, tail.area());
 }
 
 inline bool Ring::is_in_use(unsigned area, Place tail) const noexcept {

@@ -78,32 +78,4 @@ os::Acquired acquire(os::RobustLock& lock,
   }
 }
 
-/// @brief Waits until `ready()`; for the one thread that may sleep on this bell.
-/// @returns false: the deadline passed first.
-template <class Ready, class Check>
-bool wait_until(Ready&& ready,
-                os::Bell& bell,
-                os::BellState& state,
-                Patience& patience,
-                const Deadline& deadline,
-                Check&& check) {
-  if (ready()) return true;
-  if (deadline.is_now()) return false;
-  if (patience.spin(ready)) return true;
-  struct WakeUp {
-    os::BellState& state;
-    ~WakeUp() { os::Bell::wake_up(state); }
-  } const wake_up{state};
-  for (;;) {
-    const auto announced = os::Bell::announce(state);
-    MULTIPROCESSING_STOP_POINT("ring.wait.announced");
-    if (ready()) return true;
-    check();
-    const auto left = deadline.left(os::Bell::longest_sleep);
-    if (left == left.zero()) return false;
-    bell.sleep(state, announced, left);
-    MULTIPROCESSING_STOP_POINT("ring.wait.woken");
-  }
-}
-
 }  // namespace multiprocessing::detail

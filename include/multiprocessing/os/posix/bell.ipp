@@ -37,10 +37,7 @@ inline void Bell::sleep(BellState& state,
   const timespec timeout{0, static_cast<long>(capped.count())};
   MULTIPROCESSING_SYSTEM(syscall)
   (SYS_futex, &state.rings, FUTEX_WAIT, announced, &timeout, nullptr, 0);
-}
-
-inline void Bell::wake_up(BellState& state) noexcept {
-  state.sleeper.store(0, std::memory_order_relaxed);
+  state.sleeper.store(1, std::memory_order_seq_cst);  // the others that may still sleep
 }
 
 inline void Bell::ring(BellState& state) noexcept {

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file ring_waiting.ipp
+/// @brief How either side of a ring waits for the other.
+#include <multiprocessing/queues/ring.hpp>
+
+namespace multiprocessing {
+
+inline const Ring::Side Ring::producer_side{&Ring::has_room, &Ring::hold_producer_lock,
+                                            &Ring::space_, &Ring::space_patience_};
+inline const Ring::Side Ring::consumer_side{&Ring::has_item, &Ring::hold_consumer_lock,
+                                            &Ring::items_, &Ring::items_patience_};
+
+/// @param held the side's lock. It is not held in a sleep: whoever is stopped there, or killed,
+/// holds nobody up.
+/// @returns the lock, and the side is ready; or none: the deadline passed.
+inline Ring::Held Ring::wait(const Side& side,
+                             os::BellState& state,
+                             Held held,
+                             const detail::Deadline& deadline) {
+  if (deadline.is_now()) return {};
+  const auto ready = [&] { return (this->*side.ready)(); };
+  // A producer of a large queue is not rung for every item, so it looks by itself before long.
+  const bool looks_soon = &side == &producer_side && maxsize_ >= large_queue;
+  auto nap = looks_soon ? shortest_nap : os::Bell::longest_sleep;
+  while (held && !ready()) {
+    if ((this->*side.patience).spin(ready)) break;
+    const auto announced = os::Bell::announce(state);
+    MULTIPROCESSING_STOP_POINT("ring.wait.announced");
+    if (ready()) break;
+    check_open();
+    const auto left = deadline.left(nap);
+    if (left == left.zero()) return {};
+    held.release();
+    MULTIPROCESSING_STOP_POINT("ring.wait.unlocked");
+    (this->*side.bell).sleep(state, announced, left);
+    MULTIPROCESSING_STOP_POINT("ring.wait.woken");
+    nap = std::min(2 * nap, os::Bell::longest_sleep);
+    held = (this->*side.hold)(deadline);
+  }
+  return held;
+}
+
+}  // namespace multiprocessing
