@@ -440,6 +440,19 @@ TEST(QueueTransit, KeepsTheQueuesTypeAndIdentity) {
   EXPECT_THROW((void)mp::detail::decode<mp::Queue<long>>(again), mp::SerializationError);
 }
 
+TEST(QueueTransit, TakesItsOwnHandlesAlongWhateverIsClosedMeanwhile) {
+  mp::Queue<int> queue;
+  std::vector<std::byte> bytes;
+  mp::Transit transit;
+  mp::Encoder encoder{bytes, &transit};
+  mp::detail::encode(encoder, queue);
+  queue.close();
+  struct stat memory {};
+  ASSERT_EQ(transit.departing().size(), 1U);
+  ASSERT_EQ(::fstat(transit.departing()[0], &memory), 0);
+  EXPECT_GT(memory.st_size, 0);
+}
+
 TEST(QueueTransit, WithoutHandlesIsRefused) {
   mp::Queue<int> queue;
   EXPECT_THROW((void)mp::dumps(queue), mp::SerializationError);

@@ -224,7 +224,6 @@ bool Connection::send_object(const T& value, const detail::Deadline& deadline) {
   if constexpr (std::is_convertible_v<const T&, const char*> && std::is_array_v<T>) {
     return send_object(std::string{value}, deadline);
   } else {
-    static_assert(Serializable<T>);
     detail::EncodingBuffer buffer;
     Transit transit;
     detail::encode_object(buffer.bytes(), value, core_->carries_handles() ? &transit : nullptr);

@@ -8,9 +8,11 @@
 #include <multiprocessing/serialization.hpp>
 
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -20,7 +22,7 @@ namespace multiprocessing {
 ///
 /// Bytes name a shared object by its place in the list of objects; every object has its kind and
 /// its handles, in order. An object that the bytes name twice arrives once, so that copies here are
-/// copies there. The sender's objects stay open until the message has left: the list holds them.
+/// copies there.
 class Transit {
  public:
   struct Object {
@@ -31,17 +33,20 @@ class Transit {
 
   // ---- the sender ----
 
-  /// @brief Puts an object on the list, unless it stands there already.
-  /// @param handles borrowed from the object.
+  /// @brief Puts an object on the list, unless it stands there already, with duplicates of its
+  /// handles: whoever closes it meanwhile does not change what travels.
   /// @returns its place.
-  std::uint32_t depart(std::shared_ptr<void> object,
-                       std::uint64_t kind,
-                       std::span<const native_handle_type> handles) {
+  template <class Core>
+  std::uint32_t depart(const std::shared_ptr<Core>& object) {
     for (std::size_t i = 0; i < objects_.size(); ++i) {
       if (objects_[i].object == object) return static_cast<std::uint32_t>(i);
     }
-    departing_.insert(departing_.end(), handles.begin(), handles.end());
-    objects_.push_back({kind, static_cast<std::uint32_t>(handles.size()), std::move(object)});
+    std::vector<os::UniqueHandle> handles = object->duplicate_handles();
+    for (const auto& handle : handles) departing_.push_back(handle.get());
+    const auto count = static_cast<std::uint32_t>(handles.size());
+    handles_.insert(handles_.end(), std::make_move_iterator(handles.begin()),
+                    std::make_move_iterator(handles.end()));
+    objects_.push_back({detail::type_hash<Core>(), count, object});
     return static_cast<std::uint32_t>(objects_.size() - 1);
   }
   [[nodiscard]] std::span<const native_handle_type> departing() const noexcept {
@@ -54,7 +59,7 @@ class Transit {
   Transit() = default;
   /// @brief What arrived. `objects` need only kind and number of handles.
   Transit(std::vector<Object> objects, std::vector<os::UniqueHandle> handles)
-      : objects_{std::move(objects)}, arrived_{std::move(handles)} {}
+      : objects_{std::move(objects)}, handles_{std::move(handles)} {}
 
   /// @brief The object at a place: made of its handles at the first call, the same at the next.
   /// @throws SerializationError no such place, another kind, or handles are missing.
@@ -73,23 +78,36 @@ class Transit {
     std::size_t first = 0;
     for (std::uint32_t i = 0; i < place; ++i) first += objects_[i].handles;
     const std::size_t count = objects_[place].handles;
-    if (first + count > arrived_.size()) {
+    if (first + count > handles_.size()) {
       throw SerializationError{"handles were lost on the way"};
     }
     std::vector<os::UniqueHandle> taken;
-    for (std::size_t i = first; i < first + count; ++i) taken.push_back(std::move(arrived_[i]));
+    for (std::size_t i = first; i < first + count; ++i) taken.push_back(std::move(handles_[i]));
     return taken;
   }
 
   std::vector<Object> objects_;
+  std::vector<os::UniqueHandle> handles_;  // sender: duplicates; receiver: what arrived
   std::vector<native_handle_type> departing_;
-  std::vector<os::UniqueHandle> arrived_;
 };
 
 namespace reduction {
 
-/// @brief Encodes a shared object. Core has `handles() -> std::vector<native_handle_type>` and
-/// `static adopt(std::vector<os::UniqueHandle>) -> std::shared_ptr<Core>`.
+/// @brief Duplicates of handles, in their order.
+/// @throws std::system_error no handle is left.
+[[nodiscard]] inline std::vector<os::UniqueHandle> duplicates(
+    std::span<const native_handle_type> handles) {
+  std::vector<os::UniqueHandle> made;
+  for (const native_handle_type handle : handles) {
+    std::error_code ec;
+    made.emplace_back(os::duplicate_handle(handle, ec));
+    if (ec) throw std::system_error{ec, "cannot duplicate a handle that is to travel"};
+  }
+  return made;
+}
+
+/// @brief Encodes a shared object. Core has `duplicate_handles() -> std::vector<os::UniqueHandle>`
+/// and `static adopt(std::vector<os::UniqueHandle>) -> std::shared_ptr<Core>`.
 /// @param what how the error names it, e.g. "a Queue".
 template <class Core>
 void save_shared(Encoder& encoder, const std::shared_ptr<Core>& core, const char* what) {
@@ -98,7 +116,7 @@ void save_shared(Encoder& encoder, const std::shared_ptr<Core>& core, const char
                              " cannot travel this way: pass it to a process when starting it, or "
                              "send it through a duplex Pipe"};
   }
-  encoder.write_number(encoder.transit()->depart(core, detail::type_hash<Core>(), core->handles()));
+  encoder.write_number(encoder.transit()->depart(core));
 }
 
 /// @brief Decodes what save_shared encoded.

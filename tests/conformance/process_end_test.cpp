@@ -23,6 +23,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,6 +72,12 @@ TEST_P(ProcessEnd, ByAnExceptionOfAnyTypeIsReportedAndHasCode1) {
   EXPECT_EQ(code_of(mp::ProcessOptions{.name = "n"}, [] { throw 42; }), 1);
   EXPECT_EQ(code_of(mp::ProcessOptions{.name = "s"}, [] { throw "text"; }), 1);
   EXPECT_EQ(errors.text(), "Process n:\nint\nProcess s:\nchar const*\n");
+}
+
+TEST_P(ProcessEnd, ByTheEndOfItsThreadHasCode1) {
+  const Captured errors(STDERR_FILENO);
+  EXPECT_EQ(code_of([] { ::pthread_exit(nullptr); }), 1);
+  EXPECT_TRUE(errors.text().ends_with(":\nunknown\n")) << errors.text();
 }
 
 TEST_P(ProcessEnd, BySystemExitWithATextPrintsThat) {

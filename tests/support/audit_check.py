@@ -34,7 +34,7 @@ def check(program, test, text):
     """The faults of one test."""
     limit = {"MULTIPROCESSING_TEST_WATCHDOG": "1"} if test.startswith("Hang") else {}
     result = run(program, test, **limit)
-    if (name := re.search(r"/dev/shm name (\S+) was left", result.stdout)):
+    if (name := re.search(r"/dev/shm name (multiprocessing-audit-\d+) was left", result.stdout)):
         os.unlink("/dev/shm/" + name[1])
     if (result.returncode == 0) != (text is None):
         return [f"{test}: exit status {result.returncode}\n{result.stdout}"]

@@ -4,6 +4,7 @@
 /// @brief A line between processes for tests of what lies below connections and queues.
 #include <multiprocessing/reduction.hpp>
 
+#include <array>
 #include <cerrno>
 #include <memory>
 #include <span>
@@ -56,7 +57,9 @@ class Line {
   struct Core {
     Handle ear;
     Handle mouth;
-    [[nodiscard]] std::vector<int> handles() const { return {ear.get(), mouth.get()}; }
+    [[nodiscard]] std::vector<Handle> duplicate_handles() const {
+      return multiprocessing::reduction::duplicates(std::array{ear.get(), mouth.get()});
+    }
     static std::shared_ptr<Core> adopt(std::vector<Handle> handles) {
       auto core = std::make_shared<Core>();
       core->ear = std::move(handles.at(0));

@@ -4,7 +4,7 @@
 /// @brief Stops or kills a process exactly between two steps of the library.
 ///
 /// A chaos program is compiled with this file in front of everything else: each
-/// `MULTIPROCESSING_STOP_POINT("queue.put.committed")` that a process comes by is a call of
+/// `MULTIPROCESSING_STOP_POINT("ring.put.committed")` that a process comes by is a call of
 /// `test::stop_point`. A test forks a process, which says where it is to stop, and watches it:
 ///
 ///     for (const std::string& name : test::stop_points_in([&] { queue.put(1); })) {

@@ -6,6 +6,7 @@
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/os/channel.hpp>
 #include <multiprocessing/os/one_way_channel.hpp>
+#include <multiprocessing/reduction.hpp>
 #include <multiprocessing/timeout.hpp>
 
 #include <memory>
@@ -33,8 +34,12 @@ class ConnectionCore {
   [[nodiscard]] virtual bool writable() const noexcept { return true; }
   [[nodiscard]] virtual bool carries_handles() const noexcept { return false; }
   /// @brief What another process needs to have this end too.
-  /// @throws std::invalid_argument it is closed.
-  [[nodiscard]] virtual std::vector<native_handle_type> handles() const = 0;
+  /// @throws std::invalid_argument it is closed. std::system_error no handle is left.
+  [[nodiscard]] std::vector<os::UniqueHandle> duplicate_handles() {
+    const CallsInFlight::Call call{calls_};
+    if (!call.entered()) throw std::invalid_argument{"this Connection is closed"};
+    return reduction::duplicates(handles());
+  }
 
   /// @returns false: not within the time; nothing was sent.
   /// @throws std::invalid_argument closed, or not writable.
@@ -81,6 +86,7 @@ class ConnectionCore {
   ConnectionCore() = default;
 
   [[nodiscard]] virtual native_handle_type handle() const noexcept = 0;
+  [[nodiscard]] virtual std::vector<native_handle_type> handles() const { return {handle()}; }
   virtual os::Outcome do_send(const os::OutgoingMessage&, const Deadline&, std::error_code&) {
     return os::Outcome::timed_out;
   }
@@ -128,7 +134,6 @@ class DuplexCore final : public ConnectionCore {
     if (handles.size() != 1) throw SerializationError{"a Connection arrived without its handle"};
     return std::make_shared<DuplexCore>(std::move(handles.front()));
   }
-  [[nodiscard]] std::vector<native_handle_type> handles() const override { return {fileno()}; }
   [[nodiscard]] bool carries_handles() const noexcept override { return true; }
 
  protected:
@@ -164,15 +169,12 @@ class OneWayCore final : public ConnectionCore {
     if (ec) throw std::system_error{ec, "receiving a Connection"};
     return std::make_shared<OneWayCore>(std::move(end));
   }
-  [[nodiscard]] std::vector<native_handle_type> handles() const override {
-    static_cast<void>(fileno());
-    return end_.handles();
-  }
   [[nodiscard]] bool readable() const noexcept override { return Receives; }
   [[nodiscard]] bool writable() const noexcept override { return !Receives; }
 
  protected:
   [[nodiscard]] native_handle_type handle() const noexcept override { return end_.handle(); }
+  [[nodiscard]] std::vector<native_handle_type> handles() const override { return end_.handles(); }
   os::Outcome do_send(const os::OutgoingMessage& message,
                       const Deadline& deadline,
                       std::error_code& ec) override {

@@ -98,14 +98,19 @@ inline void finish_children() noexcept {
     }
     const auto children = living_children();
     for (const ChildReference& child : children) {
-      if (child->daemon) signal_child(*child, os::Signal::terminate);
+      if (!child->daemon) continue;
+      try {
+        signal_child(*child, os::Signal::terminate);
+      } catch (
+          const std::system_error&) {  // no right to end this one; it is waited for all the same
+      }
     }
     for (const bool daemons : {true, false}) {
       for (const ChildReference& child : children) {
         if (child->daemon == daemons) wait_for_child(child, forever);
       }
     }
-  } catch (const std::exception&) {  // no memory, or no right to end a daemon: exit all the same
+  } catch (const std::exception&) {  // no memory: exit all the same
   }
 }
 

@@ -77,8 +77,10 @@ int exit_code_of(Work&& work) noexcept {
       print_uncaught(error.what());
     } catch (...) {
       print_uncaught(nullptr);
+      os::exit_process(1);  // pthread_exit unwinds by something that no handler may swallow
     }
   } catch (...) {  // no memory for last words
+    os::exit_process(1);
   }
   return 1;
 }

@@ -91,8 +91,8 @@ namespace multiprocessing::os {
 /// all their handles and the event `interrupt` are closed. Once; call it before the first of those
 /// comes to be.
 ///
-/// POSIX: `pthread_atfork`. When the shared library that called this first is unloaded, its
-/// handlers go with it. Windows: nothing, there is no fork.
+/// POSIX: `pthread_atfork`. The shared library that calls this first stays loaded from then on, for
+/// its handlers' sake. Windows: nothing, there is no fork.
 /// @throws std::bad_alloc
 void install_fork_handlers();
 

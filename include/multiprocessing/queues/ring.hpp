@@ -9,6 +9,7 @@
 #include <multiprocessing/queues/gate.hpp>
 #include <multiprocessing/queues/layout.hpp>
 #include <multiprocessing/queues/waiting.hpp>
+#include <multiprocessing/reduction.hpp>
 #include <multiprocessing/timeout.hpp>
 
 #include <algorithm>
@@ -40,10 +41,12 @@ class Ring {
   /// @param maxsize items; 0: no bound.
   /// @throws std::system_error no descriptor, no address space, or no memory is left.
   static std::shared_ptr<Ring> create(std::size_t maxsize);
-  /// @brief Another process's ring, of what its handles() gave.
+  /// @brief Another process's ring, of what its duplicate_handles() gave.
   /// @throws SerializationError the handles are not those of a ring.
   static std::shared_ptr<Ring> adopt(std::vector<os::UniqueHandle> handles);
-  [[nodiscard]] std::vector<native_handle_type> handles() const;
+  /// @brief What another process needs to have this ring too.
+  /// @throws std::invalid_argument closed. std::system_error no handle is left.
+  [[nodiscard]] std::vector<os::UniqueHandle> duplicate_handles();
 
   /// @brief Stores one message of `size` bytes that `write(std::byte*)` fills in.
   ///
@@ -125,7 +128,7 @@ class Ring {
   Held wait(const Side& side, os::BellState& state, Held held, const detail::Deadline& deadline);
   /// Calls `use()`, which needs the region's handle, unless the queue is closed here.
   template <class Use>
-  bool use_handle(Use&& use) noexcept;
+  bool use_handle(Use&& use);
   [[noreturn]] static void damaged() {
     throw ProcessError{"the queue's shared memory is damaged: it was written by something else"};
   }
@@ -225,10 +228,15 @@ inline std::size_t Ring::qsize() const noexcept {
 }
 
 template <class Use>
-bool Ring::use_handle(Use&& use) noexcept {
+bool Ring::use_handle(Use&& use) {
   if (!handle_gate_.enter()) return false;
+  struct Leave {
+    Ring& ring;
+    ~Leave() {
+      if (ring.handle_gate_.leave()) ring.region_.close_handle();
+    }
+  } const leave{*this};
   std::forward<Use>(use)();
-  if (handle_gate_.leave()) region_.close_handle();
   return true;
 }
 

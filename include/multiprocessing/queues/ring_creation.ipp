@@ -37,13 +37,17 @@ inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize) {
   return ring;
 }
 
-inline std::vector<native_handle_type> Ring::handles() const {
+inline std::vector<os::UniqueHandle> Ring::duplicate_handles() {
+  std::vector<os::UniqueHandle> all;
+  use_handle([&] {
+    std::vector<native_handle_type> own{region_.handle()};
+    for (const os::Bell* bell : {&space_, &items_}) {
+      const auto more = bell->handles();
+      own.insert(own.end(), more.begin(), more.end());
+    }
+    all = reduction::duplicates(own);
+  });
   check_open();
-  std::vector<native_handle_type> all{region_.handle()};
-  for (const os::Bell* bell : {&space_, &items_}) {
-    const auto more = bell->handles();
-    all.insert(all.end(), more.begin(), more.end());
-  }
   return all;
 }
 
@@ -64,7 +68,8 @@ inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) 
   const detail::RingHeader header = [&] {
     os::UniqueHandle second{os::duplicate_handle(memory.get(), ec)};
     if (ec) throw std::system_error{ec, "cannot duplicate a queue's handle"};
-    const auto front = os::SharedRegion::adopt(std::move(second), sizeof(detail::RingMemory), ec);
+    auto front = os::SharedRegion::adopt(std::move(second), sizeof(detail::RingMemory), ec);
+    if (!ec) front.commit(0, sizeof(detail::RingMemory), ec);  // it may be shorter than that
     if (ec) throw SerializationError{"a queue's handle is not a queue's memory: " + ec.message()};
     return reinterpret_cast<const detail::RingMemory*>(front.data())->header;
   }();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/child.hpp>
+#include <multiprocessing/os/module.hpp>
 
+#include <cstdint>
 #include <mutex>
 #include <new>
 
@@ -47,7 +49,13 @@ inline void after_fork_in_child() {
 
 inline void install_fork_handlers() {
   detail::ProcessState& state = detail::process_state();
-  const std::lock_guard lock{state.mutex};
+  std::unique_lock lock{state.mutex};
+  if (state.fork_handlers_installed) return;
+  // These handlers, and the one at exit, are this module's code: a plug-in may not take it away.
+  // The loader has a lock of its own, so ours is not held.
+  lock.unlock();
+  keep_loaded(reinterpret_cast<std::uintptr_t>(&posix::before_fork));
+  lock.lock();
   if (state.fork_handlers_installed) return;
   if (MULTIPROCESSING_SYSTEM(pthread_atfork)(&posix::before_fork, &posix::after_fork_in_parent,
                                              &posix::after_fork_in_child) != 0) {

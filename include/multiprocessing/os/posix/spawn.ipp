@@ -64,12 +64,16 @@ class SpawnActions {
   void pass(int from, int to, int numbers_end) {
     if (from < 0) return note(EBADF);
     if (from >= first_handle && from < numbers_end && from != to) {
-      moved_.emplace_back(MULTIPROCESSING_SYSTEM(fcntl)(from, F_DUPFD_CLOEXEC, numbers_end));
-      from = moved_.back().get();
+      UniqueHandle aside{MULTIPROCESSING_SYSTEM(fcntl)(from, F_DUPFD_CLOEXEC, numbers_end)};
+      from = aside.get();
       if (from < 0) return note(errno == EINVAL ? EMFILE : errno);
+      moved_.push_back(std::move(aside));
     }
     const int error = posix_spawn_file_actions_adddup2(&actions_, from, to);
     note(error == EBADF ? EMFILE : error);  // a number beyond RLIMIT_NOFILE
+  }
+  void empty_stdin() noexcept {
+    note(posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0));
   }
   void close_from(int number) noexcept {
     note(posix_spawn_file_actions_addclosefrom_np(&actions_, number));
@@ -115,13 +119,12 @@ inline int spawn_program(const std::string& program,
                          std::error_code& ec) {
   const UniqueHandle state_handle = posix::make_state(state, ec);
   if (ec) return 0;
-  const UniqueHandle nothing{MULTIPROCESSING_SYSTEM(open)("/dev/null", O_RDONLY | O_CLOEXEC)};
   const int numbers_end = posix::first_handle + 1 + static_cast<int>(handles.size());
   posix::SpawnActions actions;
   int number = posix::first_handle;
   actions.pass(state_handle.get(), number++, numbers_end);
   for (const int handle : handles) actions.pass(handle, number++, numbers_end);
-  if (nothing) actions.pass(nothing.get(), STDIN_FILENO, numbers_end);
+  actions.empty_stdin();
   actions.close_from(numbers_end);
 
   std::string variable = posix::child_variable + ("=" + std::to_string(handles.size()));

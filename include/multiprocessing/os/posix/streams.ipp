@@ -68,6 +68,8 @@ inline void write_error(std::string_view text) noexcept {
     const auto written = MULTIPROCESSING_SYSTEM(write)(STDERR_FILENO, text.data(), text.size());
     if (written > 0) {
       text.remove_prefix(static_cast<std::size_t>(written));
+    } else if (written == 0) {
+      return;
     } else if (errno == EAGAIN) {  // somebody made it non-blocking
       pollfd room{STDERR_FILENO, POLLOUT, 0};
       MULTIPROCESSING_SYSTEM(poll)(&room, 1, -1);
