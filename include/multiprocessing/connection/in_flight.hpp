@@ -23,9 +23,9 @@ inline native_handle_type interrupt_event() noexcept {
     std::error_code ec;
     os::UniqueHandle made = os::make_event(ec);
     if (ec) return os::invalid_handle;
-    if (place.compare_exchange_strong(known, made.get())) return made.release();
+    if (place.compare_exchange_strong(known, os::to_integer(made.get()))) return made.release();
   }
-  return static_cast<native_handle_type>(known);
+  return os::to_handle(known);
 }
 
 /// @brief Counts the calls that use a handle, so that it is given back when the last has left.
@@ -67,14 +67,14 @@ class CallsInFlight {
     ProcessState& state = process_state();
     state.interrupters.fetch_add(1);
     for (unsigned round = 0; calls_of(count_.load()) != 0; ++round) {
-      const auto event = static_cast<native_handle_type>(state.interrupt.load());
+      const auto event = os::to_handle(state.interrupt.load());
       if (event != os::invalid_handle) os::set_event(event);
       std::this_thread::yield();
       constexpr unsigned patient = 64;
       if (round > patient) os::pause_for(std::chrono::milliseconds{1}, {});
     }
     if (state.interrupters.fetch_sub(1) == 1) {
-      const auto event = static_cast<native_handle_type>(state.interrupt.load());
+      const auto event = os::to_handle(state.interrupt.load());
       if (event != os::invalid_handle) os::reset_event(event);
     }
     return true;

@@ -117,7 +117,7 @@ inline void finish_children() noexcept {
 /// @brief What this process's children know of it; without a lifeline.
 [[nodiscard]] inline ParentRecord current_as_parent() {
   const std::lock_guard lock{process_state().mutex};
-  return {os::process_id(), process_state().name, os::invalid_handle, 0};
+  return {os::process_id(), process_state().name, os::to_integer(os::invalid_handle), 0};
 }
 
 /// @brief A child while it is being started: its record stands in the registry, so that every

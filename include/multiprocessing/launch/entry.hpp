@@ -26,7 +26,7 @@ inline void become_child(ChildIdentity identity, ParentRecord parent) {
   ProcessState& state = process_state();
   const std::lock_guard lock{state.mutex};
   if (state.parent) {  // we were a child ourselves before we were copied
-    os::close_handle(static_cast<native_handle_type>(state.parent->lifeline));
+    os::close_handle(os::to_handle(state.parent->lifeline));
   }
   state.name = std::move(identity.name);
   state.identity = std::move(identity.path);
@@ -37,7 +37,7 @@ inline void become_child(ChildIdentity identity, ParentRecord parent) {
   state.parent = std::move(parent);
   if (!state.daemon) return;
   std::error_code ec;
-  os::die_with_parent(static_cast<native_handle_type>(state.parent->lifeline), ec);
+  os::die_with_parent(os::to_handle(state.parent->lifeline), ec);
   if (ec) throw std::system_error{ec, "cannot tie a daemon to its parent"};
 }
 
@@ -47,7 +47,7 @@ inline void say_farewell(int code) noexcept {
   const auto& parent = process_state().parent;
   // A copy of a child, made by a bare fork(), inherits its exit handlers but is nobody's child.
   if (!parent || parent->child != os::process_id()) return;
-  os::report_exit(static_cast<native_handle_type>(parent->lifeline), code);
+  os::report_exit(os::to_handle(parent->lifeline), code);
 }
 
 /// @brief What an exception that nothing caught has to say, as its last words on stderr. Call it

@@ -27,7 +27,7 @@ struct ForkedChild {
 [[noreturn]] inline void run_forked_child(ForkedChild& child, ChildRecord& record) noexcept {
   const int code = exit_code_of([&] {
     os::end_exit_with(&say_farewell);
-    child.parent.lifeline = record.childs_lifeline.release();
+    child.parent.lifeline = os::to_integer(record.childs_lifeline.release());
     become_child(std::move(child.identity), std::move(child.parent));
     os::silence_stdin(child.input);
     child.plan.run();

@@ -130,8 +130,9 @@ inline std::span<const std::byte> adopt(std::span<const std::byte> bytes,
     os::show_as(ours.program);
   }
   for (const auto& [kind, handles] : state.objects) objects.push_back({kind, handles, nullptr});
-  become_child({std::move(state.name), std::move(state.path), state.daemon},
-               {state.parent, std::move(state.parents_name), lifeline.release(), 0});
+  become_child(
+      {std::move(state.name), std::move(state.path), state.daemon},
+      {state.parent, std::move(state.parents_name), os::to_integer(lifeline.release()), 0});
   return decoder.take(decoder.remaining());
 }
 

@@ -13,8 +13,8 @@ namespace multiprocessing::os {
 /// @brief Both ends of a lifeline. The kernel closes an end with its process, however that dies, so
 /// no other process may hold it: a forked child closes those of its siblings first.
 ///
-/// POSIX: a SOCK_SEQPACKET pair. Windows: the parent's end is a job object that kills with its last
-/// handle, the child's is the parent's process handle.
+/// POSIX: a SOCK_SEQPACKET pair. Windows: the parent's end is a job object, the child's is the
+/// parent's process handle.
 struct Lifeline {
   UniqueHandle parents;
   UniqueHandle childs;  ///< Ready for reading once the parent has ended; it never writes.
@@ -26,12 +26,15 @@ struct Lifeline {
 /// @brief From now on the system kills this process when the parent has ended, without a thread
 /// that watches. If the parent has ended already, that is now.
 /// @param childs the child's end. @errors POSIX `fcntl`: EINVAL where O_ASYNC is not supported.
+/// Windows: the child puts itself into the job and has it kill with its last handle
+/// (`AssignProcessToJobObject`, `SetInformationJobObject`).
 void die_with_parent(native_handle_type childs, std::error_code& ec) noexcept;
 
-/// @brief The child's last word: its exit code, for a parent that cannot ask the system.
+/// @brief The child's last word: its exit code, for a parent that cannot ask the system. Windows:
+/// nothing, the parent's process handle always tells.
 void report_exit(native_handle_type childs, int code) noexcept;
 
-/// @brief What the child reported, if it did. Call it when the child has ended.
+/// @brief What the child reported, if it did. Call it when the child has ended. Windows: nothing.
 [[nodiscard]] std::optional<int> reported_exit(native_handle_type parents) noexcept;
 
 }  // namespace multiprocessing::os

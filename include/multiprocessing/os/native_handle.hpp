@@ -4,6 +4,7 @@
 /// @brief The system's handle (POSIX: a descriptor, Windows: a HANDLE) and its owner.
 #include <multiprocessing/detail/config.hpp>
 
+#include <cstdint>
 #include <system_error>
 #include <utility>
 
@@ -19,8 +20,21 @@ namespace os {
 
 #if MULTIPROCESSING_WINDOWS
 inline const native_handle_type invalid_handle = reinterpret_cast<void*>(-1);
+[[nodiscard]] inline std::intptr_t to_integer(native_handle_type handle) noexcept {
+  return reinterpret_cast<std::intptr_t>(handle);
+}
+[[nodiscard]] inline native_handle_type to_handle(std::intptr_t integer) noexcept {
+  return reinterpret_cast<native_handle_type>(integer);
+}
 #else
 inline constexpr native_handle_type invalid_handle = -1;
+/// @brief For state that knows no handles; `invalid_handle` is -1 on every system.
+[[nodiscard]] constexpr std::intptr_t to_integer(native_handle_type handle) noexcept {
+  return handle;
+}
+[[nodiscard]] constexpr native_handle_type to_handle(std::intptr_t integer) noexcept {
+  return static_cast<native_handle_type>(integer);
+}
 #endif
 
 /// @brief Gives a handle back to the system. Never fails for a handle that one owns.

@@ -27,11 +27,13 @@ int fork_process(std::error_code& ec) noexcept;
 /// this program ignores SIGCHLD; EMFILE, ENFILE, ENOMEM. Windows `OpenProcess`.
 [[nodiscard]] UniqueHandle open_process(int pid, std::error_code& ec) noexcept;
 
-/// @brief A handle that is ready for reading from the beginning. @errors EMFILE, ENFILE, ENOMEM.
+/// @brief A handle that is ready for reading from the beginning. @errors POSIX `eventfd`: EMFILE,
+/// ENFILE, ENOMEM. Windows `CreateEvent`, set.
 [[nodiscard]] UniqueHandle open_ready(std::error_code& ec) noexcept;
 
 /// @brief Waits until a handle is ready for reading or its other end is closed.
 /// @returns whether it is. @errors none: a handle that cannot be waited for counts as ready.
+/// POSIX `ppoll`, Windows `WaitForSingleObject`.
 bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept;
 
 /// @brief Whether a process has ended, and how.
@@ -44,7 +46,7 @@ struct ProcessEnd {
 /// the system can forget it. Does not wait.
 ///
 /// The code is found also where somebody else took it (a `wait()` of the program's own, SIGCHLD
-/// ignored), if the system still tells (Linux 6.15).
+/// ignored), if the system still tells (Linux 6.15). Windows `GetExitCodeProcess`.
 /// @threads One at a time for one process.
 ProcessEnd collect_process(native_handle_type process) noexcept;
 

@@ -60,7 +60,7 @@ class ParentProcess {
   }
   /// @brief Ready for reading once it has ended. Lives as long as this process; not to be read.
   [[nodiscard]] native_handle_type sentinel() const noexcept {
-    return static_cast<native_handle_type>(record_.lifeline);
+    return os::to_handle(record_.lifeline);
   }
 
  private:

@@ -38,7 +38,7 @@ inline void after_fork_in_child() {
   }
   state.children.clear();
   const auto interrupt = state.interrupt.exchange(-1);
-  if (interrupt != -1) close_handle(static_cast<native_handle_type>(interrupt));
+  if (interrupt != -1) close_handle(to_handle(interrupt));
   state.interrupters.store(0);
   state.forks.fetch_add(1);  // calls counted before stay behind: see CallsInFlight
   state.records_mutex.unlock();
