@@ -146,6 +146,19 @@ TEST(QueuePut, FindsAnAreaWhileConsumersHaveNotFollowedItHome) {
   for (int i = 0; i < 8; ++i) EXPECT_EQ(queue.get(), large);
 }
 
+TEST(QueuePut, FindsFreeAreasHoweverOftenTheBacklogComesAndGoes) {
+  mp::Queue<std::string> queue;
+  for (int round = 0; round < 40; ++round) {
+    const std::string item(100'000, static_cast<char>('a' + round % 26));
+    for (int i = 0; i < 12; ++i) queue.put(item);
+    for (int i = 0; i < 12; ++i) ASSERT_EQ(queue.get(), item);
+    for (int i = 0; i < 64; ++i) {
+      queue.put("");
+      queue.get();
+    }
+  }
+}
+
 TEST(QueuePut, ThrowsFullWhenABoundedQueueHoldsMaxsizeItems) {
   mp::Queue<int> queue{3};
   for (int i = 0; i < 3; ++i) queue.put(i);

@@ -16,8 +16,8 @@ TEST(ProcessStopPoint, ParentKilledThereLeavesNoDaemonBehind) {
     daemon.start();
   };
   const auto points = test::stop_points_in([&] {
-    auto [mine, theirs] = mp::Pipe();
-    mp::Process parent{[&] { start_daemon(theirs); }};
+    mp::Pipe pipe;
+    mp::Process parent{[&] { start_daemon(pipe.second); }};
     parent.start();
     parent.join();
     ASSERT_EQ(parent.exitcode(), 0);
@@ -26,16 +26,16 @@ TEST(ProcessStopPoint, ParentKilledThereLeavesNoDaemonBehind) {
   for (const std::string& point : points) {
     if (!point.starts_with("process.")) continue;
     SCOPED_TRACE(point);
-    auto [mine, theirs] = mp::Pipe();
+    mp::Pipe pipe;
     mp::Process parent{[&] {
       test::stop_at(point, test::Stop::die);
-      start_daemon(theirs);
+      start_daemon(pipe.second);
     }};
     parent.start();
     parent.join();
-    theirs.close();
+    pipe.second.close();
     EXPECT_EQ(parent.exitcode(), -SIGKILL);
-    EXPECT_THROW((void)mine.recv_bytes(),
+    EXPECT_THROW((void)pipe.first.recv_bytes(),
                  mp::EOFError);  // the last holder of the other end is gone
     ++killed;
   }
