@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
@@ -59,13 +60,12 @@ TEST_F(UsableCpuCount, IsTheAffinityWhereThereAreNoQuotas) {
 }
 
 TEST_F(UsableCpuCount, IsTheQuotaOfTheGroupRoundedUp) {
-  if (allowed() < 2) GTEST_SKIP() << "one processor";
   mount_v2();
   write("/proc/self/cgroup", "0::/a/b\n");
   write("/sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
   EXPECT_EQ(count(), allowed());
   write("/sys/fs/cgroup/a/b/cpu.max", "150000 100000\n");
-  EXPECT_EQ(count(), 2U);
+  EXPECT_EQ(count(), std::min(2U, allowed()));
   write("/sys/fs/cgroup/a/b/cpu.max", "100000 100000\n");
   EXPECT_EQ(count(), 1U);
   write("/sys/fs/cgroup/a/b/cpu.max", "5000 100000\n");
