@@ -108,8 +108,7 @@ class Blocked {
   std::thread thread_;
 };
 
-// Leaves this process room for so many more descriptors. The sanitizers need two to look at an
-// exception.
+// Leaves this process room for so many more descriptors.
 class DescriptorsLeft {
  public:
   explicit DescriptorsLeft(int free) {

@@ -149,7 +149,7 @@ TEST_F(Channel, SaysThatThereAreNoHandlesLeft) {
   ::getrlimit(RLIMIT_NOFILE, &before);
   const rlimit none{3, before.rlim_max};
   std::array<std::error_code, 4> errors;
-  const native_handle_type to = ends_.first.get();  // no sanitizer can look at an object meanwhile
+  const native_handle_type to = ends_.first.get();
   const native_handle_type end = ends_.second.get();
   ::setrlimit(RLIMIT_NOFILE, &none);
   errors[0] = receive_from(end);
