@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // The plain form: a function, its arguments, a name; exit codes; a process ended by force.
-//   ./functions [fork|spawn]
+//   ./functions [fork|spawn|forkserver]
 #include <multiprocessing.hpp>
 
 #include <chrono>
 #include <iostream>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace mp = multiprocessing;
@@ -36,8 +35,7 @@ void sleep_for_ever(mp::Queue<int> results) {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  const bool spawn = argc > 1 && std::string_view{argv[1]} == "spawn";
-  mp::set_start_method(spawn ? mp::StartMethod::spawn : mp::StartMethod::fork);
+  mp::set_start_method(argc > 1 ? argv[1] : "fork");
 
   mp::Process named{
       {.name = "shower"}, show, std::string{"this is"}, Person{.name_ = "json", .age = 19}};

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Two processes share one end of a pipe: each greeting arrives whole in exactly one of them.
-//   ./pipe [fork|spawn]
+//   ./pipe [fork|spawn|forkserver]
 #include <multiprocessing.hpp>
 
 #include <iostream>
 #include <string>
-#include <string_view>
 #include <utility>
 
 namespace mp = multiprocessing;
@@ -26,8 +25,7 @@ class Greeter : public mp::Process<Greeter> {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  const bool spawn = argc > 1 && std::string_view{argv[1]} == "spawn";
-  mp::set_start_method(spawn ? mp::StartMethod::spawn : mp::StartMethod::fork);
+  mp::set_start_method(argc > 1 ? argv[1] : "fork");
 
   auto [parent, child] = mp::Pipe();
   Greeter first{child};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Three processes at once: the whole takes about two seconds, not six.
-//   ./process [fork|spawn]
+//   ./process [fork|spawn|forkserver]
 //! [readme]
 #include <multiprocessing.hpp>
 
@@ -8,7 +8,6 @@
 #include <ctime>
 #include <iostream>
 #include <string>
-#include <string_view>
 #include <thread>
 
 namespace mp = multiprocessing;
@@ -24,8 +23,7 @@ class Worker : public mp::Process<Worker> {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  const bool spawn = argc > 1 && std::string_view{argv[1]} == "spawn";
-  mp::set_start_method(spawn ? mp::StartMethod::spawn : mp::StartMethod::fork);
+  mp::set_start_method(argc > 1 ? argv[1] : "fork");
 
   Worker workers[3];
   for (auto& worker : workers) worker.start();

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Three processes put on one queue, their parent gets.
-//   ./queue [fork|spawn]
+//   ./queue [fork|spawn|forkserver]
 #include <multiprocessing.hpp>
 
 #include <cstdint>
 #include <iostream>
 #include <string>
-#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -31,8 +30,7 @@ class Worker : public mp::Process<Worker> {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  const bool spawn = argc > 1 && std::string_view{argv[1]} == "spawn";
-  mp::set_start_method(spawn ? mp::StartMethod::spawn : mp::StartMethod::fork);
+  mp::set_start_method(argc > 1 ? argv[1] : "fork");
 
   mp::Queue<Item> queue;
   std::cout << "my queue: " << id(queue) << '\n';

@@ -2,6 +2,8 @@
 // A parent is killed at every step of starting a daemon: nothing of it stays behind.
 #include <multiprocessing.hpp>
 
+#include <support/start_methods.hpp>
+
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -10,27 +12,40 @@
 
 namespace mp = multiprocessing;
 
-TEST(ProcessStopPoint, ParentKilledThereLeavesNoDaemonBehind) {
-  const auto start_daemon = [](mp::Connection end) {
-    mp::Process daemon{{.daemon = true}, [end] { (void)mp::Connection{end}.recv_bytes(); }};
-    daemon.start();
-  };
+namespace {
+
+void hold(mp::Connection end) {
+  static_cast<void>(end.recv_bytes());
+}
+
+void start_daemon(mp::StartMethod method, const mp::Connection& end) {
+  mp::Process daemon{{.daemon = true, .start_method = method}, hold, end};
+  daemon.start();
+}
+
+const mp::ProcessOptions forked{.start_method = mp::StartMethod::fork};
+
+class ProcessStopPoint : public testing::TestWithParam<mp::StartMethod> {};
+
+TEST_P(ProcessStopPoint, ParentKilledThereLeavesNoDaemonBehind) {
   const auto points = test::stop_points_in([&] {
     mp::Pipe pipe;
-    mp::Process parent{[&] { start_daemon(pipe.second); }};
+    mp::Process parent{forked, [&] { start_daemon(GetParam(), pipe.second); }};
     parent.start();
     parent.join();
     ASSERT_EQ(parent.exitcode(), 0);
   });
   unsigned killed = 0;
   for (const std::string& point : points) {
-    if (!point.starts_with("process.")) continue;
+    if (!point.starts_with("process.") && !point.starts_with("forkserver.")) continue;
+    const bool of_the_parents_start = point.starts_with("process.start.fork");
+    if (of_the_parents_start && GetParam() != mp::StartMethod::fork) continue;
     SCOPED_TRACE(point);
     mp::Pipe pipe;
-    mp::Process parent{[&] {
-      test::stop_at(point, test::Stop::die);
-      start_daemon(pipe.second);
-    }};
+    mp::Process parent{forked, [&] {
+                         test::stop_at(point, test::Stop::die);
+                         start_daemon(GetParam(), pipe.second);
+                       }};
     parent.start();
     parent.join();
     pipe.second.close();
@@ -41,3 +56,6 @@ TEST(ProcessStopPoint, ParentKilledThereLeavesNoDaemonBehind) {
   }
   EXPECT_GE(killed, 2U);
 }
+TEST_EVERY_START_METHOD(ProcessStopPoint);
+
+}  // namespace

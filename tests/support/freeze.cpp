@@ -3,8 +3,15 @@
 
 #include <support/main.hpp>
 
+#include <mutex>
+
 void test::start_of_main() {
   multiprocessing::freeze_support();
+}
+
+void test::end_of_test() {
+  const std::lock_guard lock{multiprocessing::detail::process_state().mutex};
+  multiprocessing::detail::end_forkserver();
 }
 
 // The event by which close() wakes blocked threads.

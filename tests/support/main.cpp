@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 [[gnu::weak]] void test::start_of_main() {}
+[[gnu::weak]] void test::end_of_test() {}
 [[gnu::weak]] bool test::is_kept(int) {
   return false;
 }
@@ -51,6 +52,11 @@ class Scratch {
   std::filesystem::path folder_;
 };
 
+class EndOfTest : public testing::EmptyTestEventListener {
+ public:
+  void OnTestEnd(const testing::TestInfo&) override { test::end_of_test(); }
+};
+
 bool has_argument(int argc, char** argv, std::string_view start) {
   for (int i = 1; i < argc; ++i) {
     if (std::string_view{argv[i]}.starts_with(start)) return true;
@@ -72,6 +78,7 @@ int main(int argc, char** argv) {
   const Scratch scratch;
   auto& listeners = testing::UnitTest::GetInstance()->listeners();
   listeners.Append(new test::LeakAudit{test::is_kept});
+  listeners.Append(new EndOfTest);  // comes before the audit: ends are told in reverse order
   listeners.Append(new test::Watchdog{[&scratch] { scratch.remove(); }});
   return RUN_ALL_TESTS();
 }

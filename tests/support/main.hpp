@@ -10,6 +10,9 @@ namespace test {
 ///        system calls that fail, defines its own, or none.
 void start_of_main();
 
+/// @brief Ends what the library keeps beyond a test, e.g. the fork server.
+void end_of_test();
+
 /// @brief Whether this descriptor is one that the library makes at its first use in a process and
 ///        keeps until the process ends: the leak audit leaves those out.
 [[nodiscard]] bool is_kept(int descriptor);

@@ -7,6 +7,7 @@
 /// these headers; so only standard types stand here, none of them with a virtual function, and
 /// handles stand as integers.
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -34,8 +35,8 @@ struct ParentRecord {
 /// @threads Every member but the atomics and `records` is guarded by `mutex`, and so are the
 /// members of all records.
 /// @processes `os::install_fork_handlers` holds both mutexes across every fork() of this process,
-/// so a child starts with sound members; there, children and records are empty, and interrupt is
-/// closed and -1.
+/// so a child starts with sound members; there, children and records are empty, and interrupt and
+/// the handles of a fork server that is not the child's are closed and -1.
 struct ProcessState {
   std::mutex mutex;
 
@@ -56,6 +57,13 @@ struct ProcessState {
   std::vector<ChildRecord*> children;  ///< Started here, not reaped yet; each a reference.
   std::mutex records_mutex;            ///< Guards `records`; taken last.
   std::vector<ChildRecord*> records;   ///< All that exist here, reaped or not: they hold handles.
+
+  // ---- the fork server ----
+  std::vector<std::byte> preload;          ///< A call that the next one begins with; none if empty.
+  std::intptr_t forkserver = -1;           ///< Where the requests of this tree of processes go.
+  unsigned forkserver_number = 0;          ///< Counts those that this process and its parents knew.
+  std::intptr_t forkserver_process = -1;   ///< In the process that started it, and no other: the
+  std::intptr_t forkserver_lifeline = -1;  ///< process, and what ends it with us.
 
   // ---- what is installed ----
   bool fork_handlers_installed = false;

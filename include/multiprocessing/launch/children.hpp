@@ -4,6 +4,7 @@
 /// @brief The parent's side of every start method: children from their first moment to the last.
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/launch/plan.hpp>
+#include <multiprocessing/launch/server.hpp>
 #include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/lifeline.hpp>
 #include <multiprocessing/os/process.hpp>
@@ -15,6 +16,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -36,17 +38,38 @@ inline void unlist_child(ChildRecord& record) {
   children.erase(found);
 }
 
+/// @brief Gives up what is only needed while a child lives. The state's mutex is held.
+inline void forget_ended(ChildRecord& record) {
+  if (!record.exit_code) record.exit_code = unknown_exit_code;
+  record.lifeline.reset();
+  record.reports.reset();
+  unlist_child(record);
+}
+
+/// @brief has_ended() for a child of the fork server, which reaps it. The child's own word comes
+/// first: it is there already.
+inline bool has_ended_served(ChildRecord& record) {
+  if (!os::wait_ready(record.sentinel.get(), Deadline{std::chrono::seconds{0}})) return false;
+  record.exit_code = os::reported_exit(record.lifeline.get());
+  if (!record.exit_code) {
+    const ServerReport report = receive_report(record.reports);
+    if (!report.is_final) return false;
+    record.exit_code = report.code ? report.code : os::collect_process(record.sentinel.get()).code;
+  }
+  forget_ended(record);
+  return true;
+}
+
 /// @brief Whether a child has ended; reaps it the first time. The state's mutex is held, so that
 /// happens once, whichever threads ask.
 inline bool has_ended(ChildRecord& record) {
   if (record.exit_code) return true;
   if (record.pid == 0 || record.parent != os::process_id()) return false;
+  if (record.reports) return has_ended_served(record);
   const os::ProcessEnd end = os::collect_process(record.sentinel.get());
   if (!end.ended) return false;
-  const auto code = end.code ? end.code : os::reported_exit(record.lifeline.get());
-  record.exit_code = code.value_or(unknown_exit_code);
-  record.lifeline.reset();
-  unlist_child(record);
+  record.exit_code = end.code ? end.code : os::reported_exit(record.lifeline.get());
+  forget_ended(record);
   return true;
 }
 
@@ -112,6 +135,8 @@ inline void finish_children() noexcept {
     }
   } catch (const std::exception&) {  // no memory: exit all the same
   }
+  const std::lock_guard lock{process_state().mutex};
+  end_forkserver();
 }
 
 /// @brief What this process's children know of it; without a lifeline.
@@ -159,20 +184,29 @@ class Starting {
 
   /// @brief The child exists.
   /// @throws std::system_error it cannot be watched, so it was killed.
-  ChildReference finish(int pid) {
+  ChildReference finish(os::Started child) {
     const std::lock_guard lock{process_state().mutex};
     record_->childs_lifeline.reset();  // leaves room for the sentinel, where handles are scarce
     std::error_code ec;
-    record_->sentinel = os::open_process(pid, ec);
+    if (child.process) record_->sentinel = std::move(child.process);
+    if (!record_->sentinel) record_->sentinel = os::open_process(child.pid, ec);
     if (ec == std::errc::no_such_process) {  // ended already, and SIGCHLD is ignored
-      record_->sentinel = os::open_ready(ec);
-      record_->exit_code = os::reported_exit(record_->lifeline.get()).value_or(unknown_exit_code);
-      record_->lifeline.reset();
-      unlist_child(*record_);
-    } else if (ec) {
-      os::discard_process(pid);
+      return finish_ended(child.pid, os::reported_exit(record_->lifeline.get()));
     }
+    if (ec) os::discard_process(child.pid);
     if (ec) throw failure(ec, "a handle of it");
+    record_->pid = child.pid;
+    return std::move(record_);
+  }
+
+  /// @brief The child has been, and nothing of it is left. The state's mutex is held.
+  ChildReference finish_ended(int pid, std::optional<int> code) {
+    record_->childs_lifeline.reset();
+    std::error_code ec;
+    record_->sentinel = os::open_ready(ec);
+    if (ec) throw failure(ec, "a handle of it");
+    record_->exit_code = code;
+    forget_ended(*record_);
     record_->pid = pid;
     return std::move(record_);
   }

@@ -31,6 +31,7 @@ struct ChildRecord {
   os::UniqueHandle sentinel;         ///< Ready when it has ended.
   os::UniqueHandle lifeline;         ///< The parent's end, until it is reaped.
   os::UniqueHandle childs_lifeline;  ///< The child's end, while it is being started.
+  os::UniqueHandle reports;          ///< Where a fork server says how it ended; until it is reaped.
   std::thread::id starter;           ///< The thread that starts it.
   std::optional<int> exit_code;      ///< Once it is reaped.
 };
@@ -88,8 +89,8 @@ namespace multiprocessing::os {
 
 /// @brief Makes every fork() of this process, also the program's own, find the process state at
 /// rest, and its child forget what was only the parent's: the registry of children is empty there,
-/// all their handles and the event `interrupt` are closed. Once; call it before the first of those
-/// comes to be.
+/// all their handles, those of a fork server of ours and the event `interrupt` are closed. Once;
+/// call it before the first of those comes to be.
 ///
 /// POSIX: `pthread_atfork`. The shared library that calls this first stays loaded from then on, for
 /// its handlers' sake. Windows: nothing, there is no fork.

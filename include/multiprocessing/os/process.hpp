@@ -14,6 +14,9 @@ namespace multiprocessing::os {
 /// @brief This process's id.
 [[nodiscard]] int process_id() noexcept;
 
+/// @brief Whether this system can copy a process.
+[[nodiscard]] bool has_fork() noexcept;
+
 /// @brief Copies this process, as the C library does it: its fork handlers run, and what it caches
 /// per thread and per process is right in the child.
 /// @returns the child's id; 0 in the child.
@@ -26,6 +29,13 @@ int fork_process(std::error_code& ec) noexcept;
 /// @errors POSIX `pidfd_open` (Linux 5.3): ESRCH: it has ended and nothing of it is left, because
 /// this program ignores SIGCHLD; EMFILE, ENFILE, ENOMEM. Windows `OpenProcess`.
 [[nodiscard]] UniqueHandle open_process(int pid, std::error_code& ec) noexcept;
+
+/// @brief A process that was started.
+struct Started {
+  int pid = 0;  ///< 0: it was not started.
+  UniqueHandle
+      process;  ///< Where the system gives it by itself (Windows); else open_process() does.
+};
 
 /// @brief A handle that is ready for reading from the beginning. @errors POSIX `eventfd`: EMFILE,
 /// ENFILE, ENOMEM. Windows `CreateEvent`, set.
@@ -50,6 +60,9 @@ struct ProcessEnd {
 /// @threads One at a time for one process.
 ProcessEnd collect_process(native_handle_type process) noexcept;
 
+/// @brief How many threads this process has. 0: nobody knows (POSIX: no /proc).
+[[nodiscard]] unsigned thread_count() noexcept;
+
 /// @brief What one process can tell another to do.
 enum class Signal { interrupt, terminate, kill };
 
@@ -60,8 +73,21 @@ void signal_process(native_handle_type process, Signal signal, std::error_code& 
 /// @brief Kills a child that just came to be and waits for its end: its start is called off.
 void discard_process(int pid) noexcept;
 
+/// @brief Which signals a program ignores that serves others.
+struct IgnoredSignals {
+  bool interrupts = true;         ///< Ctrl-C is meant for those who work.
+  bool ends_of_children = false;  ///< Then the system would not say how they ended.
+};
+
+/// @brief Ignores these signals, and not the others of them; handlers are replaced.
+/// @returns which were ignored. Windows: nothing is done.
+IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept;
+
 /// @brief As std::exit, at less cost where a forked child is the first to call it.
 [[noreturn]] void exit_process(int code) noexcept;
+
+/// @brief Ends this process at once: no handlers, nothing is flushed.
+[[noreturn]] void exit_now(int code) noexcept;
 
 /// @brief Called with the exit code.
 using ExitAction = void (*)(int code) noexcept;

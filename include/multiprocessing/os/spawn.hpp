@@ -4,6 +4,7 @@
 /// @brief A fresh process that runs a program and finds a state and handles.
 #include <multiprocessing/detail/config.hpp>
 #include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/process.hpp>
 
 #include <cstddef>
 #include <span>
@@ -19,7 +20,6 @@ namespace multiprocessing::os {
 /// standard input is empty. It is there when this returns; nobody waited for it.
 /// @param program empty: the one that runs here, also when its file was replaced or deleted.
 /// @param path where that lies; needed where the system cannot name what runs (no /proc).
-/// @returns its process id.
 /// @errors POSIX `posix_spawn`: ENOENT, EACCES, ENOEXEC: no such program; EAGAIN, ENOMEM, E2BIG;
 /// `memfd_create`: EMFILE, ENFILE, ENOMEM; EFBIG: RLIMIT_FSIZE is less than the state. Windows
 /// `CreateProcess`, `CreateFileMapping`.
@@ -27,11 +27,11 @@ namespace multiprocessing::os {
 /// @threads No other thread may change the environment.
 /// @shape POSIX: the state is a sealed memfd; it and the handles have the numbers from 3 on, and
 /// the variable MULTIPROCESSING_CHILD says how many. Windows: inherited handles, named there.
-int spawn_program(const std::string& program,
-                  const std::string& path,
-                  std::span<const std::byte> state,
-                  std::span<const native_handle_type> handles,
-                  std::error_code& ec);
+Started spawn_program(const std::string& program,
+                      const std::string& path,
+                      std::span<const std::byte> state,
+                      std::span<const native_handle_type> handles,
+                      std::error_code& ec);
 
 /// @brief Whether spawn_program() made this process, and take_spawned() was not called.
 [[nodiscard]] bool is_spawned() noexcept;

@@ -35,6 +35,9 @@ struct InputBuffers {
 /// @threads Only while this is the only thread, at the beginning of a forked child.
 void silence_stdin(const InputBuffers& buffers) noexcept;
 
+/// @brief Lets everything vanish that this process writes to its standard output and error.
+void silence_outputs() noexcept;
+
 }  // namespace multiprocessing::os
 
 #if MULTIPROCESSING_WINDOWS

@@ -162,11 +162,6 @@ class Process<void> : public BaseProcess {
   void run() override { task_.call_once(); }
 
  private:
-  struct RunTask {
-    using Signature = void(Decoder&);
-    static void entry(Decoder& decoder) { codec<Task>::decode(decoder).call_once(); }
-  };
-
   static void check(const BaseProcess& process) {
     if (typeid(process) == typeid(Process)) return;
     throw std::logic_error{"a " + os::readable_name(typeid(process)) +
@@ -174,8 +169,7 @@ class Process<void> : public BaseProcess {
                            "itself>"};
   }
   static void reduce_to(const BaseProcess& process, Encoder& encoder) {
-    codec<CodeReference>::encode(encoder, refer_to<RunTask>());
-    codec<Task>::encode(encoder, static_cast<const Process&>(process).task_);
+    detail::encode_task_call(encoder, static_cast<const Process&>(process).task_);
   }
   static void release(BaseProcess& process) { static_cast<Process&>(process).task_ = {}; }
 

@@ -4,11 +4,19 @@
 /// @brief Which way processes are started by default.
 #include <multiprocessing/launch.hpp>
 #include <multiprocessing/os/process_wide.hpp>
+#include <multiprocessing/process/task.hpp>
+#include <multiprocessing/reduction.hpp>
+#include <multiprocessing/serialization.hpp>
 
+#include <cstddef>
 #include <filesystem>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace multiprocessing {
 
@@ -39,6 +47,14 @@ inline void set_start_method(StartMethod method, bool force = false) {
   state.start_method = method;
 }
 
+/// @brief The same by name: "fork", "spawn", "forkserver".
+inline void set_start_method(std::string_view name, bool force = false) {
+  for (const StartMethod method : get_all_start_methods()) {
+    if (to_string(method) == name) return set_start_method(method, force);
+  }
+  detail::refuse_start_method(std::string{name});
+}
+
 /// @brief The program that spawn runs, instead of this one. Its main() must begin with
 /// freeze_support(), and it must contain the code of the processes that it is to be: another copy
 /// of the same build. Children inherit it. An empty path: this one again.
@@ -48,6 +64,29 @@ inline void set_executable(std::filesystem::path program) {
   detail::ProcessState& state = detail::process_state();
   const std::lock_guard lock{state.mutex};
   state.executable = absolute.native();
+}
+
+/// @brief What the fork server does once, before it forks: its children begin with that done, e.g.
+/// with a large table read. Say it before the first process is started by forkserver; a server that
+/// runs already does not hear of it. Children inherit it. An empty task: nothing.
+///
+/// A preload that throws, or starts threads, makes every start() by forkserver throw, and say so.
+/// What it prints appears once. Its static objects are not destroyed in the children.
+/// @throws SerializationError it cannot travel, or holds queues or connections.
+/// @python{multiprocessing.set_forkserver_preload(), which takes names of modules}
+inline void set_forkserver_preload(const Task& task) {
+  std::vector<std::byte> call;
+  if (task) {
+    Transit transit;
+    Encoder encoder{call, &transit};
+    detail::encode_task_call(encoder, task);
+    if (!transit.objects().empty()) {
+      throw SerializationError{
+          "a preload cannot hold queues or connections: pass them to a process"};
+    }
+  }
+  const std::lock_guard lock{detail::process_state().mutex};
+  detail::process_state().preload = std::move(call);
 }
 
 }  // namespace multiprocessing

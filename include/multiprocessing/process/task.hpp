@@ -170,4 +170,19 @@ struct codec<Task> {
   }
 };
 
+namespace detail {
+
+/// @brief The key of the code that decodes a task and calls it.
+struct RunTask {
+  using Signature = void(Decoder&);
+  static void entry(Decoder& decoder) { codec<Task>::decode(decoder).call_once(); }
+};
+
+/// @brief Encodes a call (see run_call) of a task.
+inline void encode_task_call(Encoder& encoder, const Task& task) {
+  codec<CodeReference>::encode(encoder, refer_to<RunTask>());
+  codec<Task>::encode(encoder, task);
+}
+
+}  // namespace detail
 }  // namespace multiprocessing

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern "C" {  // glibc 2.36 forgot it
@@ -82,6 +83,10 @@ inline int process_id() noexcept {
   return MULTIPROCESSING_SYSTEM(getpid)();
 }
 
+inline bool has_fork() noexcept {
+  return true;
+}
+
 inline int fork_process(std::error_code& ec) noexcept {
   const int pid = MULTIPROCESSING_SYSTEM(fork)();
   if (pid < 0) {
@@ -128,6 +133,13 @@ inline ProcessEnd collect_process(native_handle_type process) noexcept {
   return {true, posix::remembered_code(process)};
 }
 
+inline unsigned thread_count() noexcept {
+  struct stat status {};
+  constexpr unsigned own_entries = 2;  // a folder's links: itself, its name, its folders
+  if (MULTIPROCESSING_SYSTEM(stat)("/proc/self/task", &status) != 0) return 0;
+  return static_cast<unsigned>(status.st_nlink) - own_entries;
+}
+
 inline void signal_process(native_handle_type process,
                            Signal signal,
                            std::error_code& ec) noexcept {
@@ -147,9 +159,31 @@ inline void discard_process(int pid) noexcept {
   }
 }
 
+namespace posix {
+
+inline bool set_ignored(int signal, bool ignored) noexcept {
+  struct sigaction action {};
+  struct sigaction before {};
+  action.sa_handler = ignored ? SIG_IGN : SIG_DFL;
+  MULTIPROCESSING_SYSTEM(sigaction)(signal, &action, &before);
+  return before.sa_handler == SIG_IGN;
+}
+
+}  // namespace posix
+
+inline IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept {
+  return {posix::set_ignored(SIGINT, which.interrupts),
+          posix::set_ignored(SIGCHLD, which.ends_of_children)};
+}
+
 inline void exit_process(int code) noexcept {
   posix::exit_function(code);
   std::abort();  // not reached, which the type of a pointer does not say
+}
+
+inline void exit_now(int code) noexcept {
+  posix::last_exit_function(code);
+  std::abort();  // as above
 }
 
 inline void call_at_exit(ExitAction action) {

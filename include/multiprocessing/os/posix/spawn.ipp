@@ -112,13 +112,13 @@ inline int number_of_handles(const char* text) noexcept {
 
 }  // namespace posix
 
-inline int spawn_program(const std::string& program,
-                         const std::string& path,
-                         std::span<const std::byte> state,
-                         std::span<const native_handle_type> handles,
-                         std::error_code& ec) {
+inline Started spawn_program(const std::string& program,
+                             const std::string& path,
+                             std::span<const std::byte> state,
+                             std::span<const native_handle_type> handles,
+                             std::error_code& ec) {
   const UniqueHandle state_handle = posix::make_state(state, ec);
-  if (ec) return 0;
+  if (ec) return {};
   const int numbers_end = posix::first_handle + 1 + static_cast<int>(handles.size());
   posix::SpawnActions actions;
   int number = posix::first_handle;
@@ -141,7 +141,7 @@ inline int spawn_program(const std::string& program,
   if (error == 0) error = spawn(program.empty() ? "/proc/self/exe" : program.c_str(), pid);
   if (error == ENOENT && program.empty() && !path.empty()) error = spawn(path.c_str(), pid);
   ec.assign(error, std::system_category());
-  return error == 0 ? pid : 0;
+  return {error == 0 ? pid : 0, {}};
 }
 
 inline bool is_spawned() noexcept {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
+#include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/streams.hpp>
 
 #include <cerrno>
@@ -102,6 +103,13 @@ inline void silence_stdin(const InputBuffers& buffers) noexcept {
     std::clearerr(stdin);
   }
   while (buffers.of_cin != nullptr && buffers.of_cin->in_avail() > 0) buffers.of_cin->sbumpc();
+}
+
+inline void silence_outputs() noexcept {
+  const UniqueHandle nowhere{posix::open_function("/dev/null", O_WRONLY | O_CLOEXEC)};
+  for (const int number : {STDOUT_FILENO, STDERR_FILENO}) {
+    if (nowhere) MULTIPROCESSING_SYSTEM(dup2)(nowhere.get(), number);
+  }
 }
 
 }  // namespace multiprocessing::os
