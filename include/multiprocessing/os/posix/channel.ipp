@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/channel.hpp>
-#include <multiprocessing/os/posix/blocked_signal.ipp>
+#include <multiprocessing/os/posix/sealed_memory.ipp>
 
 #include <algorithm>
 #include <array>
@@ -12,14 +12,10 @@
 #include <new>
 #include <vector>
 
-#include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 namespace multiprocessing::os {
 
@@ -36,17 +32,12 @@ struct PacketHeader {
 };
 static_assert(sizeof(PacketHeader) == 16);
 
-inline constexpr int whole_seal = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 inline constexpr std::size_t large = std::size_t{1} << 20U;
 
 union ControlBuffer {
   std::array<std::byte, CMSG_SPACE((most_handles + 1) * sizeof(int))> room;
   cmsghdr aligned;
 };
-
-inline void assign_errno(std::error_code& ec) noexcept {
-  ec.assign(errno, std::system_category());
-}
 
 // One sendmsg of what fits. Answers done, timed_out (not now), or an error.
 inline Outcome try_send_packet(int to,
@@ -105,38 +96,6 @@ inline Outcome try_send_packet(int to,
   return Outcome::timed_out;
 }
 
-inline void write_all(int to, std::span<const std::byte> bytes, std::error_code& ec) noexcept {
-  ec.clear();
-  while (!bytes.empty()) {
-    const auto written = MULTIPROCESSING_SYSTEM(write)(to, bytes.data(), bytes.size());
-    if (written >= 0) {
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    } else if (errno != EINTR) {
-      assign_errno(ec);
-      return;
-    }
-  }
-}
-
-inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_code& ec) noexcept {
-  UniqueHandle memory{MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing message",
-                                                           MFD_CLOEXEC | MFD_ALLOW_SEALING)};
-  if (!memory) {
-    assign_errno(ec);
-    return {};
-  }
-  {
-    const BlockedSignal file_size{SIGXFSZ};
-    write_all(memory.get(), bytes, ec);
-  }
-  if (ec) return {};
-  if (MULTIPROCESSING_SYSTEM(fcntl)(memory.get(), F_ADD_SEALS, whole_seal) != 0) {
-    assign_errno(ec);
-    return {};
-  }
-  return memory;
-}
-
 // A header weighs the same whatever it names, so the socket alone would let gigabytes pile up.
 inline bool has_room(int to, std::size_t size) noexcept {
   if (size <= inline_limit) return true;
@@ -173,35 +132,6 @@ inline std::vector<UniqueHandle> take_descriptors(msghdr& packet, std::error_cod
   return taken;
 }
 
-// The bytes of a large message. Throws std::bad_alloc.
-inline std::vector<std::byte> read_sealed(const UniqueHandle& memory,
-                                          std::uint64_t size,
-                                          std::error_code& ec) {
-  constexpr std::uint64_t block = 512;
-  struct stat status {};
-  const int seals = MULTIPROCESSING_SYSTEM(fcntl)(memory.get(), F_GET_SEALS);
-  if (seals < 0 || (seals & whole_seal) != whole_seal ||
-      MULTIPROCESSING_SYSTEM(fstat)(memory.get(), &status) != 0 ||
-      static_cast<std::uint64_t>(status.st_size) != size ||
-      static_cast<std::uint64_t>(status.st_blocks) * block < size) {
-    ec = std::make_error_code(std::errc::bad_message);
-    return {};
-  }
-  // Not mapped: to make and to drop the pages' table costs more than to copy them.
-  std::vector<std::byte> bytes(size);
-  for (std::size_t done = 0; done < size;) {
-    const auto got = MULTIPROCESSING_SYSTEM(pread)(memory.get(), bytes.data() + done, size - done,
-                                                   static_cast<off_t>(done));
-    if (got > 0) {
-      done += static_cast<std::size_t>(got);
-    } else if (got == 0 || errno != EINTR) {
-      ec.assign(got == 0 ? EBADMSG : errno, std::system_category());
-      return {};
-    }
-  }
-  return bytes;
-}
-
 // Makes a message of a packet that came whole. Throws std::bad_alloc.
 inline void unpack(std::size_t received,
                    msghdr& packet,
@@ -226,7 +156,8 @@ inline void unpack(std::size_t received,
     return;
   }
   if (header.in_memory == 1) {
-    auto bytes = read_sealed(handles.front(), header.size, ec);
+    auto bytes = read_sealed(handles.front().get(), ec);
+    if (!ec && bytes.size() != header.size) ec = std::make_error_code(std::errc::bad_message);
     if (ec) return;
     handles.erase(handles.begin());
     into = IncomingMessage{header.kind, std::move(bytes)};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
+#include <multiprocessing/os/posix/sealed_memory.ipp>
 #include <multiprocessing/os/process.hpp>
 #include <multiprocessing/os/spawn.hpp>
 
@@ -11,10 +12,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace multiprocessing::os {
@@ -23,34 +21,6 @@ namespace posix {
 
 inline constexpr const char* child_variable = "MULTIPROCESSING_CHILD";
 inline constexpr int first_handle = STDERR_FILENO + 1;
-inline constexpr int state_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
-
-inline UniqueHandle failed(std::error_code& ec, int error = errno) noexcept {
-  ec.assign(error, std::system_category());
-  return {};
-}
-
-// A state that nobody changes any more.
-inline UniqueHandle make_state(std::span<const std::byte> state, std::error_code& ec) noexcept {
-  rlimit limit{};
-  if (MULTIPROCESSING_SYSTEM(getrlimit)(RLIMIT_FSIZE, &limit) == 0 &&
-      limit.rlim_cur < state.size()) {
-    return failed(ec, EFBIG);  // writing would raise SIGXFSZ
-  }
-  UniqueHandle made = above_streams(
-      MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING), ec);
-  if (ec) return {};
-  while (!state.empty()) {
-    const auto written = MULTIPROCESSING_SYSTEM(write)(made.get(), state.data(), state.size());
-    if (written >= 0) {
-      state = state.subspan(static_cast<std::size_t>(written));
-    } else if (errno != EINTR) {
-      return failed(ec);
-    }
-  }
-  if (MULTIPROCESSING_SYSTEM(fcntl)(made.get(), F_ADD_SEALS, state_seals) != 0) return failed(ec);
-  return made;
-}
 
 // The descriptors of a process that is to be, as posix_spawn makes them.
 class SpawnActions {
@@ -117,7 +87,7 @@ inline Started spawn_program(const std::string& program,
                              std::span<const std::byte> state,
                              std::span<const native_handle_type> handles,
                              std::error_code& ec) {
-  const UniqueHandle state_handle = posix::make_state(state, ec);
+  const UniqueHandle state_handle = posix::sealed_copy(state, ec);
   if (ec) return {};
   const int numbers_end = posix::first_handle + 1 + static_cast<int>(handles.size());
   posix::SpawnActions actions;
@@ -154,7 +124,7 @@ inline Spawned take_spawned(std::error_code& ec) {
   const int count = variable == nullptr ? -1 : posix::number_of_handles(variable);
   MULTIPROCESSING_SYSTEM(unsetenv)(posix::child_variable);
   const int seals = MULTIPROCESSING_SYSTEM(fcntl)(posix::first_handle, F_GET_SEALS);
-  if (count < 0 || seals != posix::state_seals) return {};
+  if (count < 0 || seals != posix::whole_seal) return {};
 
   const UniqueHandle state{posix::first_handle};
   Spawned spawned;
@@ -162,21 +132,8 @@ inline Spawned take_spawned(std::error_code& ec) {
     if (MULTIPROCESSING_SYSTEM(fcntl)(number, F_SETFD, FD_CLOEXEC) != 0) return {};
     spawned.handles.emplace_back(number);
   }
-  struct stat status {};
-  if (MULTIPROCESSING_SYSTEM(fstat)(state.get(), &status) != 0) return {};
-  spawned.state.resize(static_cast<std::size_t>(status.st_size));
-  std::size_t got = 0;
-  while (got < spawned.state.size()) {
-    const auto read =
-        MULTIPROCESSING_SYSTEM(pread)(state.get(), spawned.state.data() + got,
-                                      spawned.state.size() - got, static_cast<off_t>(got));
-    if (read > 0) {
-      got += static_cast<std::size_t>(read);
-    } else if (read == 0 || errno != EINTR) {
-      return {};
-    }
-  }
-  ec.clear();
+  spawned.state = posix::read_sealed(state.get(), ec);
+  if (ec) return {};
   return spawned;
 }
 

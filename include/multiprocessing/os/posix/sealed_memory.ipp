@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/posix/blocked_signal.ipp>
+
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <system_error>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace multiprocessing::os::posix {
+
+inline constexpr int whole_seal = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+
+inline void assign_errno(std::error_code& ec) noexcept {
+  ec.assign(errno, std::system_category());
+}
+
+inline void write_all(int to, std::span<const std::byte> bytes, std::error_code& ec) noexcept {
+  ec.clear();
+  while (!bytes.empty()) {
+    const auto written = MULTIPROCESSING_SYSTEM(write)(to, bytes.data(), bytes.size());
+    if (written >= 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    } else if (errno != EINTR) {
+      assign_errno(ec);
+      return;
+    }
+  }
+}
+
+// Bytes in a memory that nobody changes any more.
+inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_code& ec) noexcept {
+  UniqueHandle memory = above_streams(
+      MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING), ec);
+  if (ec) return {};
+  {
+    const BlockedSignal file_size{SIGXFSZ};
+    write_all(memory.get(), bytes, ec);
+  }
+  if (ec) return {};
+  if (MULTIPROCESSING_SYSTEM(fcntl)(memory.get(), F_ADD_SEALS, whole_seal) != 0) {
+    assign_errno(ec);
+    return {};
+  }
+  return memory;
+}
+
+// Such a memory's bytes; bad_message: it is not such a memory. Throws std::bad_alloc.
+inline std::vector<std::byte> read_sealed(int memory, std::error_code& ec) {
+  constexpr std::uint64_t block = 512;
+  struct stat status {};
+  const int seals = MULTIPROCESSING_SYSTEM(fcntl)(memory, F_GET_SEALS);
+  if (seals < 0 || (seals & whole_seal) != whole_seal ||
+      MULTIPROCESSING_SYSTEM(fstat)(memory, &status) != 0 ||
+      status.st_blocks * static_cast<blkcnt_t>(block) < status.st_size) {  // a hole is no memory
+    ec = std::make_error_code(std::errc::bad_message);
+    return {};
+  }
+  ec.clear();
+  // Not mapped: to make and to drop the pages' table costs more than to copy them.
+  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+  for (std::size_t done = 0; done < bytes.size();) {
+    const auto got = MULTIPROCESSING_SYSTEM(pread)(memory, bytes.data() + done, bytes.size() - done,
+                                                   static_cast<off_t>(done));
+    if (got > 0) {
+      done += static_cast<std::size_t>(got);
+    } else if (got == 0 || errno != EINTR) {
+      ec.assign(got == 0 ? EBADMSG : errno, std::system_category());
+      return {};
+    }
+  }
+  return bytes;
+}
+
+}  // namespace multiprocessing::os::posix

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSL-1.0
+// The system refuses what a start by the fork server needs, here and in the server: start() says
+// so, nothing is left, and the next start succeeds.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern "C" {
+#include <sys/pidfd.h>
+}
+
+#include <support/main.hpp>
+
+namespace fault {
+
+// The errno that the next calls of a function fail with, 0: that call succeeds.
+std::map<std::string, std::vector<int>> errors;
+
+bool fails(const std::string& call) {
+  auto& queue = errors[call];
+  if (queue.empty()) return false;
+  errno = queue.front();
+  queue.erase(queue.begin());
+  return errno != 0;
+}
+
+using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fchdir, ::fcntl, ::fstat, ::getcwd,
+    ::getpid, ::getrandom, ::ioctl, ::kill, ::on_exit, ::pidfd_send_signal, ::poll, ::prctl,
+    ::pread, ::pthread_atfork, ::pthread_sigmask, ::read, ::readlink, ::recv, ::sched_getaffinity,
+    ::sched_yield, ::send, ::sigaction, ::sysconf, ::unsetenv, ::waitpid;
+
+// Calls whose failure is an answer of -1.
+#define FAULT_CALL(name)                                      \
+  template <class... A>                                       \
+  auto name(A... arguments)->decltype(::name(arguments...)) { \
+    if (fails(#name)) return -1;                              \
+    return ::name(arguments...);                              \
+  }
+FAULT_CALL(fork)
+FAULT_CALL(recvmsg)
+FAULT_CALL(sendmsg)
+FAULT_CALL(socketpair)
+FAULT_CALL(write)
+
+int memfd_create(const char* name, unsigned flags) {
+  return fails("memfd_create") ? -1 : ::memfd_create(name, flags);
+}
+int pidfd_open(pid_t pid, unsigned flags) {
+  return fails("pidfd_open") ? -1 : ::pidfd_open(pid, flags);
+}
+int waitid(idtype_t type, id_t id, siginfo_t* info, int options) {
+  return fails("waitid") ? -1 : ::waitid(type, id, info, options);
+}
+int open(const char* path, int flags, ...) {
+  return fails("open") ? -1 : ::open(path, flags);
+}
+int ppoll(pollfd* handles, nfds_t count, const timespec* time, const sigset_t* mask) {
+  return fails("ppoll") ? -1 : ::ppoll(handles, count, time, mask);
+}
+int setsockopt(int socket, int level, int name, const void* value, socklen_t size) {
+  return fails("setsockopt") ? -1 : ::setsockopt(socket, level, name, value, size);
+}
+int stat(const char* path, struct ::stat* status) {
+  return fails("stat") ? -1 : ::stat(path, status);
+}
+int posix_spawn(pid_t* pid,
+                const char* path,
+                const posix_spawn_file_actions_t* actions,
+                const posix_spawnattr_t* attributes,
+                char* const* arguments,
+                char* const* environment) {
+  return fails("posix_spawn")
+             ? errno
+             : ::posix_spawn(pid, path, actions, attributes, arguments, environment);
+}
+
+}  // namespace fault
+
+#define MULTIPROCESSING_SYSTEM(call) fault::call
+#include <multiprocessing/process.hpp>
+
+namespace mp = multiprocessing;
+
+void test::start_of_main() {
+  mp::freeze_support();
+}
+void test::end_of_test() {
+  const std::lock_guard lock{mp::detail::process_state().mutex};
+  mp::detail::end_forkserver();
+}
+
+namespace {
+
+void seven() {
+  throw mp::SystemExit(7);
+}
+
+// In the server, before it forks: what its system calls do then.
+void let_fail(const std::string& call, const std::vector<int>& errors) {
+  fault::errors[call] = errors;
+}
+
+class ForkServerFault : public testing::Test {
+ protected:
+  void TearDown() override {
+    fault::errors.clear();
+    mp::set_forkserver_preload({});
+  }
+  static mp::Process<> process() {
+    return mp::Process({.name = "w", .start_method = mp::StartMethod::forkserver}, seven);
+  }
+  static void expect_seven(mp::Process<>& process) {
+    process.start();
+    EXPECT_TRUE(process.join());
+    EXPECT_EQ(process.exitcode(), 7);
+  }
+  // A start that fails with that error, leaves nothing, and succeeds when it is tried again.
+  static void expect_failed_start(int error) {
+    mp::Process<> one = process();
+    try {
+      one.start();
+      ADD_FAILURE() << "started";
+    } catch (const std::system_error& thrown) {
+      EXPECT_EQ(thrown.code().value(), error) << thrown.what();
+    }
+    EXPECT_FALSE(one.is_alive());
+    EXPECT_TRUE(mp::active_children().empty());
+    expect_seven(one);
+  }
+};
+
+TEST_F(ForkServerFault, RefusedServerFailsTheStart) {
+  for (const int error : {EMFILE, ENFILE, ENOMEM}) {
+    for (const int before : {0, 1, 2}) {  // the child's lifeline, the server's, its channel
+      std::vector<int> errors(static_cast<std::size_t>(before), 0);
+      errors.push_back(error);
+      fault::errors["socketpair"] = errors;
+      expect_failed_start(error);
+      test::end_of_test();
+    }
+    fault::errors["memfd_create"] = {error};
+    expect_failed_start(error);
+    test::end_of_test();
+    fault::errors["pidfd_open"] = {error};
+    expect_failed_start(error);
+    test::end_of_test();
+  }
+  for (const int error : {EAGAIN, ENOMEM}) {
+    fault::errors["posix_spawn"] = {error};
+    expect_failed_start(error);
+    test::end_of_test();
+  }
+}
+
+TEST_F(ForkServerFault, RefusedRequestFailsTheStart) {
+  mp::Process<> first = process();
+  expect_seven(first);
+  for (const int error : {EMFILE, ENFILE, ENOMEM}) {
+    fault::errors["socketpair"] = {0, error};  // the lifeline, the channel
+    expect_failed_start(error);
+    fault::errors["setsockopt"] = {error};
+    expect_failed_start(error);
+    fault::errors["open"] = {error};  // the folder
+    expect_failed_start(error);
+  }
+  for (const int error : {ENOMEM, ENOBUFS, EMFILE}) {
+    fault::errors["sendmsg"] = {error};  // the state
+    expect_failed_start(error);
+    fault::errors["sendmsg"] = {0, error};  // the request
+    expect_failed_start(error);
+  }
+}
+
+TEST_F(ForkServerFault, RefusalsInTheServerFailTheStart) {
+  struct Case {
+    const char* call;
+    std::vector<int> errors;
+    int error;
+  };
+  const std::vector<Case> cases{
+      {"fork", {EAGAIN}, EAGAIN},
+      {"fork", {ENOMEM}, ENOMEM},
+      {"recvmsg", {0, ENOMEM}, ENOMEM},  // the request, the state
+      {"recvmsg", {0, EMFILE}, EMFILE},
+  };
+  for (const Case& each : cases) {
+    SCOPED_TRACE(each.call);
+    mp::set_forkserver_preload(mp::Task{let_fail, std::string{each.call}, each.errors});
+    expect_failed_start(each.error);
+    test::end_of_test();
+  }
+}
+
+TEST_F(ForkServerFault, BusyServerIsAskedAgain) {
+  mp::Process<> first = process();
+  expect_seven(first);
+  fault::errors["sendmsg"] = {0, EAGAIN, EAGAIN};
+  mp::Process<> second = process();
+  expect_seven(second);
+}
+
+TEST_F(ForkServerFault, ServerThatIsGoneIsReplaced) {
+  mp::Process<> first = process();
+  expect_seven(first);
+  fault::errors["sendmsg"] = {0, EPIPE};
+  mp::Process<> second = process();
+  expect_seven(second);
+}
+
+TEST_F(ForkServerFault, InterruptionsAreNotSeen) {
+  for (const char* call : {"sendmsg", "recvmsg", "ppoll", "waitid", "write"}) {
+    SCOPED_TRACE(call);
+    fault::errors[call] = {EINTR, EINTR};
+    mp::set_forkserver_preload(mp::Task{let_fail, std::string{call}, std::vector{EINTR, EINTR}});
+    mp::Process<> one = process();
+    expect_seven(one);
+    test::end_of_test();
+  }
+}
+
+TEST_F(ForkServerFault, WithoutProcItsThreadsAreNotCounted) {
+  mp::set_forkserver_preload(mp::Task{let_fail, std::string{"stat"}, std::vector{ENOENT}});
+  mp::Process<> one = process();
+  expect_seven(one);
+}
+
+}  // namespace
