@@ -65,10 +65,12 @@ int pidfd_send_signal(int process, int signal, siginfo_t* info, unsigned flags) 
 }
 template <class Argument>
 int ioctl(int fd, unsigned long request, Argument* argument) {
-  if (old_kernel) return errno = ENOTTY, -1;
-  if (std::exchange(too_early, false)) {
-    argument->mask = 0;
-    return 0;
+  if constexpr (requires { argument->mask; }) {  // PIDFD_GET_INFO
+    if (old_kernel) return errno = ENOTTY, -1;
+    if (std::exchange(too_early, false)) {
+      argument->mask = 0;
+      return 0;
+    }
   }
   return ::ioctl(fd, request, argument);
 }

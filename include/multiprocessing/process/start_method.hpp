@@ -55,9 +55,10 @@ inline void set_start_method(std::string_view name, bool force = false) {
   detail::refuse_start_method(std::string{name});
 }
 
-/// @brief The program that spawn runs, instead of this one. Its main() must begin with
-/// freeze_support(), and it must contain the code of the processes that it is to be: another copy
-/// of the same build. Children inherit it. An empty path: this one again.
+/// @brief The program that spawn and the fork server run, instead of this one. Its main() must
+/// begin with freeze_support(), and it must contain the code of the processes that it is to be:
+/// another copy of the same build. Children inherit it, a fork server that runs already does not.
+/// An empty path: this one again.
 /// @python{multiprocessing.set_executable()}
 inline void set_executable(std::filesystem::path program) {
   const auto absolute = program.empty() ? program : std::filesystem::absolute(program);
