@@ -61,7 +61,7 @@ class Queue {
   /// @throws std::invalid_argument the queue is closed in this process.
   void put(const T& item, Timeout timeout = forever) {
     if (!try_put(item, timeout)) {
-      throw Full{"the queue is full: it holds " + std::to_string(core_->maxsize()) + " items"};
+      throw Full{"the queue is full: its maxsize is " + std::to_string(core_->maxsize())};
     }
   }
   /// @brief Puts T(arguments...), waiting as long as it takes.

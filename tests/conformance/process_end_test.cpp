@@ -71,7 +71,7 @@ TEST_P(ProcessEnd, ByAnExceptionOfAnyTypeIsReportedAndHasCode1) {
   const Captured errors(STDERR_FILENO);
   EXPECT_EQ(code_of(mp::ProcessOptions{.name = "n"}, [] { throw 42; }), 1);
   EXPECT_EQ(code_of(mp::ProcessOptions{.name = "s"}, [] { throw "text"; }), 1);
-  EXPECT_EQ(errors.text(), "Process n:\nint\nProcess s:\nchar const*\n");
+  EXPECT_EQ(errors.text(), "Process n:\nint: 42\nProcess s:\nchar const*: text\n");
 }
 
 TEST_P(ProcessEnd, ByTheEndOfItsThreadHasCode1) {

@@ -135,12 +135,12 @@ template <class T>
 T decode_object(os::IncomingMessage message) {
   constexpr auto wanted = [] { return std::string{type_name<T>()}; };
   if (message.kind() != static_cast<std::uint8_t>(MessageKind::object)) {
-    throw SerializationError{"recv: not a " + wanted() +
+    throw SerializationError{"recv: no " + wanted() +
                              ": the message is bytes; use recv_bytes() for what send_bytes() sent"};
   }
   const ObjectParts parts{message.bytes()};
   if (parts.type() != type_hash<T>()) {
-    throw SerializationError{"recv: not a " + wanted() + ": the message is a " +
+    throw SerializationError{"recv: no " + wanted() + ": the message holds " +
                              std::string{parts.name()}};
   }
   Transit transit = parts.transit(std::move(message.handles));

@@ -75,6 +75,10 @@ int exit_code_of(Work&& work) noexcept {
       return end.code();
     } catch (const std::exception& error) {
       print_uncaught(error.what());
+    } catch (const char* text) {
+      print_uncaught(text);
+    } catch (int number) {
+      print_uncaught(std::to_string(number).c_str());
     } catch (...) {
       print_uncaught(nullptr);
       os::exit_process(1);  // pthread_exit unwinds by something that no handler may swallow

@@ -100,7 +100,7 @@ class Process : public BaseProcess {
   static void check(const BaseProcess& process) {
     if (typeid(process) == typeid(Derived)) return;
     throw std::logic_error{
-        "a " + os::readable_name(typeid(process)) + " would become a " + class_text() +
+        os::readable_name(typeid(process)) + " would become " + class_text() +
         " in the child: a base of process classes takes the class as a parameter "
         "and passes it on, `template <class D> class Base : public "
         "multiprocessing::Process<D>`"};
@@ -164,8 +164,8 @@ class Process<void> : public BaseProcess {
  private:
   static void check(const BaseProcess& process) {
     if (typeid(process) == typeid(Process)) return;
-    throw std::logic_error{"a " + os::readable_name(typeid(process)) +
-                           " would become a Process<> in the child: derive from Process<the class "
+    throw std::logic_error{os::readable_name(typeid(process)) +
+                           " would become Process<> in the child: derive from Process<the class "
                            "itself>"};
   }
   static void reduce_to(const BaseProcess& process, Encoder& encoder) {
