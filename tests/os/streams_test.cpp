@@ -128,7 +128,7 @@ int with_input(bool synchronised) {
   std::string line;
   std::getline(std::cin, line);
   if (line != "first") return 2;
-  os::silence_stdin(os::input_buffers());
+  os::silence_stdin(os::standard_input());
   if (std::getline(std::cin, line)) return 3;
   if (std::getchar() != EOF) return 4;
   char byte = 0;
@@ -143,7 +143,7 @@ TEST(SilenceStdin, LeavesNothingToRead) {
 TEST(SilenceStdin, OpensOneThatIsClosed) {
   EXPECT_EQ(code_of([] {
               ::close(STDIN_FILENO);
-              os::silence_stdin(os::input_buffers());
+              os::silence_stdin(os::standard_input());
               char byte = 0;
               return ::read(STDIN_FILENO, &byte, 1) == 0 ? 0 : 1;
             }),
@@ -156,7 +156,7 @@ TEST(SilenceStdin, LeavesAHandleThatGotTheNumberAlone) {
               ::close(STDIN_FILENO);
               if (::pipe2(ends.data(), O_CLOEXEC) != 0 || ends[0] != STDIN_FILENO) return 1;
               if (::write(ends[1], "x", 1) != 1) return 2;
-              os::silence_stdin(os::input_buffers());
+              os::silence_stdin(os::standard_input());
               char byte = 0;
               return ::read(ends[0], &byte, 1) == 1 && byte == 'x' ? 0 : 3;
             }),

@@ -19,7 +19,7 @@ struct ForkedChild {
   const ChildPlan& plan;
   ChildIdentity identity;
   ParentRecord parent;
-  os::InputBuffers input;
+  os::StandardInput input;
 };
 
 /// @brief All that a forked child ever does. No user code runs before it knows who it is; the
@@ -39,7 +39,7 @@ struct ForkedChild {
 /// @throws std::system_error the system refuses: EAGAIN (RLIMIT_NPROC), ENOMEM, EMFILE.
 inline ChildReference start_by_fork(const ChildPlan& plan) {
   Starting starting{plan.identity};
-  ForkedChild child{plan, plan.identity, current_as_parent(), os::input_buffers()};
+  ForkedChild child{plan, plan.identity, current_as_parent(), os::standard_input()};
   os::flush_streams();
   MULTIPROCESSING_STOP_POINT("process.start.fork");
   std::error_code ec;

@@ -20,20 +20,21 @@ void flush_streams() noexcept;
 /// the output is a full pipe, also a non-blocking one. What cannot be written is lost.
 void write_error(std::string_view text) noexcept;
 
-/// @brief What the buffers of the standard input may hold.
-struct InputBuffers {
-  bool of_stdin = false;           ///< stdin was used.
-  std::filebuf* of_cin = nullptr;  ///< std::cin's own, after sync_with_stdio(false).
+/// @brief What silence_stdin needs to know.
+struct StandardInput {
+  bool is_other = false;           ///< Its handle is somebody's who found it free: left alone.
+  bool stdin_is_used = false;      ///< Its buffer may hold something.
+  std::filebuf* of_cin = nullptr;  ///< std::cin's own buffer, after sync_with_stdio(false).
 };
 
-/// @brief Looks at them, for silence_stdin; before a fork, because a child pays for every first use
-/// of a function.
-[[nodiscard]] InputBuffers input_buffers() noexcept;
+/// @brief Looks at the standard input, before a fork: a child pays for every first use of a
+/// function.
+[[nodiscard]] StandardInput standard_input() noexcept;
 
 /// @brief Makes the standard input empty: /dev/null (Windows: NUL), and nothing left in its
 /// buffers.
 /// @threads Only while this is the only thread, at the beginning of a forked child.
-void silence_stdin(const InputBuffers& buffers) noexcept;
+void silence_stdin(const StandardInput& input) noexcept;
 
 /// @brief Lets everything vanish that this process writes to its standard output and error.
 void silence_outputs() noexcept;

@@ -31,9 +31,9 @@ inline Lifeline make_lifeline(std::error_code& ec) noexcept {
 }
 
 inline void die_with_parent(native_handle_type childs, std::error_code& ec) noexcept {
-  if (MULTIPROCESSING_SYSTEM(fcntl)(childs, F_SETOWN, process_id()) != 0 ||
-      MULTIPROCESSING_SYSTEM(fcntl)(childs, F_SETSIG, SIGKILL) != 0 ||
-      MULTIPROCESSING_SYSTEM(fcntl)(childs, F_SETFL, O_ASYNC | O_NONBLOCK) != 0) {
+  if (posix::fcntl_function(childs, F_SETOWN, process_id()) != 0 ||
+      posix::fcntl_function(childs, F_SETSIG, SIGKILL) != 0 ||
+      posix::fcntl_function(childs, F_SETFL, O_ASYNC | O_NONBLOCK) != 0) {
     ec.assign(errno, std::system_category());
     return;
   }
@@ -45,7 +45,7 @@ inline void die_with_parent(native_handle_type childs, std::error_code& ec) noex
 
 namespace posix {
 
-inline auto* send_function = &MULTIPROCESSING_SYSTEM(send);  // see exit_function
+inline auto* send_function = &MULTIPROCESSING_SYSTEM(send);  // see close_function
 
 }  // namespace posix
 

@@ -28,6 +28,12 @@ inline native_handle_type duplicate_handle(native_handle_type handle,
 
 namespace posix {
 
+// Linking is lazy: a function that a process never called is looked up at the first call, which
+// costs ten pages, and what only children call, every child looks up anew. An address in a variable
+// is known from the beginning.
+inline auto* close_function = &MULTIPROCESSING_SYSTEM(close);
+inline auto* fcntl_function = &MULTIPROCESSING_SYSTEM(fcntl);
+
 // Numbers 0 to 2 are the standard streams' also while they are closed: a handle there would be
 // written to by whoever prints, and a child would close it.
 inline UniqueHandle above_streams(int fd, std::error_code& ec) noexcept {

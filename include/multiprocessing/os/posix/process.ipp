@@ -56,9 +56,7 @@ inline std::optional<int> remembered_code(int process) noexcept {
   return {};
 }
 
-// Linking is lazy: a function that a process never called is looked up at the first call, and what
-// only children call, by every child anew. An address in a variable is known from the beginning.
-inline auto* on_exit_function = &MULTIPROCESSING_SYSTEM(on_exit);
+inline auto* on_exit_function = &MULTIPROCESSING_SYSTEM(on_exit);  // see close_function
 inline auto* exit_function = &MULTIPROCESSING_SYSTEM(exit);
 inline auto* last_exit_function = &MULTIPROCESSING_SYSTEM(_exit);
 

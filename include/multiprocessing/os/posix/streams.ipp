@@ -80,29 +80,31 @@ inline void write_error(std::string_view text) noexcept {
   }
 }
 
-inline InputBuffers input_buffers() noexcept {
+inline StandardInput standard_input() noexcept {
+  // Born close-on-exec, it is no standard input but somebody's handle that got the free number.
+  const int flags = MULTIPROCESSING_SYSTEM(fcntl)(STDIN_FILENO, F_GETFD);
+  const bool is_other = flags >= 0 && (flags & FD_CLOEXEC) != 0;
   // A buffer of another kind is the program's own.
-  return {__fbufsize(stdin) != 0, dynamic_cast<std::filebuf*>(std::cin.rdbuf())};
+  return {is_other, __fbufsize(stdin) != 0, dynamic_cast<std::filebuf*>(std::cin.rdbuf())};
 }
 
 namespace posix {
 
-inline auto* open_function = &MULTIPROCESSING_SYSTEM(open);  // see exit_function
+inline auto* open_function = &MULTIPROCESSING_SYSTEM(open);  // see close_function
 
 }  // namespace posix
 
-inline void silence_stdin(const InputBuffers& buffers) noexcept {
-  // Born close-on-exec, it is no standard input but somebody's handle that got the free number.
-  const int flags = MULTIPROCESSING_SYSTEM(fcntl)(STDIN_FILENO, F_GETFD);
-  if (flags >= 0 && (flags & FD_CLOEXEC) != 0) return;
+inline void silence_stdin(const StandardInput& input) noexcept {
+  if (input.is_other) return;
+  const char empty[] = "/dev/null";  // here: a literal's page would have to be read first
   // The number is free now, the lowest, and there is only this thread.
-  MULTIPROCESSING_SYSTEM(close)(STDIN_FILENO);
-  static_cast<void>(posix::open_function("/dev/null", O_RDONLY));
-  if (buffers.of_stdin) {
+  posix::close_function(STDIN_FILENO);
+  static_cast<void>(posix::open_function(empty, O_RDONLY));
+  if (input.stdin_is_used) {
     __fpurge(stdin);
     std::clearerr(stdin);
   }
-  while (buffers.of_cin != nullptr && buffers.of_cin->in_avail() > 0) buffers.of_cin->sbumpc();
+  while (input.of_cin != nullptr && input.of_cin->in_avail() > 0) input.of_cin->sbumpc();
 }
 
 inline void silence_outputs() noexcept {
