@@ -410,6 +410,30 @@ TEST(Task, ThatCannotBeCopiedIsCalledOnce) {
   EXPECT_FALSE(static_cast<bool>(task));
 }
 
+TEST(Task, IsEmptyOnceItWasCalledOnce) {
+  seen.clear();
+  mp::Task plain([](int x) { seen.push_back(x); }, 1);
+  plain.call_once();
+  EXPECT_FALSE(static_cast<bool>(plain));
+  plain.call_once();
+  plain();
+  EXPECT_EQ(seen, std::vector{1});
+
+  const auto argument = std::make_shared<int>(2);
+  mp::Task holding([](const std::shared_ptr<int>& x) { seen.push_back(*x); }, argument);
+  EXPECT_EQ(argument.use_count(), 2);
+  holding.call_once();
+  EXPECT_FALSE(static_cast<bool>(holding));
+  EXPECT_EQ(argument.use_count(), 1);
+}
+
+TEST(Task, LetsGoOfItsArgumentsWhenItThrows) {
+  const auto argument = std::make_shared<int>(3);
+  mp::Task task([](const std::shared_ptr<int>&) { throw std::runtime_error{"no"}; }, argument);
+  EXPECT_THROW(task.call_once(), std::runtime_error);
+  EXPECT_EQ(argument.use_count(), 1);
+}
+
 TEST(Task, TravelsWhenWhatItHoldsDoes) {
   seen.clear();
   const mp::Task task([](std::string text) { seen.push_back(static_cast<int>(text.size())); },

@@ -37,7 +37,7 @@ struct ParentRecord {
 /// @processes `os::install_fork_handlers` holds both mutexes across every fork() of this process,
 /// so a child starts with sound members; there, children and records are empty, and interrupt and
 /// the handles of a fork server that is not the child's are closed and -1.
-struct ProcessState {
+struct alignas(1024) ProcessState {  // in one page, for each fork copies those that it changes
   std::mutex mutex;
 
   // ---- who we are ----
@@ -74,6 +74,7 @@ struct ProcessState {
   std::atomic<unsigned> interrupters{0};     ///< Calls of close() in progress.
   std::atomic<std::uint32_t> forks{0};       ///< Forks that lie between the first process and us.
 };
+static_assert(sizeof(ProcessState) == alignof(ProcessState));
 
 }  // namespace detail
 }  // namespace multiprocessing

@@ -40,6 +40,9 @@ struct ForkedChild {
 inline ChildReference start_by_fork(const ChildPlan& plan) {
   Starting starting{plan.identity};
   ForkedChild child{plan, plan.identity, current_as_parent(), os::standard_input()};
+  // A string as long as that changes hands; copying one is a function on a page of its own.
+  child.identity.name.reserve(sizeof(std::string));
+  child.parent.name.reserve(sizeof(std::string));
   os::flush_streams();
   MULTIPROCESSING_STOP_POINT("process.start.fork");
   std::error_code ec;

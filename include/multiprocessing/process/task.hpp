@@ -63,20 +63,28 @@ class Task {
 
   /// @brief Calls it with the arguments themselves and keeps nothing.
   void call_once() {
-    if (const auto work = std::exchange(work_, nullptr)) work->call_once();
+    auto work = std::exchange(work_, nullptr);
+    if (!work) return;
+    if (!work->needs_no_destructor) return work->call_once();
+    // The memory alone goes with the task. In a forked child that is never: giving some back would
+    // cost it four pages.
+    spent_ = std::move(work);
+    spent_->call_once();
   }
 
  private:
   friend struct codec<Task>;
 
   struct Work {
-    Work() = default;
+    explicit Work(bool trivial) noexcept : needs_no_destructor{trivial} {}
     Work(const Work&) = delete;
     Work& operator=(const Work&) = delete;
     virtual ~Work() = default;
     virtual void call() const = 0;
     virtual void call_once() = 0;
     virtual void encode(Encoder& encoder) const = 0;
+
+    const bool needs_no_destructor;  ///< Nor do the function and the arguments.
   };
 
   template <class F, class... A>
@@ -84,7 +92,9 @@ class Task {
    public:
     template <class G, class... B>
     explicit Call(G&& function, B&&... arguments)
-        : function_{std::forward<G>(function)}, arguments_{std::forward<B>(arguments)...} {}
+        : Work{std::is_trivially_destructible_v<std::tuple<F, A...>>},
+          function_{std::forward<G>(function)},
+          arguments_{std::forward<B>(arguments)...} {}
 
     void call() const override {
       if constexpr (std::is_copy_constructible_v<F> && (std::is_copy_constructible_v<A> && ...)) {
@@ -153,6 +163,7 @@ class Task {
   };
 
   std::shared_ptr<Work> work_;
+  std::shared_ptr<Work> spent_;
 };
 
 /// @brief A task travels as a reference to its code, and its values.

@@ -23,19 +23,23 @@ inline void after_fork_in_parent() {
   detail::process_state().mutex.unlock();
 }
 
-inline void close_known(std::intptr_t& handle) noexcept {
-  if (handle != -1) close_handle(to_handle(handle));
+// Keeping errno, as close_handle does, would cost a page more.
+inline void close_in_child(std::intptr_t& handle) noexcept {
+  if (handle != -1) close_function(to_handle(handle));
   handle = -1;
+}
+inline void close_in_child(UniqueHandle& handle) noexcept {
+  if (handle) close_function(handle.release());
 }
 
 inline void after_fork_in_child() {
   detail::ProcessState& state = detail::process_state();
   for (detail::ChildRecord* const record : state.records) {
     const bool is_us = record->pid == 0 && record->starter == std::this_thread::get_id();
-    record->sentinel.reset();
-    record->lifeline.reset();
-    record->reports.reset();
-    if (!is_us) record->childs_lifeline.reset();
+    close_in_child(record->sentinel);
+    close_in_child(record->lifeline);
+    close_in_child(record->reports);
+    if (!is_us) close_in_child(record->childs_lifeline);
   }
   state.records.clear();
   for (detail::ChildRecord* const record : state.children) {
@@ -43,8 +47,8 @@ inline void after_fork_in_child() {
     if (record->references.fetch_sub(1, std::memory_order_relaxed) == 1) delete record;
   }
   state.children.clear();
-  close_known(state.forkserver_process);
-  close_known(state.forkserver_lifeline);
+  close_in_child(state.forkserver_process);
+  close_in_child(state.forkserver_lifeline);
   const auto interrupt = state.interrupt.exchange(-1);
   if (interrupt != -1) close_handle(to_handle(interrupt));
   state.interrupters.store(0);
