@@ -3,6 +3,7 @@
 /// @file figure.hpp
 /// @brief Ours beside a peer in one run: interleaved, medians, one line a figure.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +24,13 @@ inline double seconds_of(const std::function<void()>& work) {
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
+}
+
+/// Four digits, and never an exponent where numbers are large.
+inline std::string text(double value) {
+  std::array<char, 32> digits{};
+  std::snprintf(digits.data(), digits.size(), value >= 1000 ? "%.0f" : "%.4g", value);
+  return digits.data();
 }
 
 /// One contestant: `run` makes one measurement, in the figure's unit.
@@ -54,8 +62,9 @@ inline void figure(const std::string& name,
     }
   }
   for (std::size_t i = 0; i < peers.size(); ++i) {
-    std::printf("figure %s ours=%.4g %s=%.4g ratio=%.3f %s\n", name.c_str(), median(our_values),
-                peers[i].name.c_str(), median(values[i]), median(ratios[i]), unit.c_str());
+    std::printf("figure %s ours=%s %s=%s ratio=%.3f %s\n", name.c_str(),
+                text(median(our_values)).c_str(), peers[i].name.c_str(),
+                text(median(values[i])).c_str(), median(ratios[i]), unit.c_str());
   }
   std::fflush(stdout);
 }
