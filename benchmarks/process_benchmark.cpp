@@ -130,9 +130,14 @@ void large_process(mp::StartMethod method) {
   const Elsewhere our{having_touched(gibibyte, times, [=] { ours(method); })};
   const Elsewhere peer{is_fork ? having_touched(gibibyte, times, bare_fork)
                                : having_touched(mebibyte, times, [=] { ours(method); })};
-  benchmark::figure(
-      std::string{"process_"} + name_of(method) + "_start_join_1GiB", "us", [&] { return our(); },
-      {{is_fork ? "fork" : "small", [&] { return peer(); }}}, is_fork ? 25 : 201);
+  const std::string name = std::string{"process_"} + name_of(method) + "_start_join_1GiB";
+  if (is_fork) {
+    benchmark::figure(
+        name, "ms", [&] { return our() / 1000; }, {{"fork", [&] { return peer() / 1000; }}}, 25);
+  } else {
+    benchmark::figure(
+        name, "us", [&] { return our(); }, {{"small", [&] { return peer(); }}}, 201);
+  }
 }
 
 }  // namespace
