@@ -458,6 +458,10 @@ TEST_P(EveryPipe, CloseDoesNotDisturbOtherConnections) {
 }
 
 TEST_P(EveryPipe, AChildOfAForkMayCloseWhatAThreadOfTheParentIsBlockedIn) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer ends a forked child whose thread gets the address of one that the "
+                  "parent had";
+#endif
   const Blocked blocked{[&] { EXPECT_EQ(receiving.recv<int>(), 3); }};
   Forked child{[&] {
     receiving.close();

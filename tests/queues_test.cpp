@@ -418,8 +418,8 @@ TEST(QueueMemory, WithLittleAddressSpaceIsASmallerQueue) {
     queue.put(1);
     if (queue.get() != 1) throw std::runtime_error{"lost"};
   }};
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "AddressSanitizer's shadow alone is larger than the limit";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer's shadow alone is larger than the limit";
 #endif
   process.start();
   process.join();

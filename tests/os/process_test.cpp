@@ -266,6 +266,7 @@ TEST(ForkHandlers, MakeTheChildForgetItsParentsChildren) {
 TEST(ForkHandlers, FindTheStateAtRestWhateverThreadsDo) {
   os::install_fork_handlers();
   auto& state = detail::process_state();
+  const unsigned made = state.processes_made;
   std::atomic<bool> stop{false};
   std::thread busy([&] {
     while (!stop) {
@@ -274,7 +275,6 @@ TEST(ForkHandlers, FindTheStateAtRestWhateverThreadsDo) {
       state.processes_made -= 1;
     }
   });
-  const unsigned made = state.processes_made;
   for (int i = 0; i < 200; ++i) {
     const int pid = forked([&] {
       const std::lock_guard lock{state.mutex};

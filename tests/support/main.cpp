@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -72,6 +73,9 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   if (death_test || testing::GTEST_FLAG(list_tests)) return RUN_ALL_TESTS();
 
+#if defined(__SANITIZE_THREAD__)
+  std::thread{[] {}}.join();  // with the first begins one of the sanitizer's own, and it stays
+#endif
   const rlimit none{0, 0};
   setrlimit(RLIMIT_CORE, &none);  // many tests kill; a core file each would be the leak
   test::enter_own_group();

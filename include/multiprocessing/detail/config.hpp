@@ -11,6 +11,18 @@
 #  define MULTIPROCESSING_POSIX 1
 #endif
 
+/// Whether the thread sanitizer instruments this translation unit.
+#if defined(__SANITIZE_THREAD__)
+#  define MULTIPROCESSING_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#  if __has_feature(thread_sanitizer)
+#    define MULTIPROCESSING_THREAD_SANITIZER 1
+#  endif
+#endif
+#ifndef MULTIPROCESSING_THREAD_SANITIZER
+#  define MULTIPROCESSING_THREAD_SANITIZER 0
+#endif
+
 /// Every system call is written `MULTIPROCESSING_SYSTEM(name)(arguments)`, so that a fault test can
 /// put its own function in the call's place. Only files under os/posix and os/windows use it.
 #ifndef MULTIPROCESSING_SYSTEM
