@@ -19,7 +19,7 @@ std::uintptr_t id(const mp::Queue<Item>& queue) {
 
 class Worker : public mp::Process<Worker> {
  public:
-  Worker(mp::Queue<Item> queue, int number) : queue_{std::move(queue)}, number_{number} {}
+  Worker(mp::Queue<Item> queue, int number) : queue_{queue}, number_{number} {}
   void run() override { queue_.put({"hello", number_, id(queue_)}); }
   auto reduce() const { return mp::arguments(queue_, number_); }
 

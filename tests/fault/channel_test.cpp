@@ -132,7 +132,7 @@ class ChannelFault : public testing::Test {
     fault::can_be_quiet = true;
   }
 
-  std::error_code ec;
+  std::error_code ec_;
   std::vector<std::byte> small_ = std::vector<std::byte>(10, std::byte{1});
   std::vector<std::byte> large_ = std::vector<std::byte>(200'000, std::byte{2});
 };
@@ -146,45 +146,45 @@ bool sigpipe_is_pending() {
 }  // namespace
 
 TEST_F(ChannelFault, InterruptionsReachNobody) {
-  const auto ends = os::make_channel(ec);
-  const auto [receiving, sending] = os::OneWayEnd::create(ec);
-  ASSERT_FALSE(ec);
+  const auto ends = os::make_channel(ec_);
+  const auto [receiving, sending] = os::OneWayEnd::create(ec_);
+  ASSERT_FALSE(ec_);
   fault::interruptions = 2;
   os::IncomingMessage message;
   for (const auto* bytes : {&small_, &large_}) {
-    ASSERT_EQ(os::send_message(ends.first.get(), {1, *bytes, {}}, {}, never, ec),
+    ASSERT_EQ(os::send_message(ends.first.get(), {1, *bytes, {}}, {}, never, ec_),
               os::Outcome::done);
-    ASSERT_EQ(os::wait_for_message(ends.second.get(), {}, never, ec), os::Outcome::done);
-    ASSERT_EQ(os::receive_message(ends.second.get(), message, {}, never, ec), os::Outcome::done);
+    ASSERT_EQ(os::wait_for_message(ends.second.get(), {}, never, ec_), os::Outcome::done);
+    ASSERT_EQ(os::receive_message(ends.second.get(), message, {}, never, ec_), os::Outcome::done);
     EXPECT_TRUE(std::ranges::equal(message.bytes(), *bytes));
-    ASSERT_EQ(sending.send({1, *bytes, {}}, {}, never, ec), os::Outcome::done);
-    ASSERT_EQ(receiving.wait({}, never, ec), os::Outcome::done);
-    ASSERT_EQ(receiving.receive(message, {}, never, ec), os::Outcome::done);
+    ASSERT_EQ(sending.send({1, *bytes, {}}, {}, never, ec_), os::Outcome::done);
+    ASSERT_EQ(receiving.wait({}, never, ec_), os::Outcome::done);
+    ASSERT_EQ(receiving.receive(message, {}, never, ec_), os::Outcome::done);
     EXPECT_TRUE(std::ranges::equal(message.bytes(), *bytes));
   }
-  EXPECT_EQ(sending.send({1, std::vector<std::byte>(1U << 20U), {}}, {}, now, ec),
+  EXPECT_EQ(sending.send({1, std::vector<std::byte>(1U << 20U), {}}, {}, now, ec_),
             os::Outcome::timed_out);
-  EXPECT_EQ(receiving.wait({}, now, ec), os::Outcome::timed_out) << "through tee()";
+  EXPECT_EQ(receiving.wait({}, now, ec_), os::Outcome::timed_out) << "through tee()";
 }
 
 TEST_F(ChannelFault, SendsNothingThatTheSystemHasNoMemoryFor) {
-  const auto ends = os::make_channel(ec);
+  const auto ends = os::make_channel(ec_);
   for (const std::size_t left : {std::size_t{0}, std::size_t{100'000}}) {
     fault::memory_left = left;
-    static_cast<void>(os::send_message(ends.first.get(), {1, large_, {}}, {}, never, ec));
-    EXPECT_EQ(ec, std::errc::no_space_on_device);
-    EXPECT_EQ(os::wait_for_message(ends.second.get(), {}, now, ec), os::Outcome::timed_out);
+    static_cast<void>(os::send_message(ends.first.get(), {1, large_, {}}, {}, never, ec_));
+    EXPECT_EQ(ec_, std::errc::no_space_on_device);
+    EXPECT_EQ(os::wait_for_message(ends.second.get(), {}, now, ec_), os::Outcome::timed_out);
   }
 }
 
 TEST_F(ChannelFault, SmallBuffersOfTheSystemAreNoLimit) {
-  const auto ends = os::make_channel(ec);
+  const auto ends = os::make_channel(ec_);
   for (const int error : {EMSGSIZE, EAGAIN, ETOOMANYREFS, ECONNRESET}) {
     fault::sendmsg_error = error;
-    ASSERT_EQ(os::send_message(ends.first.get(), {1, small_, {}}, {}, never, ec),
+    ASSERT_EQ(os::send_message(ends.first.get(), {1, small_, {}}, {}, never, ec_),
               os::Outcome::done);
     os::IncomingMessage message;
-    ASSERT_EQ(os::receive_message(ends.second.get(), message, {}, now, ec), os::Outcome::done);
+    ASSERT_EQ(os::receive_message(ends.second.get(), message, {}, now, ec_), os::Outcome::done);
     EXPECT_TRUE(std::ranges::equal(message.bytes(), small_));
   }
 }
@@ -192,14 +192,14 @@ TEST_F(ChannelFault, SmallBuffersOfTheSystemAreNoLimit) {
 TEST_F(ChannelFault, RaisesNoSigpipeOnAnOlderKernelEither) {
   for (const bool quiet : {true, false}) {
     fault::can_be_quiet = quiet;
-    auto ends = os::OneWayEnd::create(ec);
+    auto ends = os::OneWayEnd::create(ec_);
     fault::quiet_writes = fault::loud_writes = 0;
-    EXPECT_EQ(ends.second.send({1, small_, {}}, {}, never, ec), os::Outcome::done);
-    EXPECT_EQ(ends.second.send({1, large_, {}}, {}, never, ec), os::Outcome::done);
+    EXPECT_EQ(ends.second.send({1, small_, {}}, {}, never, ec_), os::Outcome::done);
+    EXPECT_EQ(ends.second.send({1, large_, {}}, {}, never, ec_), os::Outcome::done);
     ends.first = {};
     for (int i = 0; i < 2; ++i) {
-      static_cast<void>(ends.second.send({1, small_, {}}, {}, never, ec));
-      EXPECT_EQ(ec, std::errc::broken_pipe);  // the signal's default effect would end this program
+      static_cast<void>(ends.second.send({1, small_, {}}, {}, never, ec_));
+      EXPECT_EQ(ec_, std::errc::broken_pipe);  // the signal's default effect would end this program
       EXPECT_FALSE(sigpipe_is_pending());
     }
     if (quiet && fault::loud_writes == 0) continue;
@@ -210,7 +210,7 @@ TEST_F(ChannelFault, RaisesNoSigpipeOnAnOlderKernelEither) {
 
 TEST_F(ChannelFault, LeavesASigpipeThatWasPendingBefore) {
   fault::can_be_quiet = false;
-  auto ends = os::OneWayEnd::create(ec);
+  auto ends = os::OneWayEnd::create(ec_);
   ends.first = {};
   sigset_t sigpipe;
   sigset_t before;
@@ -218,8 +218,8 @@ TEST_F(ChannelFault, LeavesASigpipeThatWasPendingBefore) {
   sigaddset(&sigpipe, SIGPIPE);
   ::pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
   ::pthread_kill(::pthread_self(), SIGPIPE);
-  static_cast<void>(ends.second.send({1, small_, {}}, {}, never, ec));
-  EXPECT_EQ(ec, std::errc::broken_pipe);
+  static_cast<void>(ends.second.send({1, small_, {}}, {}, never, ec_));
+  EXPECT_EQ(ec_, std::errc::broken_pipe);
   EXPECT_TRUE(sigpipe_is_pending());
   const timespec no_wait{};
   EXPECT_EQ(::sigtimedwait(&sigpipe, nullptr, &no_wait), SIGPIPE);

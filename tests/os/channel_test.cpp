@@ -76,8 +76,8 @@ std::error_code receive_from(native_handle_type end) {
 
 class Channel : public testing::Test {
  protected:
-  os::ChannelEnds ends_ = os::make_channel(ec);
-  std::error_code ec;
+  std::error_code ec_;
+  os::ChannelEnds ends_ = os::make_channel(ec_);
 
   std::error_code receive() { return receive_from(ends_.second.get()); }
   os::UniqueHandle memory(std::size_t size, int seals) {
@@ -102,10 +102,10 @@ TEST_F(Channel, CarriesKindBytesAndHandles) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{5}, large.size()}) {
     const std::array<native_handle_type, 2> handles{in.get(), out.get()};
     const auto bytes = std::span{large}.first(size);
-    ASSERT_EQ(os::send_message(ends_.first.get(), {9, bytes, handles}, {}, never, ec),
+    ASSERT_EQ(os::send_message(ends_.first.get(), {9, bytes, handles}, {}, never, ec_),
               os::Outcome::done);
     os::IncomingMessage message;
-    ASSERT_EQ(os::receive_message(ends_.second.get(), message, {}, never, ec), os::Outcome::done);
+    ASSERT_EQ(os::receive_message(ends_.second.get(), message, {}, never, ec_), os::Outcome::done);
     EXPECT_EQ(message.kind(), 9);
     EXPECT_TRUE(
         std::equal(bytes.begin(), bytes.end(), message.bytes().begin(), message.bytes().end()));
@@ -120,31 +120,32 @@ TEST_F(Channel, CarriesKindBytesAndHandles) {
 
 TEST_F(Channel, AnswersWhatItDidNotDo) {
   os::IncomingMessage message;
-  EXPECT_EQ(os::receive_message(ends_.first.get(), message, {}, now, ec), os::Outcome::timed_out);
-  EXPECT_EQ(os::wait_for_message(ends_.first.get(), {}, now, ec), os::Outcome::timed_out);
+  EXPECT_EQ(os::receive_message(ends_.first.get(), message, {}, now, ec_), os::Outcome::timed_out);
+  EXPECT_EQ(os::wait_for_message(ends_.first.get(), {}, now, ec_), os::Outcome::timed_out);
   const std::atomic<bool> raised{true};
   const os::Interrupt interrupt{&raised, nullptr};
-  EXPECT_EQ(os::receive_message(ends_.first.get(), message, interrupt, Deadline{1ms}, ec),
+  EXPECT_EQ(os::receive_message(ends_.first.get(), message, interrupt, Deadline{1ms}, ec_),
             os::Outcome::interrupted);
-  EXPECT_FALSE(ec);
+  EXPECT_FALSE(ec_);
   const std::vector<native_handle_type> many(os::most_handles + 1, ends_.first.get());
-  static_cast<void>(os::send_message(ends_.first.get(), {1, {}, many}, {}, never, ec));
-  EXPECT_EQ(ec, std::errc::argument_list_too_long);
+  static_cast<void>(os::send_message(ends_.first.get(), {1, {}, many}, {}, never, ec_));
+  EXPECT_EQ(ec_, std::errc::argument_list_too_long);
   ends_.second.reset();
-  EXPECT_EQ(os::wait_for_message(ends_.first.get(), {}, now, ec), os::Outcome::done);
-  EXPECT_EQ(os::receive_message(ends_.first.get(), message, {}, now, ec), os::Outcome::ended);
-  static_cast<void>(os::send_message(ends_.first.get(), {1, {}, {}}, {}, never, ec));
-  EXPECT_EQ(ec, std::errc::broken_pipe);
+  EXPECT_EQ(os::wait_for_message(ends_.first.get(), {}, now, ec_), os::Outcome::done);
+  EXPECT_EQ(os::receive_message(ends_.first.get(), message, {}, now, ec_), os::Outcome::ended);
+  static_cast<void>(os::send_message(ends_.first.get(), {1, {}, {}}, {}, never, ec_));
+  EXPECT_EQ(ec_, std::errc::broken_pipe);
 }
 
 TEST_F(Channel, SaysThatThereAreNoHandlesLeft) {
   const std::vector<std::byte> large(200'000, std::byte{3});
   const std::array<native_handle_type, 1> handle{0};
   for (int i = 0; i < 2; ++i) {
-    ASSERT_EQ(os::send_message(ends_.first.get(), {1, large, {}}, {}, never, ec),
+    ASSERT_EQ(os::send_message(ends_.first.get(), {1, large, {}}, {}, never, ec_),
               os::Outcome::done);
   }
-  ASSERT_EQ(os::send_message(ends_.first.get(), {1, {}, handle}, {}, never, ec), os::Outcome::done);
+  ASSERT_EQ(os::send_message(ends_.first.get(), {1, {}, handle}, {}, never, ec_),
+            os::Outcome::done);
   rlimit before{};
   ::getrlimit(RLIMIT_NOFILE, &before);
   const rlimit none{3, before.rlim_max};
@@ -162,7 +163,7 @@ TEST_F(Channel, SaysThatThereAreNoHandlesLeft) {
   }
   EXPECT_EQ(receive(), std::error_code{});
   EXPECT_EQ(receive(), std::error_code{});
-  EXPECT_EQ(os::wait_for_message(ends_.second.get(), {}, now, ec), os::Outcome::timed_out);
+  EXPECT_EQ(os::wait_for_message(ends_.second.get(), {}, now, ec_), os::Outcome::timed_out);
 }
 
 TEST_F(Channel, RefusesWhatItDidNotSend) {
@@ -270,6 +271,7 @@ TEST(OneWayChannel, IsMadeAgainOfItsHandles) {
   static_cast<void>(os::OneWayEnd::adopt({}, ec));
   EXPECT_EQ(ec, std::errc::invalid_argument);
   std::vector<os::UniqueHandle> wrong;
+  wrong.reserve(2);
   for (int i = 0; i < 2; ++i) wrong.emplace_back(os::duplicate_handle(sending.handle(), ec));
   static_cast<void>(os::OneWayEnd::adopt(std::move(wrong), ec));
   EXPECT_EQ(ec, std::errc::invalid_argument);

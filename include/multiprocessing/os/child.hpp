@@ -38,6 +38,7 @@ struct ChildRecord {
 
 /// @brief A counted reference to a record: as std::shared_ptr, but without code that would be lost
 /// with the shared library that made it.
+// NOLINTNEXTLINE(*-special-member-functions): one assignment, by value, copies and moves
 class ChildReference {
  public:
   ChildReference() noexcept = default;

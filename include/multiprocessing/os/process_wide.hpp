@@ -109,7 +109,7 @@ namespace multiprocessing::detail {
 
 /// @brief All process-wide mutable state of the library. @threads Any number.
 [[nodiscard]] inline ProcessState& process_state() {
-  static ProcessState& one = os::process_wide<ProcessState>();
+  static auto& one = os::process_wide<ProcessState>();
   return one;
 }
 

@@ -153,6 +153,8 @@ class Process<void> : public BaseProcess {
       : BaseProcess{kind, std::move(options)},
         task_{std::forward<F>(target), std::forward<A>(arguments)...} {}
 
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
   /// The other process object is closed.
   Process(Process&&) noexcept = default;
   Process& operator=(Process&&) noexcept = default;

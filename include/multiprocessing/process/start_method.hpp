@@ -60,7 +60,7 @@ inline void set_start_method(std::string_view name, bool force = false) {
 /// another copy of the same build. Children inherit it, a fork server that runs already does not.
 /// An empty path: this one again.
 /// @python{multiprocessing.set_executable()}
-inline void set_executable(std::filesystem::path program) {
+inline void set_executable(const std::filesystem::path& program) {
   const auto absolute = program.empty() ? program : std::filesystem::absolute(program);
   detail::ProcessState& state = detail::process_state();
   const std::lock_guard lock{state.mutex};

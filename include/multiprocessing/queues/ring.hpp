@@ -86,6 +86,8 @@ class Ring {
     os::RobustLock* lock = nullptr;
     Held() = default;
     explicit Held(os::RobustLock& held) : lock{&held} {}
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
     Held(Held&& other) noexcept : lock{std::exchange(other.lock, nullptr)} {}
     Held& operator=(Held&& other) noexcept {
       release();
@@ -230,7 +232,7 @@ inline std::size_t Ring::qsize() const noexcept {
 template <class Use>
 bool Ring::use_handle(Use&& use) {
   if (!handle_gate_.enter()) return false;
-  struct Leave {
+  struct Leave {  // NOLINT(*-special-member-functions): const, and of this scope only
     Ring& ring;
     ~Leave() {
       if (ring.handle_gate_.leave()) ring.region_.close_handle();

@@ -242,6 +242,7 @@ struct Standard<std::filesystem::path> {
  private:
   static std::size_t padding(const Text& text) {
     const auto separators = std::count_if(text.begin(), text.end(), [](Text::value_type c) {
+      // NOLINTNEXTLINE(misc-redundant-expression): the same on some systems only
       return c == '/' || c == Path::preferred_separator;
     });
     return separators == 0

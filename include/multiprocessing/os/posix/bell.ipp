@@ -16,6 +16,7 @@ inline Bell Bell::create(std::error_code& ec) noexcept {
   return {};
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): other systems have handles to keep
 inline Bell Bell::adopt(std::vector<UniqueHandle> /*handles*/) noexcept {
   return {};
 }

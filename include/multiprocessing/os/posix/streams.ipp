@@ -49,7 +49,7 @@ inline void flush_stream(std::ostream& stream) noexcept {
 }
 
 inline void flush_file(std::FILE* file) noexcept {
-  if (__fpending(file) != 0) std::fflush(file);
+  if (__fpending(file) != 0) static_cast<void>(std::fflush(file));
 }
 
 }  // namespace posix
