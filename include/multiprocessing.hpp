@@ -9,5 +9,6 @@
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/serialization.hpp>
+#include <multiprocessing/synchronize.hpp>
 #include <multiprocessing/timeout.hpp>
 #include <multiprocessing/version.hpp>

@@ -61,6 +61,12 @@ struct Full : ProcessError {
   using ProcessError::ProcessError;
 };
 
+/// @brief The owner of a Lock died holding it: what it guards may be half changed. Whoever gets this
+/// holds nothing; see Lock::recover().
+struct AbandonedLock : ProcessError {
+  using ProcessError::ProcessError;
+};
+
 /// @brief Thrown out of `run()` or a target: ends this process with a code.
 ///
 /// A text goes to stderr and the code is then 1. @python{SystemExit, as raised by sys.exit()}

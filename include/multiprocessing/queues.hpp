@@ -35,7 +35,7 @@ namespace multiprocessing {
 /// std::cout << queue.get() << '\n';
 /// process.join();
 /// @endcode
-/// @tparam T Serializable, and without queues or connections inside: those travel with a process's
+/// @tparam T Serializable, and without queues, connections or locks inside: those travel with a process's
 ///   state, or through a duplex Pipe.
 /// @tparam Transport where the bytes go: a Ring in shared memory.
 /// @threads any, at once.
@@ -110,8 +110,8 @@ class Queue {
   explicit Queue(std::shared_ptr<Transport> core) : core_{std::move(core)} {
     static_assert(
         !carries_handles<T>,
-        "multiprocessing: a Queue cannot carry queues or connections; pass them to the process "
-        "when starting it, or send them through a duplex Pipe");
+        "multiprocessing: a Queue cannot carry queues or connections, nor locks or events; pass "
+        "them to the process when starting it, or send them through a duplex Pipe");
   }
 
   std::shared_ptr<Transport> core_;

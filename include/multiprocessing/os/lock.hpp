@@ -26,7 +26,7 @@ enum class Acquired {
 /// owns nothing.
 ///
 /// POSIX: a robust process-shared mutex. Windows: a word with the owner's process id, creation time
-/// and thread id; who has waited 1 ms looks whether that owner lives.
+/// and thread id; who has waited 1 ms, or asks whether it is held, looks whether that owner lives.
 class RobustLock {
  public:
   /// @errors POSIX `pthread_mutex_init`: ENOMEM, EPERM, EAGAIN.
@@ -34,8 +34,14 @@ class RobustLock {
   Acquired try_lock() noexcept;
   /// @brief Waits at most until the deadline.
   Acquired lock(const detail::Deadline& deadline) noexcept;
-  /// @brief By the owner only.
-  void unlock() noexcept;
+  /// @returns false: this thread does not hold it, and nothing changed.
+  bool unlock() noexcept;
+  /// @brief Whether a thread holds it now, in any process; the dead hold nothing. Disturbs nobody.
+  [[nodiscard]] bool is_held() const noexcept;
+  /// @brief Whether unmapping its memory here, at this address, would do harm: POSIX: a thread of
+  /// this process holds it, so it stands in the list that the system keeps of what that thread
+  /// holds, and the list would break for the thread's other locks too. Windows: never.
+  [[nodiscard]] bool must_stay_mapped() const noexcept;
 
  private:
   alignas(std::max_align_t) std::byte storage_[64];  // the system's own kind of lock

@@ -49,6 +49,9 @@ class SharedRegion {
   /// @brief Closes the handle; the mapping stays.
   void close_handle() noexcept { handle_.reset(); }
 
+  /// @brief Closes the handle, and leaves the mapping where it is until this process ends.
+  void leave_mapped() noexcept;
+
  private:
   UniqueHandle handle_;
   boost::interprocess::mapped_region region_;

@@ -6,7 +6,10 @@
 #include <chrono>
 #include <ctime>
 
+#include <linux/futex.h>
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace multiprocessing::os {
 
@@ -20,7 +23,9 @@ inline pthread_mutex_t* mutex_in(std::byte* storage) noexcept {
 inline Acquired acquired(pthread_mutex_t* mutex, int result) noexcept {
   if (result == 0) return Acquired::yes;
   if (result != EOWNERDEAD) return Acquired::no;
+  MULTIPROCESSING_STOP_POINT("robust_lock.lock.inherited");
   pthread_mutex_consistent(mutex);
+  MULTIPROCESSING_STOP_POINT("robust_lock.lock.made_consistent");
   return Acquired::abandoned;
 }
 
@@ -45,6 +50,12 @@ inline timespec after(std::chrono::nanoseconds wait) noexcept {
   const auto end = std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec} + wait;
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end);
   return {static_cast<time_t>(seconds.count()), static_cast<long>((end - seconds).count())};
+}
+
+// The word that the kernel clears when the owner dies; POSIX has no question that reads it.
+inline pid_t owner_of(const std::byte* storage) noexcept {
+  const auto* const mutex = reinterpret_cast<const pthread_mutex_t*>(storage);
+  return __atomic_load_n(&mutex->__data.__lock, __ATOMIC_ACQUIRE) & FUTEX_TID_MASK;
 }
 
 }  // namespace posix
@@ -73,11 +84,22 @@ inline Acquired RobustLock::lock(const detail::Deadline& deadline) noexcept {
   // No clock is read when the lock is free.
   if (const Acquired free = try_lock(); free != Acquired::no) return free;
   const timespec end = posix::after(deadline.left(std::chrono::hours{24 * 365}));
-  return posix::acquired(mutex, posix::lock_until(mutex, end));
+  const int result = posix::lock_until(mutex, end);
+  // glibc leaves it noted for the kernel as what this thread is about to take; a try ends that.
+  return result == ETIMEDOUT ? try_lock() : posix::acquired(mutex, result);
 }
 
-inline void RobustLock::unlock() noexcept {
-  pthread_mutex_unlock(posix::mutex_in(storage_));
+inline bool RobustLock::unlock() noexcept {
+  return pthread_mutex_unlock(posix::mutex_in(storage_)) == 0;
+}
+
+inline bool RobustLock::is_held() const noexcept {
+  return posix::owner_of(storage_) != 0;
+}
+
+inline bool RobustLock::must_stay_mapped() const noexcept {
+  const pid_t owner = posix::owner_of(storage_);
+  return owner != 0 && MULTIPROCESSING_SYSTEM(syscall)(SYS_tgkill, MULTIPROCESSING_SYSTEM(getpid)(), owner, 0) == 0;
 }
 
 }  // namespace multiprocessing::os

@@ -7,6 +7,9 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <new>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -89,6 +92,13 @@ inline void SharedRegion::discard(std::size_t offset, std::size_t size) noexcept
              static_cast<off_t>(size)) != 0 &&
          errno == EINTR) {
   }
+}
+
+inline void SharedRegion::leave_mapped() noexcept {
+  handle_.reset();
+  using Mapping = boost::interprocess::mapped_region;
+  alignas(Mapping) std::byte never_destroyed[sizeof(Mapping)];
+  new (never_destroyed) Mapping{std::move(region_)};
 }
 
 }  // namespace multiprocessing::os

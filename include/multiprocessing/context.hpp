@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file context.hpp
+/// @brief Everything, made for one start method.
+#include <multiprocessing/connection.hpp>
+#include <multiprocessing/process.hpp>
+#include <multiprocessing/queues.hpp>
+#include <multiprocessing/synchronize.hpp>
+
+#include <cstddef>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing {
+
+/// @brief Makes processes by one start method, whatever the default is, and fixes no default. What
+/// else it makes is for processes of any method.
+/// @code
+/// const auto spawn = mp::get_context(mp::StartMethod::spawn);
+/// auto queue = spawn.Queue<int>();
+/// auto process = spawn.Process(work, queue);
+/// Worker worker{spawn.options({.name = "w"}), queue};   // a class that takes ProcessOptions
+/// @endcode
+/// A library that starts processes takes a Context from its user.
+/// @python{multiprocessing.get_context(method)}
+class Context {
+ public:
+  /// @throws std::invalid_argument this system does not have that method.
+  explicit Context(StartMethod method) : method_{method} { detail::check_available(method); }
+
+  /// @brief A process that calls target(arguments...).
+  template <class F, class... A>
+  requires(!std::is_same_v<std::decay_t<F>, ProcessOptions>) [[nodiscard]] multiprocessing::
+      Process<> Process(F&& target, A&&... arguments) const {
+    return {options(), std::forward<F>(target), std::forward<A>(arguments)...};
+  }
+  /// @param which its start method is this context's, whatever it says.
+  template <class F, class... A>
+  [[nodiscard]] multiprocessing::Process<> Process(ProcessOptions which,
+                                                   F&& target,
+                                                   A&&... arguments) const {
+    return {options(std::move(which)), std::forward<F>(target), std::forward<A>(arguments)...};
+  }
+  /// @brief For the constructor of a process class: these options, and this start method.
+  [[nodiscard]] ProcessOptions options(ProcessOptions which = {}) const {
+    which.start_method = method_;
+    return which;
+  }
+
+  template <class T>
+  [[nodiscard]] multiprocessing::Queue<T> Queue(std::size_t maxsize = 0) const {
+    return multiprocessing::Queue<T>{maxsize};
+  }
+  [[nodiscard]] multiprocessing::Pipe Pipe(bool duplex = true) const {
+    return multiprocessing::Pipe{duplex};
+  }
+  [[nodiscard]] multiprocessing::Lock Lock() const { return {}; }
+  [[nodiscard]] multiprocessing::Event Event() const { return {}; }
+
+  /// @brief This context's. @param allow_none it always has one.
+  [[nodiscard]] StartMethod get_start_method(bool allow_none = false) const noexcept {
+    static_cast<void>(allow_none);
+    return method_;
+  }
+  /// @throws std::invalid_argument always: a context keeps its method.
+  [[noreturn]] void set_start_method(StartMethod, bool force = false) const {
+    static_cast<void>(force);
+    throw std::invalid_argument{"the start method of a context cannot be changed: it is " +
+                                to_string(method_)};
+  }
+  [[nodiscard]] Context get_context(std::optional<StartMethod> method = {}) const {
+    return method ? Context{*method} : *this;
+  }
+  [[nodiscard]] std::vector<StartMethod> get_all_start_methods() const {
+    return multiprocessing::get_all_start_methods();
+  }
+
+  [[nodiscard]] CurrentProcess current_process() const noexcept {
+    return multiprocessing::current_process();
+  }
+  [[nodiscard]] std::optional<ParentProcess> parent_process() const {
+    return multiprocessing::parent_process();
+  }
+  [[nodiscard]] std::vector<ChildProcess> active_children() const {
+    return multiprocessing::active_children();
+  }
+  [[nodiscard]] unsigned cpu_count() const { return multiprocessing::cpu_count(); }
+  [[nodiscard]] unsigned process_cpu_count() const { return multiprocessing::process_cpu_count(); }
+  void freeze_support() const { multiprocessing::freeze_support(); }
+
+ private:
+  StartMethod method_;
+};
+
+/// @brief A context of that method; without one, of the default at this moment, which stays as it
+/// is: also one that is not fixed.
+/// @throws std::invalid_argument this system does not have that method.
+/// @python{multiprocessing.get_context(); there, without a method, it fixes the default}
+[[nodiscard]] inline Context get_context(std::optional<StartMethod> method = {}) {
+  if (!method) method = get_start_method(true);
+  return Context{method ? *method : get_all_start_methods().front()};
+}
+
+}  // namespace multiprocessing

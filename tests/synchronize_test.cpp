@@ -1,0 +1,756 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <multiprocessing/queues.hpp>
+#include <multiprocessing/synchronize.hpp>
+
+#include <support/asleep.hpp>
+#include <support/eventually.hpp>
+#include <support/forked.hpp>
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+using test::eventually;
+using test::Forked;
+
+namespace {
+
+// A thread, and whether it sleeps in the library yet.
+class Thread {
+ public:
+  template <class Work>
+  explicit Thread(Work work)
+      : thread_{[this, work] {
+          id_ = static_cast<int>(::syscall(SYS_gettid));
+          work();
+        }} {}
+  Thread(const Thread&) = delete;
+  Thread& operator=(const Thread&) = delete;
+  ~Thread() {
+    if (thread_.joinable()) thread_.join();
+  }
+  void join() { thread_.join(); }
+  void signal(int number) { ::pthread_kill(thread_.native_handle(), number); }
+  [[nodiscard]] bool sleeps() const { return id_ != 0 && test::sleeps_in_futex(id_); }
+
+ private:
+  std::atomic<int> id_{0};
+  std::thread thread_;
+};
+
+template <class Work>
+void in_a_thread(Work work) {
+  std::thread{work}.join();
+}
+
+mp::Lock abandoned_lock() {
+  mp::Lock lock;
+  in_a_thread([&] { lock.acquire(); });
+  return lock;
+}
+
+template <class Call>
+void expect_at_least(std::chrono::milliseconds time, Call call) {
+  const auto begin = std::chrono::steady_clock::now();
+  call();
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, time);
+}
+
+// Runs `work()` in a child that is killed when it makes a system call, or reads the clock of an
+// x86 processor.
+template <class Work>
+int exit_code_without_system(Work work) {
+  return Forked{[&] {
+           work();  // what is set up by the first call is set up
+#if defined(__x86_64__)
+           ::prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
+#endif
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+           work();
+           ::syscall(SYS_exit, 0);
+         }}
+      .join();
+}
+
+// While it lives, signals that interrupt every call rain on a thread.
+class Interrupted {
+ public:
+  explicit Interrupted(Thread& thread) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};  // without SA_RESTART
+    ::sigaction(SIGUSR1, &action, &before_);
+    rain_ = std::thread{[this, &thread] {
+      for (int i = 0; i < 100; ++i) {
+        thread.signal(SIGUSR1);
+        std::this_thread::yield();
+      }
+      done_ = true;
+    }};
+    eventually([&] { return done_.load(); });
+  }
+  Interrupted(const Interrupted&) = delete;
+  Interrupted& operator=(const Interrupted&) = delete;
+  ~Interrupted() {
+    rain_.join();
+    ::sigaction(SIGUSR1, &before_, nullptr);
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread rain_;
+  struct sigaction before_ {};
+};
+
+int mappings_of_shared_memory() {
+  std::ifstream maps{"/proc/self/maps"};
+  int count = 0;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("memfd:multiprocessing") != std::string::npos) ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+// ---- Lock: taking and giving ----
+
+TEST(LockAcquire, TakesTheLockThatNobodyHolds) {
+  mp::Lock lock;
+  EXPECT_FALSE(lock.locked());
+  EXPECT_TRUE(lock.acquire());
+  EXPECT_TRUE(lock.locked());
+  EXPECT_FALSE(lock.acquire(0s));
+  EXPECT_FALSE(lock.acquire(-1s));
+  in_a_thread([&] { EXPECT_FALSE(lock.acquire(0s)); });
+  lock.release();
+  EXPECT_FALSE(lock.locked());
+  EXPECT_TRUE(lock.acquire(0s));
+  lock.release();
+}
+
+TEST(LockAcquire, WaitsAsLongAsItIsTold) {
+  mp::Lock lock;
+  lock.acquire();
+  in_a_thread([&] {
+    expect_at_least(60ms, [&] { EXPECT_FALSE(lock.acquire(60ms)); });
+    expect_at_least(1100ms, [&] { EXPECT_FALSE(lock.acquire(1100ms)); });  // more than one sleep
+  });
+  // What this thread owns already it cannot get.
+  expect_at_least(20ms, [&] { EXPECT_FALSE(lock.acquire(20ms)); });
+  lock.release();
+}
+
+TEST(LockAcquire, GoesOnWhenTheOwnerReleases) {
+  mp::Lock lock;
+  for (const mp::Timeout timeout : {mp::forever, mp::Timeout{24h}}) {
+    lock.acquire();
+    Thread waiter{[&] {
+      EXPECT_TRUE(lock.acquire(timeout));
+      lock.release();
+    }};
+    ASSERT_TRUE(eventually([&] { return waiter.sleeps(); }));
+    lock.release();
+    waiter.join();
+    EXPECT_FALSE(lock.locked());
+  }
+}
+
+TEST(LockAcquire, GoesOnThroughSignals) {
+  mp::Lock lock;
+  lock.acquire();
+  Thread waiter{[&] {
+    EXPECT_TRUE(lock.acquire());
+    lock.release();
+  }};
+  ASSERT_TRUE(eventually([&] { return waiter.sleeps(); }));
+  { const Interrupted rain{waiter}; }
+  lock.release();
+  waiter.join();
+}
+
+TEST(LockAcquire, OfAFreeLockNeitherCallsTheSystemNorReadsAClock) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer makes system calls of its own";
+#endif
+  mp::Lock lock;
+  EXPECT_EQ(exit_code_without_system([&] {
+              for (const mp::Timeout timeout : {mp::forever, mp::Timeout{1h}, mp::Timeout{0s}}) {
+                lock.acquire(timeout);
+                static_cast<void>(lock.locked());
+                lock.release();
+                lock.recover(timeout);
+                lock.release();
+              }
+            }),
+            0);
+}
+
+TEST(LockRelease, OfAFreeLockIsRefused) {
+  mp::Lock lock;
+  EXPECT_THROW(lock.release(), std::logic_error);
+  lock.acquire();
+  lock.release();
+  EXPECT_THROW(lock.release(), std::logic_error);
+  EXPECT_TRUE(lock.acquire(0s));
+  lock.release();
+}
+
+TEST(LockRelease, ByAnotherThreadIsRefused) {
+  mp::Lock lock;
+  lock.acquire();
+  in_a_thread([&] { EXPECT_THROW(lock.release(), std::logic_error); });
+  EXPECT_TRUE(lock.locked());
+  EXPECT_FALSE(lock.acquire(0s));
+  lock.release();
+}
+
+TEST(LockRelease, ByAForkedChildOfTheOwnerIsRefused) {
+  mp::Lock lock;
+  lock.acquire();
+  EXPECT_EQ(Forked{[&] {
+              EXPECT_THROW(lock.release(), std::logic_error);
+              EXPECT_FALSE(lock.acquire(0s));
+            }}.join(),
+            0);
+  EXPECT_TRUE(lock.locked());
+  lock.release();
+  EXPECT_EQ(Forked{[&] {
+              lock.acquire();
+              lock.release();
+            }}.join(),
+            0);
+  EXPECT_TRUE(lock.acquire(0s));
+  lock.release();
+}
+
+TEST(LockCopy, IsTheSameLock) {
+  mp::Lock lock;
+  mp::Lock copy = lock;
+  mp::Lock other;
+  lock.acquire();
+  EXPECT_FALSE(copy.acquire(0s));
+  EXPECT_TRUE(other.acquire(0s));
+  copy.release();
+  EXPECT_FALSE(lock.locked());
+  copy = other;
+  EXPECT_TRUE(copy.locked());
+  other.release();
+}
+
+TEST(LockGuards, OfTheStandardTakeIt) {
+  mp::Lock lock;
+  mp::Lock second;
+  {
+    const std::lock_guard guard{lock};
+    EXPECT_TRUE(lock.locked());
+    in_a_thread([&] {
+      EXPECT_FALSE((std::unique_lock{lock, std::try_to_lock}.owns_lock()));
+      EXPECT_FALSE((std::unique_lock{lock, 2ms}.owns_lock()));
+      const auto ends_at = std::chrono::system_clock::now() + 2ms;
+      EXPECT_FALSE((std::unique_lock{lock, ends_at}.owns_lock()));
+      EXPECT_GE(std::chrono::system_clock::now(), ends_at);
+      EXPECT_FALSE((lock.try_lock_until(std::chrono::steady_clock::time_point::min())));
+    });
+  }
+  EXPECT_FALSE(lock.locked());
+  EXPECT_TRUE((std::unique_lock{lock, std::try_to_lock}.owns_lock()));
+  EXPECT_TRUE((std::unique_lock{lock, 1h}.owns_lock()));
+  EXPECT_TRUE((std::unique_lock{lock, std::chrono::steady_clock::time_point::max()}.owns_lock()));
+  EXPECT_FALSE(lock.locked());
+  int plain = 0;
+  const auto count = [&](mp::Lock& first, mp::Lock& then) {
+    for (int i = 0; i < 10'000; ++i) {
+      const std::scoped_lock guard{first, then};
+      ++plain;
+    }
+  };
+  std::thread there{[&] { count(lock, second); }};
+  count(second, lock);
+  there.join();
+  EXPECT_EQ(plain, 20'000);
+}
+
+TEST(Lock, ExcludesThreadsOfSeveralProcesses) {
+  void* const page = ::mmap(nullptr, sizeof(std::uint64_t), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto* const counter = new (page) std::uint64_t{0};
+  mp::Lock lock;
+  constexpr std::uint64_t each = 20'000;
+  const auto work = [&] {
+    const auto count = [&] {
+      for (std::uint64_t i = 0; i < each; ++i) {
+        const std::lock_guard guard{lock};
+        *counter = *counter + 1;
+      }
+    };
+    std::thread second{count};
+    count();
+    second.join();
+  };
+  {
+    Forked child{work};
+    work();
+    EXPECT_EQ(child.join(), 0);
+  }
+  EXPECT_EQ(*counter, 4 * each);
+  ::munmap(page, sizeof(std::uint64_t));
+}
+
+// ---- Lock: owners that die ----
+
+TEST(LockAbandoned, ByAThreadThrowsUntilSomebodyRecoversIt) {
+  mp::Lock lock = abandoned_lock();
+  EXPECT_FALSE(lock.locked());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THROW(lock.acquire(), mp::AbandonedLock);
+    EXPECT_THROW(lock.acquire(0s), mp::AbandonedLock);
+    EXPECT_THROW(lock.acquire(1h), mp::AbandonedLock);
+    EXPECT_THROW((std::lock_guard{lock}), mp::AbandonedLock);
+    EXPECT_FALSE(lock.locked());
+    EXPECT_THROW(lock.release(), std::logic_error);  // it held nothing
+  }
+  EXPECT_EQ(Forked{[&] { EXPECT_THROW(lock.acquire(), mp::AbandonedLock); }}.join(), 0);
+  EXPECT_TRUE(lock.recover(0s));
+  EXPECT_TRUE(lock.locked());
+  EXPECT_FALSE(lock.acquire(0s));
+  in_a_thread([&] { EXPECT_FALSE(lock.acquire(0s)); });
+  lock.release();
+  EXPECT_TRUE(lock.acquire(0s));
+  lock.release();
+}
+
+TEST(LockAbandoned, ByAProcessThatIsKilledOrEnds) {
+  mp::Lock lock;
+  for (const int code : {0, -SIGKILL}) {
+    Forked owner{[&] {
+      lock.acquire();
+      if (code != 0) ::raise(SIGKILL);
+    }};
+    EXPECT_EQ(owner.join(), code);
+    EXPECT_FALSE(lock.locked());
+    EXPECT_THROW(lock.acquire(), mp::AbandonedLock);
+    EXPECT_TRUE(lock.recover());
+    lock.release();
+  }
+}
+
+TEST(LockAbandoned, ThrowsInAllWhoWaitAlready) {
+  mp::Lock lock;
+  Forked owner{[&] {
+    lock.acquire();
+    for (;;) ::pause();
+  }};
+  ASSERT_TRUE(eventually([&] { return lock.locked(); }));
+  std::atomic<int> told = 0;
+  std::array<std::unique_ptr<Thread>, 6> waiters;
+  for (std::size_t i = 0; i < waiters.size(); ++i) {
+    waiters[i] = std::make_unique<Thread>([&lock, &told, i] {
+      EXPECT_THROW(lock.acquire(i % 2 == 0 ? mp::forever : mp::Timeout{1h}), mp::AbandonedLock);
+      ++told;
+    });
+  }
+  for (const auto& waiter : waiters) ASSERT_TRUE(eventually([&] { return waiter->sleeps(); }));
+  owner.kill();
+  for (const auto& waiter : waiters) waiter->join();
+  EXPECT_EQ(told, 6);
+  EXPECT_TRUE(lock.recover(0s));
+  lock.release();
+}
+
+TEST(LockRecover, OfASoundLockAcquiresIt) {
+  mp::Lock lock;
+  EXPECT_TRUE(lock.recover());
+  EXPECT_TRUE(lock.locked());
+  in_a_thread([&] {
+    EXPECT_FALSE(lock.recover(0s));
+    expect_at_least(20ms, [&] { EXPECT_FALSE(lock.recover(20ms)); });
+  });
+  Thread waiter{[&] {
+    EXPECT_TRUE(lock.recover());
+    lock.release();
+  }};
+  ASSERT_TRUE(eventually([&] { return waiter.sleeps(); }));
+  lock.release();
+  waiter.join();
+  EXPECT_TRUE(lock.acquire(0s));
+  lock.release();
+}
+
+TEST(LockRecover, WaitingForAnOwnerThatDiesTakesTheLock) {
+  mp::Lock lock;
+  Forked owner{[&] {
+    lock.acquire();
+    for (;;) ::pause();
+  }};
+  ASSERT_TRUE(eventually([&] { return lock.locked(); }));
+  Thread waiter{[&] {
+    EXPECT_TRUE(lock.recover());
+    EXPECT_TRUE(lock.locked());
+    lock.release();
+  }};
+  ASSERT_TRUE(eventually([&] { return waiter.sleeps(); }));
+  owner.kill();
+  waiter.join();
+  EXPECT_TRUE(lock.acquire(0s));
+  lock.release();
+}
+
+TEST(LockRecover, ByOneWhoDiesLeavesItAbandoned) {
+  mp::Lock lock = abandoned_lock();
+  in_a_thread([&] { EXPECT_TRUE(lock.recover()); });
+  EXPECT_THROW(lock.acquire(), mp::AbandonedLock);
+  in_a_thread([&] { EXPECT_TRUE(lock.recover()); });
+  EXPECT_TRUE(lock.recover());
+  lock.release();
+  EXPECT_TRUE(lock.acquire());
+  lock.release();
+}
+
+// ---- Lock: its memory ----
+
+TEST(LockMemory, StaysMappedWhenTheLastCopyGoesWhileAThreadHoldsIt) {
+  std::optional<mp::Lock> held{std::in_place};
+  mp::Lock outer;
+  mp::Event gone;
+  Forked other{[&, lock = *held] {
+    gone.wait();
+    EXPECT_THROW(mp::Lock{lock}.acquire(), mp::AbandonedLock);  // when the thread has ended
+  }};
+  in_a_thread([&] {
+    outer.acquire();
+    held->acquire();
+    held.reset();
+    const mp::Lock at_its_place;  // if its memory had gone
+    mp::Lock next;
+    next.acquire();  // the system's list of this thread's locks leads through all of them
+    next.release();
+    gone.set();
+  });
+  EXPECT_EQ(other.join(), 0);
+  EXPECT_THROW(outer.acquire(), mp::AbandonedLock);
+}
+
+TEST(LockMemory, StaysMappedWhenAnotherThreadDestroysTheLastCopy) {
+  std::optional<mp::Lock> held{std::in_place};
+  mp::Lock outer;
+  mp::Event is_held;
+  mp::Event is_gone;
+  Thread owner{[&] {
+    outer.acquire();
+    held->acquire();
+    is_held.set();
+    is_gone.wait();
+    outer.release();
+    outer.acquire();
+  }};
+  is_held.wait();
+  held.reset();
+  is_gone.set();
+  owner.join();
+  EXPECT_THROW(outer.acquire(), mp::AbandonedLock);
+}
+
+TEST(LockMemory, GoesWithTheLastCopyWhenNobodyHereHoldsTheLock) {
+  const int before = mappings_of_shared_memory();
+  for (int i = 0; i < 3; ++i) {
+    mp::Lock used;
+    used.acquire();
+    used.release();
+    mp::Lock dead = abandoned_lock();
+    EXPECT_THROW(dead.acquire(), mp::AbandonedLock);
+    const mp::Lock dead_unnoticed = abandoned_lock();
+  }
+  EXPECT_EQ(mappings_of_shared_memory(), before);
+  std::optional<mp::Lock> held{std::in_place};
+  held->acquire();
+  EXPECT_EQ(Forked{[&] {  // the parent holds it
+              const int with_it = mappings_of_shared_memory();
+              held.reset();
+              EXPECT_EQ(mappings_of_shared_memory(), with_it - 1);
+            }}.join(),
+            0);
+  held->release();
+}
+
+TEST(LockMemory, RefusedByTheSystemIsAnError) {
+  EXPECT_EQ(Forked{[] {
+              rlimit none{};
+              ::setrlimit(RLIMIT_NOFILE, &none);
+              EXPECT_THROW(mp::Lock{}, std::system_error);
+              EXPECT_THROW(mp::Event{}, std::system_error);
+            }}.join(),
+            0);
+}
+
+// ---- Event ----
+
+TEST(Event, IsSetFromSetToClear) {
+  mp::Event event;
+  EXPECT_FALSE(event.is_set());
+  EXPECT_FALSE(event.wait(0s));
+  EXPECT_FALSE(event.wait(-1s));
+  event.clear();
+  EXPECT_FALSE(event.is_set());
+  for (int i = 0; i < 3; ++i) {
+    event.set();
+    event.set();
+    EXPECT_TRUE(event.is_set());
+    EXPECT_TRUE(event.wait());
+    EXPECT_TRUE(event.wait(0s));
+    EXPECT_TRUE(event.wait(1h));
+    event.clear();
+    EXPECT_FALSE(event.is_set());
+    EXPECT_FALSE(event.wait(0s));
+  }
+  mp::Event copy = event;
+  copy.set();
+  EXPECT_TRUE(event.is_set());
+}
+
+TEST(EventWait, WaitsAsLongAsItIsTold) {
+  mp::Event event;
+  expect_at_least(2ms, [&] { EXPECT_FALSE(event.wait(2ms)); });
+  expect_at_least(120ms, [&] { EXPECT_FALSE(event.wait(120ms)); });  // more than one sleep
+}
+
+TEST(EventWait, EndsForAllWhoWaitedThoughTheEventIsClearedAtOnce) {
+  mp::Event event;
+  for (int round = 0; round < 5; ++round) {
+    std::array<std::unique_ptr<Thread>, 8> waiters;
+    for (std::size_t i = 0; i < waiters.size(); ++i) {
+      waiters[i] = std::make_unique<Thread>(
+          [&event, i] { EXPECT_TRUE(event.wait(i % 2 == 0 ? mp::forever : mp::Timeout{1h})); });
+    }
+    for (const auto& waiter : waiters) ASSERT_TRUE(eventually([&] { return waiter->sleeps(); }));
+    event.set();
+    event.clear();
+    for (const auto& waiter : waiters) waiter->join();
+    EXPECT_FALSE(event.is_set());
+  }
+}
+
+TEST(EventWait, EndsForThousandsInSeveralProcesses) {
+  mp::Event event;
+  std::array<mp::Event, 2> all_asleep;
+  const auto wait_with_many = [&event](mp::Event& asleep) {
+    std::vector<std::unique_ptr<Thread>> waiters;
+    for (int i = 0; i < 500; ++i) {
+      waiters.push_back(std::make_unique<Thread>([&event] { EXPECT_TRUE(event.wait()); }));
+    }
+    for (const auto& waiter : waiters) eventually([&] { return waiter->sleeps(); });
+    asleep.set();
+  };
+  Forked first{[&] { wait_with_many(all_asleep[0]); }};
+  Forked second{[&] { wait_with_many(all_asleep[1]); }};
+  for (auto& asleep : all_asleep) asleep.wait();
+  event.set();
+  event.clear();
+  EXPECT_EQ(first.join(), 0);
+  EXPECT_EQ(second.join(), 0);
+}
+
+TEST(EventWait, GoesOnThroughSignals) {
+  mp::Event event;
+  Thread waiter{[&] { EXPECT_TRUE(event.wait()); }};
+  ASSERT_TRUE(eventually([&] { return waiter.sleeps(); }));
+  { const Interrupted rain{waiter}; }
+  event.set();
+  waiter.join();
+}
+
+TEST(EventSet, WithoutWaitersAndWaitWhenItIsSetDoNotCallTheSystem) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer makes system calls of its own";
+#endif
+  mp::Event event;
+  EXPECT_EQ(exit_code_without_system([&] {
+              static_cast<void>(event.wait(0s));
+              event.set();
+              for (const mp::Timeout timeout : {mp::forever, mp::Timeout{1h}, mp::Timeout{0s}}) {
+                event.wait(timeout);
+              }
+              event.clear();
+            }),
+            0);
+}
+
+// ---- in transit ----
+
+namespace {
+
+std::vector<mp::os::UniqueHandle> duplicates(std::span<const mp::native_handle_type> handles) {
+  return mp::reduction::duplicates(handles);
+}
+
+template <class T>
+struct Sent {
+  explicit Sent(const T& object) {
+    mp::Encoder encoder{bytes, &transit};
+    mp::detail::encode(encoder, object);
+  }
+  [[nodiscard]] mp::Transit arrived() const {
+    std::vector<mp::Transit::Object> objects;
+    for (const auto& object : transit.objects()) objects.push_back({object.kind, object.handles, nullptr});
+    return {std::move(objects), duplicates(transit.departing())};
+  }
+  std::vector<std::byte> bytes;
+  mp::Transit transit;
+};
+
+template <class T>
+T decoded(std::span<const std::byte> bytes, mp::Transit& transit) {
+  mp::Decoder decoder{bytes, &transit};
+  return mp::detail::decode<T>(decoder);
+}
+
+std::vector<mp::os::UniqueHandle> one(int descriptor) {
+  std::vector<mp::os::UniqueHandle> handles;
+  handles.emplace_back(descriptor);
+  return handles;
+}
+
+// Memory as it may arrive: sealed or not, of that size, with these bytes.
+std::vector<mp::os::UniqueHandle> memory(bool sealed, off_t size, std::uint64_t first_word) {
+  const int file = ::memfd_create("hostile", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  EXPECT_EQ(::pwrite(file, &first_word, sizeof first_word, 0), 8);
+  EXPECT_EQ(::ftruncate(file, size), 0);
+  EXPECT_EQ(::fcntl(file, F_ADD_SEALS, sealed ? F_SEAL_SHRINK | F_SEAL_GROW : 0), 0);
+  return one(file);
+}
+
+template <class Core, class State>
+void expect_refusals(const std::vector<mp::native_handle_type>& others) {
+  const auto refused = [](std::vector<mp::os::UniqueHandle> handles) {
+    EXPECT_THROW(static_cast<void>(Core::adopt(std::move(handles))), mp::SerializationError);
+  };
+  refused({});
+  refused(one(::open("/dev/null", O_RDWR | O_CLOEXEC)));
+  refused(one(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)));
+  refused(one(-1));
+  refused(memory(true, 4096, 0));
+  refused(memory(false, 4096, State::expected_magic));
+  refused(memory(true, 8, State::expected_magic));
+  refused(memory(true, static_cast<off_t>(sizeof(State)) - 1, State::expected_magic));
+  for (const auto other : others) refused(duplicates(std::array{other}));
+}
+
+}  // namespace
+
+TEST(LockTransit, KeepsTheLocksIdentity) {
+  mp::Lock lock;
+  const Sent sent{std::vector{lock, lock, mp::Lock{}}};
+  ASSERT_EQ(sent.transit.objects().size(), 2U);
+  mp::Transit transit = sent.arrived();
+  auto there = decoded<std::vector<mp::Lock>>(sent.bytes, transit);
+  lock.acquire();
+  EXPECT_TRUE(there[0].locked());
+  EXPECT_TRUE(there[1].locked());
+  EXPECT_FALSE(there[2].locked());
+  there[1].release();
+  EXPECT_FALSE(lock.locked());
+  in_a_thread([&] { there[0].acquire(); });
+  EXPECT_THROW(lock.acquire(), mp::AbandonedLock);
+  EXPECT_TRUE(there[1].recover());
+  lock.release();
+}
+
+TEST(EventTransit, KeepsTheEventsIdentity) {
+  mp::Event event;
+  const Sent sent{std::vector{event, event, mp::Event{}}};
+  mp::Transit transit = sent.arrived();
+  auto there = decoded<std::vector<mp::Event>>(sent.bytes, transit);
+  there[0].set();
+  EXPECT_TRUE(event.is_set());
+  EXPECT_TRUE(there[1].is_set());
+  EXPECT_FALSE(there[2].is_set());
+}
+
+// What a program that was built earlier sends: the place in the list of objects, and the memory.
+TEST(LockTransit, HasItsForm) {
+  const Sent lock{mp::Lock{}};
+  const Sent event{mp::Event{}};
+  EXPECT_EQ(lock.bytes, std::vector(4, std::byte{0}));
+  EXPECT_EQ(event.bytes, std::vector(4, std::byte{0}));
+  const auto first_bytes = [](const mp::Transit& transit) {
+    std::string bytes(8, '\0');
+    EXPECT_EQ(transit.departing().size(), 1U);
+    EXPECT_EQ(::pread(transit.departing()[0], bytes.data(), 8, 0), 8);
+    return bytes;
+  };
+  EXPECT_EQ(first_bytes(lock.transit), "!mpLock1");
+  EXPECT_EQ(first_bytes(event.transit), "!mpEvnt1");
+  EXPECT_EQ(offsetof(mp::detail::LockState, abandoned), 8U);
+  EXPECT_EQ(offsetof(mp::detail::LockState, mutex), 16U);
+  EXPECT_EQ(sizeof(mp::detail::LockState), 80U);
+  EXPECT_EQ(offsetof(mp::detail::EventState, word), 8U);
+  EXPECT_EQ(offsetof(mp::detail::EventState, bell), 12U);
+  EXPECT_EQ(sizeof(mp::detail::EventState), 24U);
+}
+
+TEST(LockTransit, WithoutHandlesIsRefused) {
+  EXPECT_THROW((void)mp::dumps(mp::Lock{}), mp::SerializationError);
+  EXPECT_THROW((void)mp::dumps(mp::Event{}), mp::SerializationError);
+  EXPECT_THROW((void)mp::loads<mp::Lock>(std::vector(4, std::byte{0})), mp::SerializationError);
+  static_assert(mp::carries_handles<mp::Lock>);
+  static_assert(mp::carries_handles<std::vector<std::optional<mp::Event>>>);
+}
+
+TEST(LockTransit, RefusesBytesThatAreNotALocks) {
+  const Sent lock{mp::Lock{}};
+  const Sent event{mp::Event{}};
+  mp::Transit locks = lock.arrived();
+  mp::Transit events = event.arrived();
+  EXPECT_THROW((void)decoded<mp::Lock>(lock.bytes, events), mp::SerializationError);
+  EXPECT_THROW((void)decoded<mp::Event>(event.bytes, locks), mp::SerializationError);
+  EXPECT_THROW((void)decoded<mp::Lock>(std::span{lock.bytes}.first(3), locks),
+               mp::SerializationError);
+  auto elsewhere = lock.bytes;
+  elsewhere[0] = std::byte{1};
+  EXPECT_THROW((void)decoded<mp::Lock>(elsewhere, locks), mp::SerializationError);
+}
+
+TEST(LockTransit, RefusesHandlesThatAreNotALocks) {
+  const Sent event{mp::Event{}};
+  const Sent queue{mp::Queue<int>{}};
+  const Sent lock{mp::Lock{}};
+  expect_refusals<mp::detail::LockCore, mp::detail::LockState>(
+      {event.transit.departing()[0], queue.transit.departing()[0]});
+  EXPECT_THROW((void)mp::detail::LockCore::adopt(
+                   duplicates(std::array{lock.transit.departing()[0], lock.transit.departing()[0]})),
+               mp::SerializationError);
+}
+
+TEST(EventTransit, RefusesHandlesThatAreNotAnEvents) {
+  const Sent lock{mp::Lock{}};
+  const Sent queue{mp::Queue<int>{}};
+  expect_refusals<mp::detail::EventCore, mp::detail::EventState>(
+      {lock.transit.departing()[0], queue.transit.departing()[0]});
+}
