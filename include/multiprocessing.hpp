@@ -4,7 +4,9 @@
 /// @brief Everything: `#include <multiprocessing.hpp>`, then `namespace mp = multiprocessing;`.
 #include <multiprocessing/callable.hpp>
 #include <multiprocessing/connection.hpp>
+#include <multiprocessing/context.hpp>
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/reduction.hpp>

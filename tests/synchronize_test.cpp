@@ -495,7 +495,8 @@ TEST(LockMemory, GoesWithTheLastCopyWhenNobodyHereHoldsTheLock) {
               const int with_it = mappings_of_shared_memory();
               held.reset();
               EXPECT_EQ(mappings_of_shared_memory(), with_it - 1);
-            }}.join(),
+            }}
+                .join(),
             0);
   held->release();
 }
@@ -618,7 +619,8 @@ struct Sent {
   }
   [[nodiscard]] mp::Transit arrived() const {
     std::vector<mp::Transit::Object> objects;
-    for (const auto& object : transit.objects()) objects.push_back({object.kind, object.handles, nullptr});
+    for (const auto& object : transit.objects())
+      objects.push_back({object.kind, object.handles, nullptr});
     return {std::move(objects), duplicates(transit.departing())};
   }
   std::vector<std::byte> bytes;
@@ -743,8 +745,8 @@ TEST(LockTransit, RefusesHandlesThatAreNotALocks) {
   const Sent lock{mp::Lock{}};
   expect_refusals<mp::detail::LockCore, mp::detail::LockState>(
       {event.transit.departing()[0], queue.transit.departing()[0]});
-  EXPECT_THROW((void)mp::detail::LockCore::adopt(
-                   duplicates(std::array{lock.transit.departing()[0], lock.transit.departing()[0]})),
+  EXPECT_THROW((void)mp::detail::LockCore::adopt(duplicates(
+                   std::array{lock.transit.departing()[0], lock.transit.departing()[0]})),
                mp::SerializationError);
 }
 

@@ -3,6 +3,7 @@
 /// @file context.hpp
 /// @brief Everything, made for one start method.
 #include <multiprocessing/connection.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/synchronize.hpp>
@@ -34,8 +35,8 @@ class Context {
 
   /// @brief A process that calls target(arguments...).
   template <class F, class... A>
-  requires(!std::is_same_v<std::decay_t<F>, ProcessOptions>) [[nodiscard]] multiprocessing::
-      Process<> Process(F&& target, A&&... arguments) const {
+  requires(!std::is_same_v<std::decay_t<F>, ProcessOptions>)
+      [[nodiscard]] multiprocessing::Process<> Process(F&& target, A&&... arguments) const {
     return {options(), std::forward<F>(target), std::forward<A>(arguments)...};
   }
   /// @param which its start method is this context's, whatever it says.
@@ -91,6 +92,9 @@ class Context {
   [[nodiscard]] unsigned cpu_count() const { return multiprocessing::cpu_count(); }
   [[nodiscard]] unsigned process_cpu_count() const { return multiprocessing::process_cpu_count(); }
   void freeze_support() const { multiprocessing::freeze_support(); }
+  void log_to_stderr(LogLevel level = LogLevel::info) const {
+    multiprocessing::log_to_stderr(level);
+  }
 
  private:
   StartMethod method_;

@@ -61,8 +61,8 @@ struct Full : ProcessError {
   using ProcessError::ProcessError;
 };
 
-/// @brief The owner of a Lock died holding it: what it guards may be half changed. Whoever gets this
-/// holds nothing; see Lock::recover().
+/// @brief The owner of a Lock died holding it: what it guards may be half changed. Whoever gets
+/// this holds nothing; see Lock::recover().
 struct AbandonedLock : ProcessError {
   using ProcessError::ProcessError;
 };

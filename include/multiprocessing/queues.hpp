@@ -35,7 +35,8 @@ namespace multiprocessing {
 /// std::cout << queue.get() << '\n';
 /// process.join();
 /// @endcode
-/// @tparam T Serializable, and without queues, connections or locks inside: those travel with a process's
+/// @tparam T Serializable, and without queues, connections or locks inside: those travel with a
+/// process's
 ///   state, or through a duplex Pipe.
 /// @tparam Transport where the bytes go: a Ring in shared memory.
 /// @threads any, at once.

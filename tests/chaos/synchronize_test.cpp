@@ -79,9 +79,9 @@ bool sleeps_or_has_ended(const Process& process) {
 // ---- a Lock: one death at each step ----
 
 enum class Before {
-  sound,             // free, or held by somebody who lets go
-  abandoned,         // an owner died, or dies while the victim waits; nobody has noticed
-  known_abandoned,   // somebody got AbandonedLock
+  sound,            // free, or held by somebody who lets go
+  abandoned,        // an owner died, or dies while the victim waits; nobody has noticed
+  known_abandoned,  // somebody got AbandonedLock
 };
 
 // What the victim does, and dies in.
@@ -669,9 +669,8 @@ TEST(EventRandomKill, LetsAllGoWhoWaitedAndLive) {
     }
     for (std::size_t i = 0; i < event_waiters; ++i) {
       if (i == which) continue;
-      ASSERT_TRUE(eventually([&] {
-        return rounds->returned[i] == round || !waiters[i]->is_alive();
-      }));
+      ASSERT_TRUE(
+          eventually([&] { return rounds->returned[i] == round || !waiters[i]->is_alive(); }));
       ASSERT_TRUE(waiters[i]->is_alive());
     }
   }

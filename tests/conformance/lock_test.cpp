@@ -160,7 +160,8 @@ TEST_P(Lock, IsHeldByAProcessUntilItReleasesIt) {
   EXPECT_EQ(process.exitcode(), 0);
 }
 
-// There is one number, and whoever is alone finds it at one end and puts the next one in at the other.
+// There is one number, and whoever is alone finds it at one end and puts the next one in at the
+// other.
 void count_together(mp::Lock lock, mp::Connection in, mp::Connection out) {
   const auto count = [&] {
     for (int i = 0; i < 200; ++i) {

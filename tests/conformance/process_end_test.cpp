@@ -5,6 +5,7 @@
 #include <support/captured.hpp>
 #include <support/eventually.hpp>
 #include <support/line.hpp>
+#include <support/processes.hpp>
 #include <support/start_methods.hpp>
 
 #include <gtest/gtest.h>
@@ -15,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -405,6 +407,82 @@ TEST_P(ProcessEnd, OfAParentIsThatOfItsDaemonsHoweverItDies) {
       EXPECT_EQ(line.hear(), "");  // the daemon was the last that could speak
     }
   }
+}
+
+void end_with_a_daemon(const Line& line, int way) {
+  mp::Process daemon(
+      {.daemon = true},
+      [](const Line& to) {
+        to.say("daemon");
+        for (;;) ::pause();
+      },
+      line);
+  std::thread([&] { daemon.start(); }).join();
+  static_cast<void>(line.hear());
+  if (way == 0) ::_exit(0);
+  if (way == 1) std::quick_exit(0);
+  if (way == 2) std::abort();
+  if (way == 3) std::exit(0);
+  if (way == 4) ::execl("/bin/sh", "sh", "-c", ":", nullptr);
+}
+
+TEST_P(ProcessEnd, OfAParentIsThatOfItsDaemonsAlsoWithoutAnySignal) {
+  for (int way = 0; way <= 5; ++way) {  // the last returns
+    const Line line;
+    mp::Process parent(end_with_a_daemon, line, way);
+    parent.start();
+    parent.join();
+    EXPECT_EQ(parent.exitcode(), way == 2 ? -SIGABRT : 0);
+    line.hang_up();
+    EXPECT_EQ(line.hear(), "");
+  }
+}
+
+// A daemon, a child, and so on; says what it started.
+void have_daemons_down_to(const Line& line, int depth) {
+  mp::Process daemon(
+      {.name = "daemon " + std::to_string(depth), .daemon = true},
+      [](const Line& to) {
+        to.say(mp::current_process().name());
+        for (;;) ::pause();
+      },
+      line);
+  daemon.start();
+  mp::Process child({.name = "child"}, have_daemons_down_to, line, depth - 1);
+  if (depth > 0) child.start();
+  line.say("pid " + std::to_string(::getpid()) + " of daemon " + std::to_string(*daemon.pid()));
+  for (;;) ::pause();
+}
+
+bool runs(int pid) {
+  const std::string state = test::first_line("/proc/" + std::to_string(pid) + "/stat");
+  return !state.empty() && state.find(") Z ") == std::string::npos;
+}
+
+TEST_P(ProcessEnd, OfADaemonIsThatOfItsOwnParentAndNoOther) {
+  const Line line;
+  mp::Process parent(have_daemons_down_to, line, 1);
+  parent.start();
+  std::map<int, int> daemons;  // by their parents
+  for (int i = 0; i < 4; ++i) {
+    int pid = 0;
+    int daemon = 0;
+    if (std::sscanf(line.hear().c_str(), "pid %d of daemon %d", &pid, &daemon) == 2) {
+      daemons[pid] = daemon;
+    }
+  }
+  ASSERT_EQ(daemons.size(), 2U);
+  const int first = daemons.at(*parent.pid());
+  daemons.erase(*parent.pid());
+  const auto [child, second] = *daemons.begin();
+  parent.kill();
+  parent.join();
+  EXPECT_TRUE(eventually([first = first] { return !runs(first); }));
+  EXPECT_TRUE(runs(child));
+  EXPECT_TRUE(runs(second));
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  line.hang_up();
+  EXPECT_EQ(line.hear(), "");
 }
 
 void try_to_have_a_child(const Line& line) {

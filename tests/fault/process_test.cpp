@@ -37,8 +37,8 @@ extern "C" {
 namespace fault {
 
 using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fchdir, ::fcntl, ::fstat, ::getcwd,
-    ::getpid, ::kill, ::on_exit, ::open, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask,
-    ::read, ::readlink, ::recv, ::recvmsg, ::sched_getaffinity, ::sched_yield, ::send, ::sendmsg,
+    ::getpid, ::kill, ::open, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask, ::read,
+    ::readlink, ::recv, ::recvmsg, ::sched_getaffinity, ::sched_yield, ::send, ::sendmsg,
     ::setsockopt, ::sigaction, ::stat, ::sysconf, ::unsetenv;
 
 // What the next calls of a function do: fail with an errno, one after the other.
@@ -54,6 +54,9 @@ bool fails(const std::string& call) {
   return true;
 }
 
+int on_exit(void (*handler)(int, void*), void* argument) {
+  return fails("on_exit") ? -1 : ::on_exit(handler, argument);
+}
 pid_t fork() {
   return fails("fork") ? -1 : ::fork();
 }
@@ -187,6 +190,22 @@ TEST_P(ProcessFault, RefusedStateFailsTheStart) {
   expect_failed_start(EMFILE);
   fault::errors["write"] = {ENOSPC};
   expect_failed_start(ENOSPC);
+}
+
+int maker_of_handlers = 0;
+
+TEST_P(ProcessFault, ChildThatCannotRegisterItsEndRunsNoHandlersOfItsParent) {
+  if (GetParam() != mp::StartMethod::fork) return;
+  maker_of_handlers = ::getpid();
+  ASSERT_EQ(std::atexit([] {
+              if (::getpid() != maker_of_handlers) ::_exit(50);
+            }),
+            0);
+  fault::errors["on_exit"] = {ENOMEM};
+  mp::Process process({.start_method = GetParam()}, seven);
+  process.start();
+  process.join();
+  EXPECT_EQ(process.exitcode(), 1);
 }
 
 TEST_P(ProcessFault, InterruptionsAreNotSeen) {

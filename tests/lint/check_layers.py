@@ -18,7 +18,7 @@ RANKS = [
     ["detail", "version", "fwd", "timeout"],
     ["exceptions"],
     ["os", "serialization"],
-    ["reduction", "callable", "resource_tracker"],
+    ["reduction", "callable", "resource_tracker", "logging"],
     ["connection", "heap", "shared_memory"],
     ["synchronize", "launch"],
     ["process", "sharedctypes", "queues"],

@@ -37,9 +37,7 @@ class SharedLock {
     if (!ec) (*this)->initialise(ec);
     if (ec) throw std::system_error{ec};
   }
-  os::RobustLock* operator->() const {
-    return reinterpret_cast<os::RobustLock*>(region_.data());
-  }
+  os::RobustLock* operator->() const { return reinterpret_cast<os::RobustLock*>(region_.data()); }
 
  private:
   os::SharedRegion region_;
@@ -129,8 +127,8 @@ TEST(RobustLockLock, GetsWhatWasHeldByWhoeverDiesWhileItWaits) {
   }
 }
 
-// The kernel looks at what a thread was about to take when the thread ends: by then other memory may
-// lie there.
+// The kernel looks at what a thread was about to take when the thread ends: by then other memory
+// may lie there.
 TEST(RobustLockLock, ThatTimedOutIsForgottenByTheSystem) {
   const SharedLock lock;
   ASSERT_EQ(lock->try_lock(), os::Acquired::yes);

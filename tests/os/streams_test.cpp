@@ -108,6 +108,19 @@ TEST(WriteError, WaitsForAPipeThatIsFull) {
   EXPECT_EQ(got, text);
 }
 
+TEST(WriteError, RaisesNoSignalWhenNobodyReads) {
+  EXPECT_EQ(code_of([] {
+              std::array<int, 2> ends{};
+              if (::pipe2(ends.data(), O_CLOEXEC) != 0) return 1;
+              ::dup2(ends[1], STDERR_FILENO);
+              ::close(ends[0]);
+              os::write_error("nobody reads this");
+              os::write_error_line("nor this");
+              return 0;
+            }),
+            0);
+}
+
 TEST(WriteError, LosesWhatCannotBeWritten) {
   EXPECT_EQ(code_of([] {
               ::close(STDERR_FILENO);

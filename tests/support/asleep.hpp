@@ -9,8 +9,8 @@
 
 namespace test {
 
-/// @brief Whether the thread sleeps in a futex call now. @param id of a thread, or of a process: its
-/// first thread is meant.
+/// @brief Whether the thread sleeps in a futex call now. @param id of a thread, or of a process:
+/// its first thread is meant.
 inline bool sleeps_in_futex(int id) {
   std::ifstream file{"/proc/" + std::to_string(id) + "/syscall"};
   std::string number;

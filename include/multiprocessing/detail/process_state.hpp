@@ -9,9 +9,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace multiprocessing {
@@ -19,7 +22,18 @@ namespace multiprocessing {
 /// @brief How a child process comes to be. @python{"fork", "spawn", "forkserver"}
 enum class StartMethod { fork, spawn, forkserver };
 
+/// @brief How much a log line matters, with Python's numbers.
+enum class LogLevel { debug = 10, info = 20, warning = 30, error = 40, off = 100 };
+
 namespace detail {
+
+using LogSink = std::function<void(LogLevel, std::string_view)>;
+
+/// @brief What is logged; all of it is inherited under every start method.
+struct LogSettings {
+  LogLevel level = LogLevel::off;
+  bool to_stderr = false;
+};
 
 struct ChildRecord;  // os/child.hpp
 
@@ -68,6 +82,12 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   // ---- what is installed ----
   bool fork_handlers_installed = false;
   bool exit_handler_installed = false;
+
+  // ---- logging ----
+  LogSettings log;
+  std::shared_ptr<const LogSink> log_sink;  ///< Whose module takes it away before it is unloaded.
+  std::atomic<LogLevel> log_gate{LogLevel::off};  ///< The level; off where nobody takes the lines.
+  std::atomic<int> warned_of_threads{0};  ///< The process that said that it forks and has threads.
 
   // ---- waking threads that are blocked in a connection that is being closed ----
   std::atomic<std::intptr_t> interrupt{-1};  ///< An event that all of them also wait for.

@@ -5,6 +5,7 @@
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/launch/plan.hpp>
 #include <multiprocessing/launch/server.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/lifeline.hpp>
 #include <multiprocessing/os/process.hpp>
@@ -111,6 +112,11 @@ inline std::vector<ChildReference> living_children() {
   return living;
 }
 
+[[nodiscard]] inline std::string name_of(const ChildRecord& record) {
+  const std::lock_guard lock{process_state().mutex};
+  return record.name;
+}
+
 /// @brief What a process owes its children when it exits: daemons are terminated, then they and all
 /// others are waited for.
 inline void finish_children() noexcept {
@@ -122,6 +128,7 @@ inline void finish_children() noexcept {
     const auto children = living_children();
     for (const ChildReference& child : children) {
       if (!child->daemon) continue;
+      log(LogLevel::debug, [&] { return "calling terminate() for daemon " + name_of(*child); });
       try {
         signal_child(*child, os::Signal::terminate);
       } catch (
@@ -130,7 +137,9 @@ inline void finish_children() noexcept {
     }
     for (const bool daemons : {true, false}) {
       for (const ChildReference& child : children) {
-        if (child->daemon == daemons) wait_for_child(child, forever);
+        if (child->daemon != daemons) continue;
+        log(LogLevel::debug, [&] { return "calling join() for process " + name_of(*child); });
+        wait_for_child(child, forever);
       }
     }
   } catch (const std::exception&) {  // no memory: exit all the same

@@ -4,6 +4,7 @@
 /// @brief The child's side of every start method: who it is, its work, its end.
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/launch/plan.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/exception.hpp>
 #include <multiprocessing/os/lifeline.hpp>
 #include <multiprocessing/os/native_handle.hpp>
@@ -24,29 +25,47 @@ namespace multiprocessing::detail {
 /// on. A daemon is tied to its parent's life.
 inline void become_child(ChildIdentity identity, ParentRecord parent) {
   ProcessState& state = process_state();
-  const std::lock_guard lock{state.mutex};
-  if (state.parent) {  // we were a child ourselves before we were copied
-    os::close_handle(os::to_handle(state.parent->lifeline));
+  {
+    const std::lock_guard lock{state.mutex};
+    if (state.parent) {  // we were a child ourselves before we were copied
+      os::close_handle(os::to_handle(state.parent->lifeline));
+    }
+    state.name = std::move(identity.name);
+    state.identity = std::move(identity.path);
+    state.daemon = identity.daemon;
+    state.processes_made = 0;
+    state.exit_handler_installed = false;
+    parent.child = os::process_id();
+    state.parent = std::move(parent);
+    if (state.daemon) {
+      std::error_code ec;
+      os::die_with_parent(os::to_handle(state.parent->lifeline), ec);
+      if (ec) throw std::system_error{ec, "cannot tie a daemon to its parent"};
+    }
   }
-  state.name = std::move(identity.name);
-  state.identity = std::move(identity.path);
-  state.daemon = identity.daemon;
-  state.processes_made = 0;
-  state.exit_handler_installed = false;
-  parent.child = os::process_id();
-  state.parent = std::move(parent);
-  if (!state.daemon) return;
-  std::error_code ec;
-  os::die_with_parent(os::to_handle(state.parent->lifeline), ec);
-  if (ec) throw std::system_error{ec, "cannot tie a daemon to its parent"};
+  // The thread that started us may have blocked some; we would not hear terminate().
+  os::unblock_signals();
+}
+
+/// @brief What a child logs before its work.
+inline void log_run() noexcept {
+  log(LogLevel::info, "child process calling run()");
 }
 
 /// @brief Flushes the streams and tells the parent the exit code. The last that a child does.
 inline void say_farewell(int code) noexcept {
-  os::flush_streams();
   const auto& parent = process_state().parent;
   // A copy of a child, made by a bare fork(), inherits its exit handlers but is nobody's child.
-  if (!parent || parent->child != os::process_id()) return;
+  const bool is_child = parent && parent->child == os::process_id();
+  if (is_child) {
+    log(LogLevel::info, [code] {
+      constexpr unsigned seen_by_parents = 0xFF;
+      return "process exiting with code " +
+             std::to_string(static_cast<unsigned>(code) & seen_by_parents);
+    });
+  }
+  os::flush_streams();
+  if (!is_child) return;
   os::report_exit(os::to_handle(parent->lifeline), code);
 }
 

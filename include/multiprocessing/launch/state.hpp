@@ -9,6 +9,7 @@
 #include <multiprocessing/launch/entry.hpp>
 #include <multiprocessing/launch/plan.hpp>
 #include <multiprocessing/launch/server.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/process.hpp>
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/reduction.hpp>
@@ -36,6 +37,7 @@ struct SpawnedState {
   std::string parents_name;
   std::string authkey;
   std::optional<StartMethod> start_method;
+  LogSettings log;
   ProgramFiles files;
   std::vector<std::byte> preload;
   bool has_forkserver = false;  ///< Its handle is the second, behind the lifeline.
@@ -84,6 +86,7 @@ class DepartingState {
     const std::lock_guard lock{process_state().mutex};
     made.parents_name = state.name;
     made.start_method = state.start_method;
+    made.log = state.log;
     made.preload = state.preload;
     if (state.forkserver != -1) {
       std::error_code ec;
@@ -124,6 +127,7 @@ class ArrivedState {
       ours.forkserver_number = state.forkserver_number;
       if (state.has_forkserver) ours.forkserver = os::to_integer(handles_[1].release());
     }
+    use_log_settings(state.log);
     use_program_files(std::move(state.files));
     become_child(
         {std::move(state.name), std::move(state.path), state.daemon},
@@ -136,6 +140,7 @@ class ArrivedState {
     Transit transit{std::move(objects_), std::move(handles_)};
     const auto work = decoder_.take(decoder_.remaining());
     Decoder decoder{work, &transit};
+    log_run();
     run_call(decoder);
   }
 

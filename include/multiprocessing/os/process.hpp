@@ -83,6 +83,9 @@ struct IgnoredSignals {
 /// @returns which were ignored. Windows: nothing is done.
 IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept;
 
+/// @brief Lets every signal through to the calling thread. Windows: nothing is done.
+void unblock_signals() noexcept;
+
 /// @brief As std::exit, at less cost where a forked child is the first to call it.
 [[noreturn]] void exit_process(int code) noexcept;
 
@@ -98,8 +101,10 @@ void call_at_exit(ExitAction action);
 
 /// @brief As call_at_exit; and when `action` has returned, the process ends, so that no handler or
 /// destructor of a static object runs that was registered before. Those registered after do run.
-/// @throws std::bad_alloc
-void end_exit_with(ExitAction action);
+///
+/// For a copy of a process, whose handlers are another's: where there is no memory for this one,
+/// the copy says so and ends at once, with code 1.
+void end_exit_with(ExitAction action) noexcept;
 
 }  // namespace multiprocessing::os
 

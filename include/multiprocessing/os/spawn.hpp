@@ -17,7 +17,9 @@ namespace multiprocessing::os {
 /// @brief Starts a program as a child that finds `state` and copies of `handles` by take_spawned().
 ///
 /// It holds nothing else of ours but the standard output and error, as they are (also closed); its
-/// standard input is empty. It is there when this returns; nobody waited for it.
+/// standard input is empty. No signal is blocked in it, those that are ignored here are ignored
+/// there, and for the others it has no handlers. It is there when this returns; nobody waited for
+/// it.
 /// @param program empty: the one that runs here, also when its file was replaced or deleted.
 /// @param path where that lies; needed where the system cannot name what runs (no /proc).
 /// @errors POSIX `posix_spawn`: ENOENT, EACCES, ENOEXEC: no such program; EAGAIN, ENOMEM, E2BIG;

@@ -17,8 +17,15 @@ namespace multiprocessing::os {
 void flush_streams() noexcept;
 
 /// @brief Writes to the error output, in one piece and past its buffers, which go first. Waits when
-/// the output is a full pipe, also a non-blocking one. What cannot be written is lost.
+/// the output is a full pipe, also a non-blocking one. What cannot be written is lost, and no
+/// signal says so.
 void write_error(std::string_view text) noexcept;
+
+/// @brief As write_error, but the buffers stay as they are: other threads may be using them. One
+/// system call for all of it, where the system takes it whole: always in a file, up to PIPE_BUF
+/// bytes in a pipe.
+/// @threads Any number at once.
+void write_error_line(std::string_view line) noexcept;
 
 /// @brief What silence_stdin needs to know.
 struct StandardInput {

@@ -3,6 +3,7 @@
 /// @file base.hpp
 /// @brief What all processes can do.
 #include <multiprocessing/launch.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/process.hpp>
@@ -232,12 +233,19 @@ inline void BaseProcess::start() {
   const detail::ChildPlan plan{{name_, path_, daemon_},
                                [this] { detail::run_as_current(*this); },
                                [this](Encoder& encoder) { kind_->reduce(*this, encoder); }};
-  auto child = detail::launch(start_method_ ? *start_method_ : *get_start_method(), plan);
+  const StartMethod method = start_method_ ? *start_method_ : *get_start_method();
+  auto child = detail::launch(method, plan);
+  int pid = 0;
   {
     const std::lock_guard lock{detail::process_state().mutex};
+    pid = child->pid;
     child_ = std::move(child);
   }
   kind_->release(*this);
+  log(LogLevel::debug, [&] {
+    return "started process " + plan.identity.name + ", pid " + std::to_string(pid) + ", by " +
+           to_string(method);
+  });
 }
 
 inline bool BaseProcess::join(Timeout timeout) {

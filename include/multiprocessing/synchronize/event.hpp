@@ -75,8 +75,8 @@ inline std::shared_ptr<EventCore> EventCore::create() {
 inline std::shared_ptr<EventCore> EventCore::adopt(std::vector<os::UniqueHandle> handles) {
   if (handles.empty()) throw SerializationError{"an Event arrived without its handles"};
   auto page = SharedPage<EventState>::adopt(std::move(handles.front()));
-  auto bell = os::Bell::adopt({std::make_move_iterator(handles.begin() + 1),
-                               std::make_move_iterator(handles.end())});
+  auto bell = os::Bell::adopt(
+      {std::make_move_iterator(handles.begin() + 1), std::make_move_iterator(handles.end())});
   return std::shared_ptr<EventCore>{new EventCore{std::move(page), std::move(bell)}};
 }
 
@@ -122,8 +122,8 @@ inline bool EventCore::wait(Timeout timeout) noexcept {
 /// @python{multiprocessing.Event()}
 ///
 /// A handle: copies, also those in other processes, are the same event. Whoever dies, at any
-/// instruction, holds nobody up: set() leaves within its own few steps, and a waiter whose waker was
-/// killed on the way finds out by itself within 50 ms.
+/// instruction, holds nobody up: set() leaves within its own few steps, and a waiter whose waker
+/// was killed on the way finds out by itself within 50 ms.
 /// @code
 /// mp::Event ready;
 /// mp::Process process{[](mp::Event e) { e.set(); }, ready};

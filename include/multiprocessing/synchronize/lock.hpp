@@ -191,8 +191,8 @@ class Lock {
   bool acquire(Timeout timeout = forever) { return core_->acquire(timeout); }
 
   /// @brief Gives the lock back.
-  /// @throws std::logic_error this thread does not hold it: it is free, or another thread or process
-  /// does; nothing changed. Python lets anybody release it; a Semaphore does here too.
+  /// @throws std::logic_error this thread does not hold it: it is free, or another thread or
+  /// process does; nothing changed. Python lets anybody release it; a Semaphore does here too.
   void release() { core_->release(); }
 
   /// @brief Whether somebody holds it, in any process; an owner that died is nobody.

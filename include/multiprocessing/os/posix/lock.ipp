@@ -99,7 +99,8 @@ inline bool RobustLock::is_held() const noexcept {
 
 inline bool RobustLock::must_stay_mapped() const noexcept {
   const pid_t owner = posix::owner_of(storage_);
-  return owner != 0 && MULTIPROCESSING_SYSTEM(syscall)(SYS_tgkill, MULTIPROCESSING_SYSTEM(getpid)(), owner, 0) == 0;
+  return owner != 0 && MULTIPROCESSING_SYSTEM(syscall)(SYS_tgkill, MULTIPROCESSING_SYSTEM(getpid)(),
+                                                       owner, 0) == 0;
 }
 
 }  // namespace multiprocessing::os

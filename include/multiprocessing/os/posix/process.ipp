@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/process.hpp>
+#include <multiprocessing/os/streams.hpp>
 
 #include <array>
 #include <cerrno>
@@ -11,6 +12,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -69,10 +71,8 @@ inline void last_exit_action(int code, void* action) {
   last_exit_function(code);
 }
 
-inline void on_exit_or_throw(void (*handler)(int, void*), ExitAction action) {
-  if (on_exit_function(handler, reinterpret_cast<void*>(action)) != 0) {
-    throw std::bad_alloc{};
-  }
+inline bool on_exit(void (*handler)(int, void*), ExitAction action) noexcept {
+  return on_exit_function(handler, reinterpret_cast<void*>(action)) == 0;
 }
 
 }  // namespace posix
@@ -174,6 +174,21 @@ inline IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept {
           posix::set_ignored(SIGCHLD, which.ends_of_children)};
 }
 
+namespace posix {
+
+inline auto* mask_function = &MULTIPROCESSING_SYSTEM(pthread_sigmask);  // see close_function
+inline const sigset_t no_signals = [] {
+  sigset_t none;
+  sigemptyset(&none);
+  return none;
+}();
+
+}  // namespace posix
+
+inline void unblock_signals() noexcept {
+  posix::mask_function(SIG_SETMASK, &posix::no_signals, nullptr);
+}
+
 inline void exit_process(int code) noexcept {
   posix::exit_function(code);
   std::abort();  // not reached, which the type of a pointer does not say
@@ -185,11 +200,13 @@ inline void exit_now(int code) noexcept {
 }
 
 inline void call_at_exit(ExitAction action) {
-  posix::on_exit_or_throw(&posix::exit_action, action);
+  if (!posix::on_exit(&posix::exit_action, action)) throw std::bad_alloc{};
 }
 
-inline void end_exit_with(ExitAction action) {
-  posix::on_exit_or_throw(&posix::last_exit_action, action);
+inline void end_exit_with(ExitAction action) noexcept {
+  if (posix::on_exit(&posix::last_exit_action, action)) return;
+  write_error("a new process cannot begin: there is no memory to register its end\n");
+  exit_now(1);
 }
 
 }  // namespace multiprocessing::os

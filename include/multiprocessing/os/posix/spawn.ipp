@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -62,6 +63,30 @@ class SpawnActions {
 };
 
 // Our environment with the child's variable in it, whatever it was here.
+// The signal mask of a process that is to be: nothing is blocked. What is ignored stays so.
+class SpawnAttributes {
+ public:
+  SpawnAttributes() noexcept : error_{posix_spawnattr_init(&attributes_)} {
+    if (error_ != 0) return;
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes_, &none);
+    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
+  }
+  SpawnAttributes(const SpawnAttributes&) = delete;
+  SpawnAttributes& operator=(const SpawnAttributes&) = delete;
+  ~SpawnAttributes() {
+    if (error_ == 0) posix_spawnattr_destroy(&attributes_);
+  }
+
+  [[nodiscard]] int error() const noexcept { return error_; }
+  [[nodiscard]] const posix_spawnattr_t* get() const noexcept { return &attributes_; }
+
+ private:
+  posix_spawnattr_t attributes_{};
+  int error_;
+};
+
 inline std::vector<char*> environment_with(std::string& variable) {
   std::vector<char*> environment;
   const std::string_view name{variable.data(), std::strlen(child_variable) + 1};
@@ -96,6 +121,7 @@ inline Started spawn_program(const std::string& program,
   for (const int handle : handles) actions.pass(handle, number++, numbers_end);
   actions.empty_stdin();
   actions.close_from(numbers_end);
+  const posix::SpawnAttributes attributes;
 
   std::string variable = posix::child_variable + ("=" + std::to_string(handles.size()));
   const auto environment = posix::environment_with(variable);
@@ -103,11 +129,11 @@ inline Started spawn_program(const std::string& program,
   std::string what = "--multiprocessing-child";
   char* const arguments[] = {shown.data(), what.data(), nullptr};
   const auto spawn = [&](const char* file, pid_t& pid) {
-    return MULTIPROCESSING_SYSTEM(posix_spawn)(&pid, file, actions.get(), nullptr, arguments,
-                                               environment.data());
+    return MULTIPROCESSING_SYSTEM(posix_spawn)(&pid, file, actions.get(), attributes.get(),
+                                               arguments, environment.data());
   };
   pid_t pid = 0;
-  int error = actions.error();
+  int error = actions.error() != 0 ? actions.error() : attributes.error();
   if (error == 0) error = spawn(program.empty() ? "/proc/self/exe" : program.c_str(), pid);
   if (error == ENOENT && program.empty() && !path.empty()) error = spawn(path.c_str(), pid);
   ec.assign(error, std::system_category());

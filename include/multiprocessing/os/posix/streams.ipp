@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/posix/blocked_signal.ipp>
 #include <multiprocessing/os/streams.hpp>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -65,6 +67,11 @@ inline void flush_streams() noexcept {
 inline void write_error(std::string_view text) noexcept {
   posix::flush_stream(std::cerr);
   posix::flush_file(stderr);
+  write_error_line(text);
+}
+
+inline void write_error_line(std::string_view text) noexcept {
+  const posix::BlockedSignal quiet{SIGPIPE};
   while (!text.empty()) {
     const auto written = MULTIPROCESSING_SYSTEM(write)(STDERR_FILENO, text.data(), text.size());
     if (written > 0) {

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: BSL-1.0
+// Forking a process that has threads: what works, what is said, what the threads leave.
+#include <multiprocessing/launch.hpp>
+#include <multiprocessing/logging.hpp>
+#include <multiprocessing/process.hpp>
+#include <multiprocessing/queues.hpp>
+
+#include <support/captured.hpp>
+#include <support/line.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace mp = multiprocessing;
+using test::Line;
+
+namespace {
+
+const mp::ProcessOptions forked{.start_method = mp::StartMethod::fork};
+
+// Threads that repeat something until this ends.
+class Busy {
+ public:
+  Busy() = default;
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+  ~Busy() {
+    stop_ = true;
+    for (auto& thread : threads_) thread.join();
+  }
+  void with(std::function<void()> work) {
+    threads_.emplace_back([this, work = std::move(work)] {
+      while (!stop_) work();
+    });
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+class Quiet {  // the error output, for a while
+ public:
+  Quiet() : before_{::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)} {
+    const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    ::dup2(nowhere, STDERR_FILENO);
+    ::close(nowhere);
+  }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+  ~Quiet() {
+    ::dup2(before_, STDERR_FILENO);
+    ::close(before_);
+  }
+
+ private:
+  int before_;
+};
+
+class NoLog {  // in the end
+ public:
+  NoLog() = default;
+  NoLog(const NoLog&) = delete;
+  NoLog& operator=(const NoLog&) = delete;
+  ~NoLog() {
+    mp::log_to_stderr(mp::LogLevel::off);
+    mp::set_log_sink({});
+  }
+};
+
+void allocate() {
+  std::vector<std::unique_ptr<char[]>> pieces;
+  for (std::size_t size = 16; size <= 1U << 18U; size *= 2) {
+    pieces.push_back(std::make_unique<char[]>(size));
+  }
+  std::ostringstream text;
+  text << pieces.size() << ' ' << 3.25;
+}
+
+void put_and_get(mp::Queue<std::string>& queue) {
+  queue.put(std::string(100, 'x'));
+  if (queue.get() != std::string(100, 'x')) throw std::runtime_error{"another item"};
+}
+
+int start_and_join() {
+  mp::Process process(forked, [] { throw mp::SystemExit(7); });
+  process.start();
+  process.join();
+  return process.exitcode().value();
+}
+
+TEST(ForkOfThreads, GivesChildrenThatWorkWhateverTheThreadsWereDoing) {
+  const Quiet quiet;
+  const NoLog in_the_end;
+  std::atomic<unsigned> heard{0};
+  mp::set_log_sink([&](mp::LogLevel, std::string_view) { ++heard; });
+  mp::log_to_stderr(mp::LogLevel::debug);
+  mp::Queue<std::string> queue;
+  Busy busy;
+  busy.with(allocate);
+  busy.with([&] { put_and_get(queue); });
+  busy.with([] { start_and_join(); });
+  busy.with([] { mp::log(mp::LogLevel::info, [] { return std::string(50, 'x'); }); });
+  for (int round = 0; round < 200; ++round) {
+    mp::Process process(forked, [&] {
+      allocate();
+      put_and_get(queue);
+      mp::Queue<std::string> own;
+      put_and_get(own);
+      const unsigned before = heard;
+      mp::log(mp::LogLevel::warning, "in a child");
+      if (heard != before + 1) throw mp::SystemExit(8);
+      throw mp::SystemExit(start_and_join());
+    });
+    process.start();
+    process.join();
+    ASSERT_EQ(process.exitcode(), 7) << "round " << round;
+  }
+}
+
+// ---- the warning ----
+
+TEST(ForkOfThreads, IsLoggedOnceInAProcess) {
+  const NoLog in_the_end;
+  mp::detail::process_state().warned_of_threads = 0;  // by another test
+  std::vector<std::string> warnings;
+  mp::set_log_sink([&](mp::LogLevel level, std::string_view text) {
+    if (level == mp::LogLevel::warning) warnings.emplace_back(text);
+  });
+  const auto count_in_child = [&] {
+    mp::Process process(forked, [&] {
+      warnings.clear();
+      Busy busy;
+      busy.with([] { std::this_thread::yield(); });
+      start_and_join();
+      start_and_join();
+      throw mp::SystemExit(static_cast<int>(warnings.size()));
+    });
+    process.start();
+    process.join();
+    return process.exitcode().value();
+  };
+  if (mp::os::thread_count() == 1) {  // not with a sanitizer's own thread
+    start_and_join();
+    EXPECT_EQ(warnings.size(), 0U);
+  }
+  Busy busy;
+  busy.with([] { std::this_thread::yield(); });
+  mp::set_log_level(mp::LogLevel::error);
+  start_and_join();
+  EXPECT_EQ(warnings.size(), 0U);
+  mp::set_log_level(mp::LogLevel::warning);
+  mp::Process other({.start_method = mp::StartMethod::spawn}, [] {});
+  other.start();
+  other.join();
+  EXPECT_EQ(warnings.size(), 0U);
+  const auto threads = std::to_string(mp::os::thread_count());
+  start_and_join();
+  start_and_join();
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_TRUE(warnings[0].starts_with("fork of a process with " + threads + " threads: "))
+      << warnings[0];
+  EXPECT_EQ(count_in_child(), 1);  // that is another process
+}
+
+// ---- thread_local objects ----
+
+struct LastWords {
+  Line line;
+  std::string what;
+  ~LastWords() { line.say(what + (::getpid() == maker ? " in the parent" : " in the child")); }
+  int maker = ::getpid();
+};
+
+TEST(ForkOfThreads, DestroysTheThreadLocalsOfTheStarterInTheChildTooAndOfNoOtherThread) {
+  const Line line;
+  const Line release;
+  std::thread other([&] {
+    thread_local const LastWords words{line, "other"};
+    line.say(words.what.empty() ? "" : "made");
+    static_cast<void>(release.hear());
+  });
+  EXPECT_EQ(line.hear(), "made");
+  std::thread starter([&] {
+    thread_local const LastWords words{line, "starter"};
+    if (words.what.empty()) return;
+    mp::Process process(forked, [&] { line.say("child"); });
+    process.start();
+    process.join();
+  });
+  starter.join();
+  EXPECT_EQ(line.hear(), "child");
+  EXPECT_EQ(line.hear(), "starter in the child");
+  EXPECT_EQ(line.hear(), "starter in the parent");
+  release.say("end");
+  other.join();
+  EXPECT_EQ(line.hear(), "other in the parent");
+}
+
+}  // namespace
