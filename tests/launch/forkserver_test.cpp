@@ -249,6 +249,42 @@ TEST_F(ForkServer, DoesItsPreloadOnceBeforeItForks) {
   EXPECT_EQ(out.text(), "preloaded\n");
 }
 
+void fork_one_that_stays() {
+  const int pid = ::fork();
+  if (pid == 0) {
+    for (;;) ::pause();
+  }
+  std::ofstream{"stays"} << pid;
+}
+
+TEST_F(ForkServer, ThatIsKilledIsReplacedAlsoWhenItsPreloadForked) {
+  mp::set_forkserver_preload(mp::Task{fork_one_that_stays});
+  const int first = server();
+  int stays = 0;
+  std::ifstream{"stays"} >> stays;
+  mp::set_forkserver_preload({});
+  ::kill(first, SIGKILL);
+  EXPECT_NE(server(), first);
+  EXPECT_FALSE(is_gone(stays));
+  ::kill(stays, SIGKILL);
+  std::filesystem::remove("stays");
+  test::eventually([&] { return is_gone(stays); });
+}
+
+TEST_F(ForkServer, WhosePreloadStartsProcessesLeavesItsChildrenNothingOfThem) {
+  mp::set_forkserver_preload(mp::Task{[] {
+    mp::Process process(served(), [] {});
+    process.start();
+    process.join();
+  }});
+  mp::Process process(served(), [] {
+    throw mp::SystemExit(static_cast<int>(test::names_in("/proc/self/fd").size()));
+  });
+  process.start();
+  process.join();
+  EXPECT_EQ(process.exitcode(), 6);  // three streams, the lifeline, the server, the listing
+}
+
 std::string refusal(mp::Task preload) {
   mp::set_forkserver_preload(std::move(preload));
   mp::Process process(served(), [] {});

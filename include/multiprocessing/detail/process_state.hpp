@@ -78,6 +78,8 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   unsigned forkserver_number = 0;          ///< Counts those that this process and its parents knew.
   std::intptr_t forkserver_process = -1;   ///< In the process that started it, and no other: the
   std::intptr_t forkserver_lifeline = -1;  ///< process, and what ends it with us.
+  std::intptr_t served_lifeline = -1;      ///< In a fork server, and no other: what ends it with
+  std::intptr_t served_requests = -1;      ///< its starter, and where requests come from.
 
   // ---- what is installed ----
   bool fork_handlers_installed = false;

@@ -168,15 +168,15 @@ inline void receive_arrival(Arrival& arrival, std::error_code& ec) {
 /// @brief Forks children until it is killed, or nobody can ask it any more.
 class ForkServer {
  public:
-  ForkServer(os::UniqueHandle lifeline, os::UniqueHandle requests)
-      : lifeline_{std::move(lifeline)}, requests_{std::move(requests)} {}
+  /// @param requests borrowed.
+  explicit ForkServer(native_handle_type requests) : requests_{requests} {}
 
   /// @brief Refuses everything from now on. @param why a sentence for the caller of start().
   void refuse(std::string why) { refusal_ = std::move(why); }
 
   [[noreturn]] void serve() {
     for (;;) {
-      std::vector<native_handle_type> handles{requests_.get()};
+      std::vector<native_handle_type> handles{requests_};
       for (const Child& child : children_) handles.push_back(child.process.get());
       const auto ready = std::make_unique<bool[]>(handles.size());
       std::error_code ec;
@@ -209,7 +209,7 @@ class ForkServer {
     os::IncomingMessage request;
     std::error_code ec;
     const auto outcome =
-        os::receive_message(requests_.get(), request, {}, Deadline{std::chrono::seconds{0}}, ec);
+        os::receive_message(requests_, request, {}, Deadline{std::chrono::seconds{0}}, ec);
     if (outcome == os::Outcome::ended) os::exit_now(0);
     if (ec || outcome != os::Outcome::done || request.handles.size() != 1) return;
     MULTIPROCESSING_STOP_POINT("forkserver.requested");
@@ -225,7 +225,7 @@ class ForkServer {
 
   void fork_for(Arrival& arrival, std::error_code& ec) {
     children_.reserve(children_.size() + 1);
-    os::UniqueHandle room{os::duplicate_handle(requests_.get(), ec)};  // for the child's handle
+    os::UniqueHandle room{os::duplicate_handle(requests_, ec)};  // for the child's handle
     if (ec) return;
     os::flush_streams();
     MULTIPROCESSING_STOP_POINT("forkserver.fork");
@@ -233,8 +233,6 @@ class ForkServer {
     if (ec) return;
     if (pid == 0) {
       os::ignore_signals(signals_);
-      lifeline_.reset();
-      requests_.reset();
       children_.clear();
       room.reset();
       MULTIPROCESSING_STOP_POINT("forkserver.child.born");
@@ -251,8 +249,7 @@ class ForkServer {
     children_.push_back(std::move(child));
   }
 
-  os::UniqueHandle lifeline_;  // open as long as we live
-  os::UniqueHandle requests_;
+  native_handle_type requests_;
   std::vector<Child> children_;
   std::string refusal_;
   os::IgnoredSignals signals_ = os::ignore_signals({});  // before
@@ -277,6 +274,16 @@ class ForkServer {
   return {};
 }
 
+/// @brief What a fork server lives by is closed in every fork, also in those that its preload
+/// makes: who held the end that requests come from would hide the server's death from who asks it.
+inline void keep_from_forks(os::UniqueHandle lifeline, os::UniqueHandle requests) {
+  os::install_fork_handlers();
+  ProcessState& state = process_state();
+  const std::lock_guard lock{state.mutex};
+  state.served_lifeline = os::to_integer(lifeline.release());
+  state.served_requests = os::to_integer(requests.release());
+}
+
 /// @brief All that a fork server ever does.
 [[noreturn]] inline void run_forkserver(std::span<const std::byte> bytes,
                                         std::vector<os::UniqueHandle> handles) {
@@ -286,9 +293,14 @@ class ForkServer {
   Decoder decoder{bytes};
   auto state = decode<ServerState>(decoder);
   use_program_files(std::move(state.files));
-  ForkServer server{std::move(handles.at(ServerHandles::lifeline)),
-                    std::move(handles.at(ServerHandles::requests))};
+  keep_from_forks(std::move(handles.at(ServerHandles::lifeline)),
+                  std::move(handles.at(ServerHandles::requests)));
+  ForkServer server{os::to_handle(process_state().served_requests)};
   server.refuse(preload(state.preload));
+  {
+    const std::lock_guard lock{process_state().mutex};
+    end_forkserver();  // one that the preload began
+  }
   os::flush_streams();
   os::silence_outputs();  // each child brings its own; a pipe's reader waits for nobody here
   server.serve();

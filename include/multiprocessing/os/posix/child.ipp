@@ -49,6 +49,8 @@ inline void after_fork_in_child() {
   state.children.clear();
   close_in_child(state.forkserver_process);
   close_in_child(state.forkserver_lifeline);
+  close_in_child(state.served_lifeline);
+  close_in_child(state.served_requests);
   const auto interrupt = state.interrupt.exchange(-1);
   if (interrupt != -1) close_handle(to_handle(interrupt));
   state.interrupters.store(0);
