@@ -22,6 +22,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 namespace mp = multiprocessing;
@@ -188,6 +189,29 @@ TEST_F(ForkServer, ThatIsKilledIsReplacedAlsoByAChild) {
   child.join();
   EXPECT_EQ(child.exitcode(), 0);
   test::eventually([&] { return is_gone(second); });  // it was the child's
+}
+
+void outlive_the_server(const Line& line) {
+  const int server = ::getppid();
+  line.say("here");
+  test::eventually([&] { return ::getppid() != server; });
+}
+
+TEST_F(ForkServer, ThatIsKilledLeavesNoDeadChildToWhoInheritsItsChildren) {
+  mp::Process heir({.start_method = mp::StartMethod::spawn}, [] {
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    const int pid = server();
+    const Line line;
+    mp::Process child(served(), outlive_the_server, line);
+    child.start();
+    static_cast<void>(line.hear());
+    ::kill(pid, SIGKILL);
+    child.join();
+    throw mp::SystemExit(is_gone(*child.pid()) ? *child.exitcode() : 1);
+  });
+  heir.start();
+  heir.join();
+  EXPECT_EQ(heir.exitcode(), 0);
 }
 
 TEST_F(ForkServer, EndsWithItsParentHoweverThatEnds) {

@@ -51,12 +51,16 @@ inline void forget_ended(ChildRecord& record) {
 /// first: it is there already.
 inline bool has_ended_served(ChildRecord& record) {
   if (!os::wait_ready(record.sentinel.get(), Deadline{std::chrono::seconds{0}})) return false;
+  constexpr std::chrono::milliseconds soon{50};
+  constexpr std::chrono::milliseconds at_once{0};
   record.exit_code = os::reported_exit(record.lifeline.get());
-  if (!record.exit_code) {
-    const ServerReport report = receive_report(record.reports);
-    if (!report.is_final) return false;
-    record.exit_code = report.code ? report.code : os::collect_process(record.sentinel.get()).code;
+  const ServerReport report = receive_report(record.reports, record.exit_code ? at_once : soon);
+  if (!record.exit_code && !report.is_final) return false;
+  std::optional<int> code = report.code;
+  if (report.is_final && !code) {  // the server is gone, and we may be who inherits its children
+    code = os::collect_process(record.sentinel.get()).code;
   }
+  if (!record.exit_code) record.exit_code = code;
   forget_ended(record);
   return true;
 }

@@ -102,13 +102,14 @@ struct ServerReport {
 };
 
 /// @brief Asks how a child ended that has ended. The server says so by itself, and soon.
-[[nodiscard]] inline ServerReport receive_report(const os::UniqueHandle& from) {
-  constexpr std::chrono::milliseconds soon{50};
+[[nodiscard]] inline ServerReport receive_report(const os::UniqueHandle& from,
+                                                 std::chrono::milliseconds patience) {
   os::IncomingMessage message;
   std::error_code ec;
-  const auto outcome = os::receive_message(from.get(), message, {}, Deadline{soon}, ec);
+  const auto outcome = os::receive_message(from.get(), message, {}, Deadline{patience}, ec);
   if (!ec && outcome == os::Outcome::timed_out) return {};
   if (ec || outcome != os::Outcome::done) return {true};
+  if (message.kind() != ServerAnswer::ended) return {true};  // it could not watch the child
   return {true, loads<ServerAnswer>(message.bytes()).code};
 }
 
