@@ -17,6 +17,8 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 
@@ -71,6 +73,39 @@ TEST(ForkServerChaos, ChildKilledBeforeItIsKnownHasBeen) {
   process.start();
   process.join();
   EXPECT_EQ(process.exitcode(), -SIGKILL);
+  mp::set_forkserver_preload({});
+}
+
+TEST(ForkServerChaos, ForksByOtherThreadsDoNotHideItsDeath) {
+  constexpr int rounds = 10;
+  constexpr int forks = 20;
+  const std::string token = "nobody died yet";
+  const std::string large(std::size_t{4} << 20U, 'x');  // takes its time on the way
+  mp::set_forkserver_preload(mp::Task{die_once_at, std::string{"forkserver.requested"}, token});
+  for (int round = 0; round < rounds; ++round) {
+    {
+      const std::lock_guard lock{mp::detail::process_state().mutex};
+      mp::detail::end_forkserver();
+    }
+    std::ofstream{token}.close();
+    std::vector<mp::Process<>> siblings;
+    std::thread forker{[&siblings] {
+      for (int i = 0; i < forks; ++i) {
+        siblings.emplace_back(mp::ProcessOptions{.start_method = mp::StartMethod::fork}, [] {
+          for (;;) ::pause();
+        });
+        siblings.back().start();
+      }
+    }};
+    mp::Process process(
+        {.start_method = forkserver}, [](const std::string&) {}, large);
+    process.start();
+    process.join();
+    EXPECT_EQ(process.exitcode(), 0);
+    forker.join();
+    for (auto& sibling : siblings) sibling.kill();
+    for (auto& sibling : siblings) sibling.join();
+  }
   mp::set_forkserver_preload({});
 }
 
