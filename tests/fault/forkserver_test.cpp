@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -36,6 +37,8 @@ namespace fault {
 
 // The errno that the next calls of a function fail with, 0: that call succeeds.
 std::map<std::string, std::vector<int>> errors;
+
+int ordered_by = 0;  // the process that said what fails
 
 bool fails(const std::string& call) {
   auto& queue = errors[call];
@@ -59,7 +62,6 @@ using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fchdir, ::fcntl, 
   }
 FAULT_CALL(fork)
 FAULT_CALL(recvmsg)
-FAULT_CALL(sendmsg)
 FAULT_CALL(socketpair)
 FAULT_CALL(write)
 
@@ -67,7 +69,17 @@ int memfd_create(const char* name, unsigned flags) {
   return fails("memfd_create") ? -1 : ::memfd_create(name, flags);
 }
 int pidfd_open(pid_t pid, unsigned flags) {
+  if (pid != ::getpid() && fails("pidfd_open of a child")) {
+    siginfo_t end{};
+    ::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | WNOWAIT);  // it was too late
+    errno = EMFILE;
+    return -1;
+  }
   return fails("pidfd_open") ? -1 : ::pidfd_open(pid, flags);
+}
+ssize_t sendmsg(int to, const msghdr* packet, int flags) {
+  if (::getpid() != ordered_by && fails("sendmsg of a child")) return -1;
+  return fails("sendmsg") ? -1 : ::sendmsg(to, packet, flags);
 }
 int waitid(idtype_t type, id_t id, siginfo_t* info, int options) {
   return fails("waitid") ? -1 : ::waitid(type, id, info, options);
@@ -75,14 +87,21 @@ int waitid(idtype_t type, id_t id, siginfo_t* info, int options) {
 int open(const char* path, int flags, ...) {
   return fails("open") ? -1 : ::open(path, flags);
 }
+std::vector<int> others;  // handles that were free
 int ppoll(pollfd* handles, nfds_t count, const timespec* time, const sigset_t* mask) {
+  if (fails("another takes all handles")) {
+    for (int copy = ::dup(0); copy >= 0; copy = ::dup(0)) others.push_back(copy);
+  }
   return fails("ppoll") ? -1 : ::ppoll(handles, count, time, mask);
 }
 int setsockopt(int socket, int level, int name, const void* value, socklen_t size) {
   return fails("setsockopt") ? -1 : ::setsockopt(socket, level, name, value, size);
 }
 int stat(const char* path, struct ::stat* status) {
-  return fails("stat") ? -1 : ::stat(path, status);
+  if (fails("stat")) return -1;
+  const int result = ::stat(path, status);
+  if (fails("a thread less")) ++status->st_nlink;
+  return result;
 }
 int posix_spawn(pid_t* pid,
                 const char* path,
@@ -119,6 +138,7 @@ void seven() {
 // In the server, before it forks: what its system calls do then.
 void let_fail(const std::string& call, const std::vector<int>& errors) {
   fault::errors[call] = errors;
+  fault::ordered_by = ::getpid();
 }
 
 class ForkServerFault : public testing::Test {
@@ -237,6 +257,62 @@ TEST_F(ForkServerFault, InterruptionsAreNotSeen) {
     expect_seven(one);
     test::end_of_test();
   }
+}
+
+TEST_F(ForkServerFault, ChildThatCannotSaySoHasNotStarted) {
+  mp::set_forkserver_preload(
+      mp::Task{let_fail, std::string{"sendmsg of a child"}, std::vector{ENOBUFS}});
+  mp::Process<> one = process();
+  try {
+    one.start();
+    ADD_FAILURE() << "started";
+    one.join();
+  } catch (const std::system_error& thrown) {
+    EXPECT_EQ(thrown.code().value(), ENOBUFS) << thrown.what();
+  }
+  EXPECT_TRUE(mp::active_children().empty());
+}
+
+TEST_F(ForkServerFault, ChildThatTheServerCannotWatchHasItsOwnCode) {
+  mp::set_forkserver_preload(
+      mp::Task{let_fail, std::string{"pidfd_open of a child"}, std::vector{EMFILE}});
+  mp::Process one({.start_method = mp::StartMethod::forkserver}, [] { ::_exit(3); });
+  one.start();
+  one.join();
+  // The kernel tells since Linux 6.15; before that nobody knows.
+  EXPECT_TRUE(one.exitcode() == 3 || one.exitcode() == 255) << *one.exitcode();
+}
+
+TEST_F(ForkServerFault, RefusedWaitForTheAnswerFailsTheStart) {
+  mp::Process<> first = process();
+  expect_seven(first);
+  fault::errors["ppoll"] = {ENOMEM};
+  expect_failed_start(ENOMEM);
+}
+
+TEST_F(ForkServerFault, HandlesThatAreTakenMeanwhileAreNotMissed) {
+  mp::Process<> first = process();
+  expect_seven(first);
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit few{64, before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &few);
+  fault::errors["another takes all handles"] = {EMFILE};
+  mp::Process<> one = process();
+  EXPECT_NO_THROW(one.start());
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_FALSE(fault::others.empty());
+  for (const int handle : fault::others) ::close(handle);
+  fault::others.clear();
+  EXPECT_TRUE(one.join());
+  EXPECT_EQ(one.exitcode(), 7);
+}
+
+TEST_F(ForkServerFault, ThreadThatIsStillCountedIsWaitedFor) {
+  mp::set_forkserver_preload(
+      mp::Task{let_fail, std::string{"a thread less"}, std::vector{EBUSY, EBUSY}});
+  mp::Process<> one = process();
+  expect_seven(one);
 }
 
 TEST_F(ForkServerFault, WithoutProcItsThreadsAreNotCounted) {

@@ -155,7 +155,7 @@ inline void receive_arrival(Arrival& arrival, std::error_code& ec) {
       } else {
         send_answer(arrival.answers, ServerAnswer::runs, {os::process_id()}, handles, ec);
       }
-      if (!self || ec) os::exit_now(1);  // the starter knows of no child
+      if (!self || ec) os::exit_now(ec ? ec.value() : 1);  // the starter knows of no child
     }
     arrival.answers.reset();
     ArrivedState{arrival.bytes, std::move(arrival.handles)}.run();
@@ -267,6 +267,9 @@ class ForkServer {
   } catch (...) {
     return failed + os::current_exception_type();
   }
+  constexpr std::chrono::milliseconds moment{1};
+  constexpr int patience = 500;  // the system counts a thread that was joined a little longer
+  for (int i = 0; i < patience && os::thread_count() > 1; ++i) os::pause_for(moment, {});
   if (os::thread_count() > 1) {
     return "the fork server has more than one thread, so it cannot fork safely: static objects of "
            "this program, or its preload, start threads. Start processes by spawn instead";
@@ -324,6 +327,10 @@ struct Asked {
   asked.server = state.forkserver_number;
   if (state.forkserver == -1) asked.error = std::make_error_code(std::errc::broken_pipe);
   if (asked.error) return asked;
+  // Room for the child's handle, which must not fail to arrive: the child runs then.
+  record.sentinel =
+      os::UniqueHandle{os::duplicate_handle(record.childs_lifeline.get(), asked.error)};
+  if (asked.error) return asked;
   os::ChannelEnds ends = os::make_channel(asked.error);
   if (asked.error) return asked;
   send_departure(ends.first.get(), child, record.childs_lifeline.get(), asked.error);
@@ -343,16 +350,22 @@ inline ChildReference finish_by_answer(Starting& starting) {
   ChildRecord& record = starting.record();
   std::error_code ec;
   static_cast<void>(os::wait_for_message(record.reports.get(), {}, Deadline{forever}, ec));
+  if (ec) throw starting.failure(ec, "waiting for the fork server's answer");
   os::IncomingMessage message;
   ServerAnswer answer;
   {
     const std::lock_guard lock{process_state().mutex};  // no fork comes in between, as above
+    record.sentinel.reset();
     const auto outcome = os::receive_message(record.reports.get(), message, {},
                                              Deadline{std::chrono::seconds{0}}, ec);
     if (ec) throw starting.failure(ec, "the fork server's answer");
     if (outcome != os::Outcome::done) return {};
     answer = loads<ServerAnswer>(message.bytes());
     if (message.kind() == ServerAnswer::ended) {
+      // Only a signal ends a child untold, or that it could not tell.
+      if (answer.code >= 0 && answer.code != unknown_exit_code) {
+        throw starting.failure({answer.code, std::system_category()}, "its answer");
+      }
       return starting.finish_ended(answer.pid, answer.code);
     }
     if (message.kind() == ServerAnswer::runs) record.sentinel = std::move(message.handles.at(0));
