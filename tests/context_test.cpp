@@ -130,7 +130,7 @@ TEST_P(ContextPair, ObjectsOfOneServeProcessesOfTheOther) {
   auto event = maker.Event();
   const auto work = [](mp::Queue<int> in, mp::Connection out, mp::Lock guard, mp::Event go) {
     go.wait();
-    const std::lock_guard lock{guard};
+    const std::lock_guard held{guard};
     out.send(in.get() + 1);
   };
   auto first = maker.Process(work, queue, theirs, lock, event);
