@@ -1,0 +1,601 @@
+// SPDX-License-Identifier: BSL-1.0
+// Every operation of os/, and a queue, with every system call that it makes failing in turn, once
+// with each errno of the call's manual.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern "C" {
+#include <sys/pidfd.h>
+}
+
+namespace fault {
+
+// Those that cannot fail, or do not return; and the loader's, which module_test.cpp makes fail.
+using ::_exit, ::dlopen, ::exit, ::getcwd, ::getpid, ::readlink, ::sched_yield;
+
+std::map<std::string, int> calls;  // how often each was called
+std::string failing;               // which call fails,
+int failing_turn = 0;              // at which of its turns,
+int failing_with = 0;              // and how
+std::size_t at_most = 0;           // bytes that one call moves; 0: as many as it likes
+
+bool fails(const char* call) {
+  if (++calls[call] != failing_turn || failing != call) return false;
+  errno = failing_with;
+  return true;
+}
+std::size_t shortened(std::size_t size) {
+  return at_most == 0 ? size : std::min(size, at_most);
+}
+
+// The arguments' types get lost on the way: an int arrives where the call takes an unsigned.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+// A call that answers -1 and sets errno, and is passed on as it is.
+#define FAULT_ERRNO(name)                             \
+  template <class... Argument>                        \
+  auto name(Argument... arguments) {                  \
+    using Result = decltype(::name(arguments...));    \
+    if (fails(#name)) return static_cast<Result>(-1); \
+    return ::name(arguments...);                      \
+  }
+// A call that answers the error itself.
+#define FAULT_RESULT(name)          \
+  template <class... Argument>      \
+  int name(Argument... arguments) { \
+    if (fails(#name)) return errno; \
+    return ::name(arguments...);    \
+  }
+FAULT_ERRNO(eventfd)
+FAULT_ERRNO(fallocate)
+FAULT_ERRNO(fcntl)
+FAULT_ERRNO(fork)
+FAULT_ERRNO(fstat)
+FAULT_ERRNO(getrlimit)
+FAULT_ERRNO(ioctl)
+FAULT_ERRNO(kill)
+FAULT_ERRNO(memfd_create)
+FAULT_ERRNO(pidfd_open)
+FAULT_ERRNO(pidfd_send_signal)
+FAULT_ERRNO(pipe2)
+FAULT_ERRNO(poll)
+FAULT_ERRNO(ppoll)
+FAULT_ERRNO(prctl)
+FAULT_ERRNO(pwritev2)
+FAULT_ERRNO(read)
+FAULT_ERRNO(recv)
+FAULT_ERRNO(recvmsg)
+FAULT_ERRNO(sched_getaffinity)
+FAULT_ERRNO(sendmsg)
+FAULT_ERRNO(setsockopt)
+FAULT_ERRNO(socketpair)
+FAULT_ERRNO(syscall)
+FAULT_ERRNO(sysconf)
+FAULT_ERRNO(tee)
+FAULT_ERRNO(unsetenv)
+FAULT_ERRNO(waitid)
+FAULT_ERRNO(waitpid)
+FAULT_ERRNO(writev)
+FAULT_RESULT(posix_spawn)
+FAULT_RESULT(pthread_atfork)
+FAULT_RESULT(pthread_mutex_init)
+FAULT_RESULT(pthread_sigmask)
+#undef FAULT_ERRNO
+#undef FAULT_RESULT
+#pragma GCC diagnostic pop
+
+int close(int handle) {
+  const bool failed = fails("close");
+  const int error = errno;
+  const int result = ::close(handle);  // Linux closes it all the same
+  return failed ? (errno = error, -1) : result;
+}
+ssize_t write(int to, const void* from, std::size_t size) {
+  return fails("write") ? -1 : ::write(to, from, shortened(size));
+}
+ssize_t pread(int from, void* into, std::size_t size, off_t at) {
+  return fails("pread") ? -1 : ::pread(from, into, shortened(size), at);
+}
+ssize_t getrandom(void* into, std::size_t size, unsigned flags) {
+  return fails("getrandom") ? -1 : ::getrandom(into, shortened(size), flags);
+}
+// Those whose addresses the library keeps.
+ssize_t send(int to, const void* from, std::size_t size, int flags) {
+  return fails("send") ? -1 : ::send(to, from, size, flags);
+}
+int open(const char* path, int flags, ...) {
+  return fails("open") ? -1 : ::open(path, flags);
+}
+int on_exit(void (*action)(int, void*), void* argument) {
+  return fails("on_exit") ? -1 : ::on_exit(action, argument);
+}
+
+}  // namespace fault
+
+#define MULTIPROCESSING_SYSTEM(call) fault::call
+#include <multiprocessing.hpp>
+
+namespace mp = multiprocessing;
+namespace os = multiprocessing::os;
+using mp::detail::Deadline;
+using namespace std::chrono_literals;
+
+namespace {
+
+const Deadline now{0s};
+const Deadline never{mp::forever};
+const std::vector<std::byte> small_message(10, std::byte{1});
+const std::vector<std::byte> large_message(200'000, std::byte{2});
+
+/// An operation ends by an error, which it throws or leaves in a code.
+void check(const std::error_code& ec) {
+  if (ec) throw std::system_error{ec};
+}
+
+template <class Send, class Receive>
+void carry(const std::vector<std::byte>& bytes, Send send, Receive receive) {
+  std::error_code ec;
+  os::IncomingMessage message;
+  const os::OutgoingMessage sent{1, bytes, {}};
+  const os::Outcome outcome = send(sent, ec);
+  check(ec);
+  EXPECT_EQ(outcome, os::Outcome::done);
+  const os::Outcome received = receive(message, ec);
+  check(ec);
+  EXPECT_EQ(received, os::Outcome::done);
+  EXPECT_TRUE(std::ranges::equal(message.bytes(), bytes));
+}
+
+void use_channel(const std::vector<std::byte>& bytes) {
+  std::error_code ec;
+  const auto ends = os::make_channel(ec);
+  check(ec);
+  carry(
+      bytes,
+      [&](const auto& sent, auto& code) {
+        return os::send_message(ends.first.get(), sent, {}, never, code);
+      },
+      [&](auto& into, auto& code) {
+        const auto waited = os::wait_for_message(ends.second.get(), {}, never, code);
+        if (code) return waited;
+        return os::receive_message(ends.second.get(), into, {}, never, code);
+      });
+}
+
+void use_one_way_channel(const std::vector<std::byte>& bytes) {
+  std::error_code ec;
+  const auto ends = os::OneWayEnd::create(ec);
+  check(ec);
+  std::vector<os::UniqueHandle> handles;
+  for (const int handle : ends.second.handles()) {
+    handles.emplace_back(os::duplicate_handle(handle, ec));
+    check(ec);
+  }
+  const auto sending = os::OneWayEnd::adopt(std::move(handles), ec);
+  check(ec);
+  carry(
+      bytes, [&](const auto& sent, auto& code) { return sending.send(sent, {}, never, code); },
+      [&](auto& into, auto& code) {
+        const auto waited = ends.first.wait({}, never, code);
+        if (code) return waited;
+        return ends.first.receive(into, {}, never, code);
+      });
+}
+
+// The rest finds no room, so its reader must look whether it is the beginning of a message.
+void leave_a_message_unfinished() {
+  std::error_code ec;
+  const auto ends = os::OneWayEnd::create(ec);
+  check(ec);
+  const std::vector<std::byte> much(1U << 20U);
+  const auto outcome = ends.second.send({1, much, {}}, {}, now, ec);
+  check(ec);
+  EXPECT_EQ(outcome, os::Outcome::timed_out);
+  static_cast<void>(ends.first.wait({}, now, ec));  // what it cannot look at it leaves to receive()
+  check(ec);
+}
+
+void use_events() {
+  std::error_code ec;
+  const auto event = os::make_event(ec);
+  check(ec);
+  const auto ready = os::open_ready(ec);
+  check(ec);
+  os::set_event(event.get());
+  os::reset_event(event.get());
+  const std::array handles{event.get(), ready.get()};
+  std::array<bool, 2> are_ready{};
+  static_cast<void>(os::wait_any(handles, are_ready, {}, now, ec));
+  check(ec);
+  os::pause_for(1us, {});
+}
+
+void use_lifeline() {
+  std::error_code ec;
+  const auto lifeline = os::make_lifeline(ec);
+  check(ec);
+  os::report_exit(lifeline.childs.get(), 3);
+  const auto code = os::reported_exit(lifeline.parents.get());
+  EXPECT_TRUE(!code || code == 3);
+}
+
+void use_memory() {
+  std::error_code ec;
+  auto region = os::SharedRegion::create(1 << 20, ec);
+  check(ec);
+  region.commit(0, 1 << 16, ec);
+  check(ec);
+  region.discard(0, 1 << 15);
+  region.data()[0] = std::byte{1};
+}
+
+void use_queue() {
+  mp::Queue<int> queue;
+  queue.put(1);
+  EXPECT_EQ(queue.get(), 1);
+  EXPECT_FALSE(queue.try_get(1ms));
+}
+
+void use_random_bytes() {
+  std::error_code ec;
+  std::vector<std::byte> bytes(5000);
+  os::random_bytes(bytes, ec);
+  check(ec);
+  EXPECT_NE(std::ranges::count(std::span{bytes}.last(50), std::byte{}), 50);
+}
+
+void count_processors() {
+  EXPECT_GE(os::cpu_count(), 1U);
+  EXPECT_GE(os::usable_cpu_count(), 1U);
+}
+
+void spawn() {
+  std::error_code ec;
+  const int pid = os::spawn_program("/bin/true", {}, large_message, {}, ec);
+  check(ec);
+  const auto process = os::open_process(pid, ec);
+  if (ec) os::discard_process(pid);
+  check(ec);
+  os::wait_ready(process.get(), never);
+  os::signal_process(process.get(), os::Signal::terminate, ec);
+  if (!os::collect_process(process.get()).code) ::waitpid(pid, nullptr, 0);
+  check(ec);
+}
+
+void fork_and_discard() {
+  std::error_code ec;
+  const int pid = os::fork_process(ec);
+  check(ec);
+  if (pid == 0) ::_exit(0);  // by itself too: it may be that it cannot be killed
+  os::discard_process(pid);
+  ::waitpid(pid, nullptr, 0);  // or not be waited for
+}
+
+/// Rows that hold for a child of its own: what they do to it cannot be undone.
+template <class Work>
+void in_a_child(Work work) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    try {
+      work();
+      ::_exit(0);
+    } catch (const std::system_error& error) {
+      ::_exit(error.code().value());
+    } catch (const std::bad_alloc&) {
+      ::_exit(ENOMEM);
+    }
+  }
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  ASSERT_TRUE(WIFEXITED(status)) << "by signal " << WTERMSIG(status);
+  if (WEXITSTATUS(status) != 0) check({WEXITSTATUS(status), std::system_category()});
+}
+
+void prepare_child() {
+  os::silence_stdin(os::input_buffers());
+  os::show_as("/some/name");
+  os::call_at_exit([](int) noexcept {});
+  std::error_code ec;
+  const auto state = os::posix::make_state(small_message, ec);
+  check(ec);
+  ::dup2(state.get(), os::posix::first_handle);
+  ::setenv(os::posix::child_variable, "0", 1);
+  const os::Spawned spawned = os::take_spawned(ec);
+  check(ec);
+  if (spawned.state != small_message) throw std::runtime_error{"another state"};
+  mp::detail::process_state().fork_handlers_installed = false;
+  os::install_fork_handlers();
+}
+
+struct Operation {
+  const char* name;
+  void (*run)();
+};
+const std::vector<Operation> operations{
+    {"small_message", [] { use_channel(small_message); }},
+    {"large_message", [] { use_channel(large_message); }},
+    {"small_one_way_message", [] { use_one_way_channel(small_message); }},
+    {"several_fragments", [] { use_one_way_channel(std::vector<std::byte>(20'000)); }},
+    {"huge_message", [] { use_channel(std::vector<std::byte>(2U << 20U)); }},
+    {"unfinished_message", leave_a_message_unfinished},
+    {"events", use_events},
+    {"lifeline", use_lifeline},
+    {"memory", use_memory},
+    {"queue", use_queue},
+    {"random_bytes", use_random_bytes},
+    {"processors", count_processors},
+    {"spawn", spawn},
+    {"fork", fork_and_discard},
+};
+
+/// What a call may fail with, and what the caller is told then.
+constexpr int nothing = 0;
+struct Row {
+  const char* call;
+  int error;
+  std::vector<int> told;  ///< Any of these; `nothing`: it works all the same.
+};
+const std::vector<Row> rows{
+    {"close", EINTR, {nothing}},
+    {"close", EIO, {nothing}},
+    {"eventfd", EMFILE, {EMFILE}},
+    {"eventfd", ENFILE, {ENFILE}},
+    {"eventfd", ENOMEM, {ENOMEM}},
+    {"eventfd", ENODEV, {ENODEV}},
+    {"fallocate", EINTR, {nothing}},
+    {"fallocate", ENOSPC, {ENOSPC, nothing}},
+    {"fallocate", EFBIG, {EFBIG, nothing}},
+    {"fallocate", EIO, {EIO, nothing}},
+    {"fallocate", EOPNOTSUPP, {EOPNOTSUPP, nothing}},
+    {"fallocate", EPERM, {EPERM, nothing}},
+    {"fcntl", EMFILE, {EMFILE, nothing, EINVAL, EBADMSG}},
+    {"fcntl", EPERM, {EPERM, nothing, EINVAL, EBADMSG}},
+    {"fcntl", EBUSY, {EBUSY, nothing, EINVAL, EBADMSG}},
+    {"fcntl", EINVAL, {EINVAL, nothing, EINVAL, EBADMSG}},
+    {"fork", EAGAIN, {EAGAIN}},
+    {"fork", ENOMEM, {ENOMEM}},
+    {"fork", ENOSYS, {ENOSYS}},
+    {"fstat", ENOMEM, {EBADMSG}},
+    {"fstat", EOVERFLOW, {EBADMSG}},
+    {"getrandom", EINTR, {nothing}},
+    {"getrandom", ENOSYS, {ENOSYS}},
+    {"getrlimit", EINVAL, {nothing}},
+    {"ioctl", EINVAL, {nothing}},
+    {"ioctl", ENOTTY, {nothing}},
+    {"kill", ESRCH, {nothing}},
+    {"kill", EPERM, {nothing}},
+    {"memfd_create", EMFILE, {EMFILE}},
+    {"memfd_create", ENFILE, {ENFILE}},
+    {"memfd_create", ENOMEM, {ENOMEM, nothing}},
+    {"memfd_create", EPERM, {EPERM}},
+    {"pidfd_open", EMFILE, {EMFILE}},
+    {"pidfd_open", ENFILE, {ENFILE}},
+    {"pidfd_open", ENOMEM, {ENOMEM}},
+    {"pidfd_open", ENODEV, {ENODEV}},
+    {"pidfd_open", ESRCH, {ESRCH}},
+    {"pidfd_send_signal", EPERM, {EPERM}},
+    {"pidfd_send_signal", ESRCH, {nothing}},
+    {"pidfd_send_signal", ENOSYS, {ENOSYS}},
+    {"pipe2", EMFILE, {EMFILE}},
+    {"pipe2", ENFILE, {ENFILE}},
+    {"poll", EINTR, {nothing}},
+    {"poll", ENOMEM, {nothing}},
+    {"posix_spawn", EAGAIN, {EAGAIN}},
+    {"posix_spawn", ENOMEM, {ENOMEM}},
+    {"posix_spawn", ENOENT, {ENOENT}},
+    {"posix_spawn", EACCES, {EACCES}},
+    {"ppoll", EINTR, {nothing}},
+    {"ppoll", ENOMEM, {ENOMEM, nothing}},
+    {"ppoll", EINVAL, {EINVAL, nothing}},
+    {"pread", EINTR, {nothing}},
+    {"pread", EIO, {EIO}},
+    {"pthread_mutex_init", EAGAIN, {EAGAIN}},
+    {"pthread_mutex_init", ENOMEM, {ENOMEM}},
+    {"pthread_mutex_init", EPERM, {EPERM}},
+    {"pthread_sigmask", EINVAL, {nothing}},
+    {"pwritev2", EINTR, {nothing}},
+    {"pwritev2", EOPNOTSUPP, {nothing}},
+    {"pwritev2", EIO, {EIO}},
+    {"pwritev2", ENOMEM, {ENOMEM}},
+    {"read", EINTR, {nothing}},
+    {"read", EIO, {EIO, nothing}},
+    {"recv", EINTR, {nothing}},
+    {"recv", ECONNRESET, {nothing}},
+    {"recv", ENOMEM, {nothing}},
+    {"recvmsg", EINTR, {nothing}},
+    {"recvmsg", ECONNRESET, {nothing}},
+    {"recvmsg", EAGAIN, {nothing}},
+    {"recvmsg", ENOMEM, {ENOMEM}},
+    {"sched_getaffinity", EINVAL, {nothing}},
+    {"sched_getaffinity", ESRCH, {nothing}},
+    {"send", EINTR, {nothing}},
+    {"send", EPIPE, {nothing}},
+    {"send", ENOBUFS, {nothing}},
+    {"sendmsg", EINTR, {nothing}},
+    {"sendmsg", ECONNRESET, {nothing}},
+    {"sendmsg", EAGAIN, {nothing}},
+    {"sendmsg", ETOOMANYREFS, {nothing}},
+    {"sendmsg", ENOBUFS, {ENOBUFS}},
+    {"sendmsg", ENOMEM, {ENOMEM}},
+    {"sendmsg", EPIPE, {EPIPE}},
+    {"setsockopt", ENOBUFS, {ENOBUFS}},
+    {"setsockopt", ENOMEM, {ENOMEM}},
+    {"socketpair", EMFILE, {EMFILE}},
+    {"socketpair", ENFILE, {ENFILE}},
+    {"socketpair", ENOMEM, {ENOMEM}},
+    {"syscall", EINTR, {nothing}},
+    {"syscall", EAGAIN, {nothing}},
+    {"sysconf", EINVAL, {nothing}},
+    {"tee", EINTR, {nothing, EINTR}},
+    {"tee", ENOMEM, {nothing, ENOMEM}},
+    {"waitid", EINTR, {nothing}},
+    {"waitid", ECHILD, {nothing}},
+    {"waitpid", EINTR, {nothing}},
+    {"waitpid", ECHILD, {nothing}},
+    {"write", EINTR, {nothing}},
+    {"write", ENOSPC, {ENOSPC, nothing}},
+    {"write", EFBIG, {EFBIG, nothing}},
+    {"write", EIO, {EIO, nothing}},
+};
+
+/// What an operation answers: 0, or an error.
+int outcome_of(const Operation& operation) {
+  try {
+    operation.run();
+    return nothing;
+  } catch (const std::system_error& error) {
+    return error.code().value();
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
+
+struct Held {
+  std::ptrdiff_t descriptors = 0;
+  int mappings = 0;
+  bool children = false;
+  bool operator==(const Held&) const = default;
+};
+Held held() {
+  Held all;
+  all.descriptors = std::distance(std::filesystem::directory_iterator{"/proc/self/fd"}, {});
+  std::ifstream maps{"/proc/self/maps"};
+  for (std::string line; std::getline(maps, line);) {
+    all.mappings += line.find("memfd:") != std::string::npos ? 1 : 0;
+  }
+  all.children = ::waitpid(-1, nullptr, WNOHANG) >= 0;
+  return all;
+}
+
+void forget() {
+  fault::calls.clear();
+  fault::failing_turn = 0;
+  fault::at_most = 0;
+}
+
+class EveryCall : public testing::TestWithParam<Operation> {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(outcome_of(GetParam()), nothing);  // what is made once, is made
+    forget();
+  }
+  void TearDown() override { forget(); }
+
+  // That turn of the row's call fails, once.
+  static void fail(const Row& row, int turn) {
+    SCOPED_TRACE("turn " + std::to_string(turn) + " of " + row.call + " fails with " +
+                 std::strerror(row.error));
+    const Held before = held();
+    forget();
+    fault::failing = row.call;
+    fault::failing_turn = turn;
+    fault::failing_with = row.error;
+    const int told = outcome_of(GetParam());
+    EXPECT_TRUE(std::ranges::count(row.told, told)) << "it was told " << std::strerror(told);
+    forget();
+    EXPECT_EQ(held(), before) << "something was left behind";
+    EXPECT_EQ(outcome_of(GetParam()), nothing) << "the next time";
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Of, EveryCall, testing::ValuesIn(operations), [](const auto& operation) {
+  return std::string{operation.param.name};
+});
+
+TEST_P(EveryCall, ThatFailsIsToldAndLeavesNothing) {
+  constexpr int most_turns = 10;  // what is repeated more often is repeated in the same way
+  ASSERT_EQ(outcome_of(GetParam()), nothing);
+  const auto calls = fault::calls;
+  for (const Row& row : rows) {
+    const auto made = calls.find(row.call);
+    const int turns = made == calls.end() ? 0 : std::min(made->second, most_turns);
+    for (int turn = 1; turn <= turns; ++turn) fail(row, turn);
+  }
+}
+
+TEST_P(EveryCall, MayMoveLessThanItWasGiven) {
+  fault::at_most = 999;
+  EXPECT_EQ(outcome_of(GetParam()), nothing);
+}
+
+TEST(EveryCallOfThese, HasARow) {
+  forget();
+  for (const Operation& operation : operations) EXPECT_EQ(outcome_of(operation), nothing);
+  for (const auto& [call, times] : fault::calls) {
+    EXPECT_TRUE(std::ranges::count(rows, call, &Row::call)) << call << " has no row";
+  }
+  for (const Row& row : rows) {
+    EXPECT_TRUE(fault::calls.contains(row.call)) << row.call << " is never made";
+  }
+}
+
+TEST(EveryCallOfAChild, ThatBeginsIsToldOrPassedOver) {
+  const std::map<std::string, std::vector<int>> told{
+      {"close", {nothing}},
+      {"open", {nothing}},
+      {"prctl", {nothing}},
+      {"unsetenv", {nothing}},
+      {"fcntl", {nothing, EINVAL, EIO}},
+      {"fstat", {EINVAL}},
+      {"pread", {EINVAL}},
+      {"on_exit", {ENOMEM}},
+      {"pthread_atfork", {ENOMEM}},
+  };
+  for (const auto& [call, errors] : told) {
+    for (int turn = 1; turn <= 6; ++turn) {
+      SCOPED_TRACE(call + ", turn " + std::to_string(turn));
+      forget();
+      fault::failing = call;
+      fault::failing_turn = turn;
+      fault::failing_with = EIO;
+      const int code = outcome_of({"child", [] { in_a_child(prepare_child); }});
+      EXPECT_TRUE(code == nothing || std::ranges::count(errors, code)) << std::strerror(code);
+      if (turn == 1) {
+        EXPECT_TRUE(std::ranges::count(errors, code)) << "the first is made for certain";
+      }
+    }
+  }
+  forget();
+  EXPECT_EQ(outcome_of({"child", [] { in_a_child(prepare_child); }}), nothing);
+}
+
+}  // namespace
