@@ -29,28 +29,27 @@ inline Acquired acquired(pthread_mutex_t* mutex, int result) noexcept {
   return Acquired::abandoned;
 }
 
-// g++ 12's and clang++ 14's thread sanitizers take a mutex that pthread_mutex_clocklock locked for
-// unlocked, and report races on what it guards. Of the calls with a deadline they know the one that
-// goes by the wall clock.
 #if MULTIPROCESSING_THREAD_SANITIZER
-inline constexpr clockid_t lock_clock = CLOCK_REALTIME;
-inline int lock_until(pthread_mutex_t* mutex, const timespec& end) noexcept {
-  return pthread_mutex_timedlock(mutex, &end);
+// g++ 12's and clang++ 14's take a mutex for unlocked that pthread_mutex_clocklock has locked, or
+// that pthread_mutex_timedlock has taken from a dead owner, and what it guards for raced.
+inline int lock_until(pthread_mutex_t* mutex, const detail::Deadline& deadline) noexcept {
+  constexpr timespec nap{0, 100'000};
+  for (;;) {
+    const int result = pthread_mutex_trylock(mutex);
+    if (result != EBUSY || deadline.passed()) return result;
+    nanosleep(&nap, nullptr);
+  }
 }
 #else
-inline constexpr clockid_t lock_clock = CLOCK_MONOTONIC;
-inline int lock_until(pthread_mutex_t* mutex, const timespec& end) noexcept {
-  return pthread_mutex_clocklock(mutex, lock_clock, &end);
+inline int lock_until(pthread_mutex_t* mutex, const detail::Deadline& deadline) noexcept {
+  const auto end = std::chrono::steady_clock::now().time_since_epoch() +
+                   deadline.left(std::chrono::hours{24 * 365});
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end);
+  const auto rest = std::chrono::duration_cast<std::chrono::nanoseconds>(end - seconds);
+  const timespec until{static_cast<time_t>(seconds.count()), static_cast<long>(rest.count())};
+  return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
 }
 #endif
-
-inline timespec after(std::chrono::nanoseconds wait) noexcept {
-  timespec now{};
-  clock_gettime(lock_clock, &now);
-  const auto end = std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec} + wait;
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end);
-  return {static_cast<time_t>(seconds.count()), static_cast<long>((end - seconds).count())};
-}
 
 // The word that the kernel clears when the owner dies; POSIX has no question that reads it.
 inline pid_t owner_of(const std::byte* storage) noexcept {
@@ -83,8 +82,7 @@ inline Acquired RobustLock::lock(const detail::Deadline& deadline) noexcept {
   if (deadline.is_forever()) return posix::acquired(mutex, pthread_mutex_lock(mutex));
   // No clock is read when the lock is free.
   if (const Acquired free = try_lock(); free != Acquired::no) return free;
-  const timespec end = posix::after(deadline.left(std::chrono::hours{24 * 365}));
-  const int result = posix::lock_until(mutex, end);
+  const int result = posix::lock_until(mutex, deadline);
   // glibc leaves it noted for the kernel as what this thread is about to take; a try ends that.
   return result == ETIMEDOUT ? try_lock() : posix::acquired(mutex, result);
 }
