@@ -100,32 +100,25 @@ int exit_code_without_system(Work work) {
       .join();
 }
 
-// While it lives, signals that interrupt every call rain on a thread.
-class Interrupted {
+// While it lives, a signal interrupts every call and does nothing else.
+class Interruptions {
  public:
-  explicit Interrupted(Thread& thread) {
+  Interruptions() {
     struct sigaction action {};
     action.sa_handler = [](int) {};  // without SA_RESTART
     ::sigaction(SIGUSR1, &action, &before_);
-    rain_ = std::thread{[this, &thread] {
-      for (int i = 0; i < 100; ++i) {
-        thread.signal(SIGUSR1);
-        std::this_thread::yield();
-      }
-      done_ = true;
-    }};
-    eventually([&] { return done_.load(); });
   }
-  Interrupted(const Interrupted&) = delete;
-  Interrupted& operator=(const Interrupted&) = delete;
-  ~Interrupted() {
-    rain_.join();
-    ::sigaction(SIGUSR1, &before_, nullptr);
+  Interruptions(const Interruptions&) = delete;
+  Interruptions& operator=(const Interruptions&) = delete;
+  ~Interruptions() { ::sigaction(SIGUSR1, &before_, nullptr); }
+  static void rain_on(Thread& thread) {
+    for (int i = 0; i < 100; ++i) {
+      thread.signal(SIGUSR1);
+      eventually([&] { return thread.sleeps(); });
+    }
   }
 
  private:
-  std::atomic<bool> done_{false};
-  std::thread rain_;
   struct sigaction before_ {};
 };
 
@@ -184,6 +177,7 @@ TEST(LockAcquire, GoesOnWhenTheOwnerReleases) {
 }
 
 TEST(LockAcquire, GoesOnThroughSignals) {
+  const Interruptions interruptions;
   mp::Lock lock;
   lock.acquire();
   Thread waiter{[&] {
@@ -191,7 +185,7 @@ TEST(LockAcquire, GoesOnThroughSignals) {
     lock.release();
   }};
   ASSERT_TRUE(eventually([&] { return waiter.sleeps(); }));
-  { const Interrupted rain{waiter}; }
+  Interruptions::rain_on(waiter);
   lock.release();
   waiter.join();
 }
@@ -579,10 +573,11 @@ TEST(EventWait, EndsForThousandsInSeveralProcesses) {
 }
 
 TEST(EventWait, GoesOnThroughSignals) {
+  const Interruptions interruptions;
   mp::Event event;
   Thread waiter{[&] { EXPECT_TRUE(event.wait()); }};
   ASSERT_TRUE(eventually([&] { return waiter.sleeps(); }));
-  { const Interrupted rain{waiter}; }
+  Interruptions::rain_on(waiter);
   event.set();
   waiter.join();
 }
@@ -658,6 +653,7 @@ void expect_refusals(const std::vector<mp::native_handle_type>& others) {
   refused(one(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)));
   refused(one(-1));
   refused(memory(true, 4096, 0));
+  refused(memory(true, 0, State::expected_magic));
   refused(memory(false, 4096, State::expected_magic));
   refused(memory(true, 8, State::expected_magic));
   refused(memory(true, static_cast<off_t>(sizeof(State)) - 1, State::expected_magic));

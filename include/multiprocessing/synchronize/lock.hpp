@@ -108,10 +108,8 @@ inline bool LockCore::acquire(Timeout timeout) {
   if (taken == os::Acquired::abandoned) {
     // From here to the end of unlock() this thread owns the mutex: whoever dies on the way leaves
     // it as the first one did.
-    page_->mutex.unlock();
-    MULTIPROCESSING_STOP_POINT("lock.acquire.marked");
     page_->abandoned.store(1, std::memory_order_release);
-    throw_abandoned();
+    MULTIPROCESSING_STOP_POINT("lock.acquire.marked");
   }
   if (!abandoned()) return taken == os::Acquired::yes;
   if (taken != os::Acquired::no) {
