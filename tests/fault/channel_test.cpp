@@ -47,6 +47,7 @@ using ::eventfd;
 using ::fallocate;
 using ::fcntl;
 using ::fstat;
+using ::getpid;
 using ::ioctl;
 using ::memfd_create;
 using ::pipe2;

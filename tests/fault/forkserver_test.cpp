@@ -48,10 +48,10 @@ bool fails(const std::string& call) {
   return errno != 0;
 }
 
-using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fchdir, ::fcntl, ::fstat, ::getcwd,
-    ::getpid, ::getrandom, ::ioctl, ::kill, ::on_exit, ::pidfd_send_signal, ::poll, ::prctl,
-    ::pread, ::pthread_atfork, ::pthread_sigmask, ::read, ::readlink, ::recv, ::sched_getaffinity,
-    ::sched_yield, ::send, ::sigaction, ::sysconf, ::unsetenv, ::waitpid;
+using ::_exit, ::close, ::dlopen, ::eventfd, ::exit, ::fcntl, ::fstat, ::getcwd, ::getpid,
+    ::getrandom, ::ioctl, ::kill, ::on_exit, ::pidfd_send_signal, ::poll, ::prctl, ::pread,
+    ::pthread_atfork, ::pthread_sigmask, ::read, ::readlink, ::recv, ::sched_getaffinity,
+    ::sched_yield, ::send, ::sysconf, ::unsetenv, ::waitpid;
 
 // Calls whose failure is an answer of -1.
 #define FAULT_CALL(name)                                      \
@@ -60,11 +60,16 @@ using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fchdir, ::fcntl, 
     if (fails(#name)) return -1;                              \
     return ::name(arguments...);                              \
   }
+FAULT_CALL(dup2)
+FAULT_CALL(fchdir)
 FAULT_CALL(fork)
 FAULT_CALL(recvmsg)
 FAULT_CALL(socketpair)
 FAULT_CALL(write)
 
+int sigaction(int signal, const struct ::sigaction* action, struct ::sigaction* before) {
+  return fails("sigaction") ? -1 : ::sigaction(signal, action, before);
+}
 int memfd_create(const char* name, unsigned flags) {
   return fails("memfd_create") ? -1 : ::memfd_create(name, flags);
 }
@@ -313,6 +318,17 @@ TEST_F(ForkServerFault, ThreadThatIsStillCountedIsWaitedFor) {
       mp::Task{let_fail, std::string{"a thread less"}, std::vector{EBUSY, EBUSY}});
   mp::Process<> one = process();
   expect_seven(one);
+}
+
+TEST_F(ForkServerFault, SurroundingsThatCannotBeEnteredStopNoChild) {
+  for (const char* call : {"fchdir", "dup2", "sigaction"}) {
+    SCOPED_TRACE(call);
+    mp::set_forkserver_preload(
+        mp::Task{let_fail, std::string{call}, std::vector{EACCES, EACCES, EACCES, EACCES}});
+    mp::Process<> one = process();
+    expect_seven(one);
+    test::end_of_test();
+  }
 }
 
 TEST_F(ForkServerFault, WithoutProcItsThreadsAreNotCounted) {

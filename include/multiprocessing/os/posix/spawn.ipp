@@ -159,8 +159,9 @@ inline Spawned take_spawned(std::error_code& ec) {
     spawned.handles.emplace_back(number);
   }
   spawned.state = posix::read_sealed(state.get(), ec);
-  if (ec) return {};
-  return spawned;
+  if (!ec) return spawned;
+  ec = std::make_error_code(std::errc::invalid_argument);
+  return {};
 }
 
 inline void show_as(const std::string& path) noexcept {
