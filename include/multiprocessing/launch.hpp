@@ -43,7 +43,8 @@ namespace detail {
 
 [[noreturn]] inline void refuse_start_method(const std::string& name) {
   std::string text = "there is no start method \"" + name + "\" here, only";
-  for (const StartMethod available : get_all_start_methods()) text += " " + to_string(available);
+  for (const StartMethod available : get_all_start_methods())
+    text.append(" ").append(to_string(available));
   throw std::invalid_argument{text};
 }
 

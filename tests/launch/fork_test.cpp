@@ -158,22 +158,24 @@ TEST(ForkOfThreads, IsLoggedOnceInAProcess) {
     start_and_join();
     EXPECT_EQ(warnings.size(), 0U);
   }
-  Busy busy;
-  busy.with([] { std::this_thread::yield(); });
-  mp::set_log_level(mp::LogLevel::error);
-  start_and_join();
-  EXPECT_EQ(warnings.size(), 0U);
-  mp::set_log_level(mp::LogLevel::warning);
-  mp::Process other({.start_method = mp::StartMethod::spawn}, [] {});
-  other.start();
-  other.join();
-  EXPECT_EQ(warnings.size(), 0U);
-  const auto threads = std::to_string(mp::os::thread_count());
-  start_and_join();
-  start_and_join();
-  ASSERT_EQ(warnings.size(), 1U);
-  EXPECT_TRUE(warnings[0].starts_with("fork of a process with " + threads + " threads: "))
-      << warnings[0];
+  {
+    Busy busy;
+    busy.with([] { std::this_thread::yield(); });
+    mp::set_log_level(mp::LogLevel::error);
+    start_and_join();
+    EXPECT_EQ(warnings.size(), 0U);
+    mp::set_log_level(mp::LogLevel::warning);
+    mp::Process other({.start_method = mp::StartMethod::spawn}, [] {});
+    other.start();
+    other.join();
+    EXPECT_EQ(warnings.size(), 0U);
+    const auto threads = std::to_string(mp::os::thread_count());
+    start_and_join();
+    start_and_join();
+    ASSERT_EQ(warnings.size(), 1U);
+    EXPECT_TRUE(warnings[0].starts_with("fork of a process with " + threads + " threads: "))
+        << warnings[0];
+  }
   EXPECT_EQ(count_in_child(), 1);  // that is another process
 }
 

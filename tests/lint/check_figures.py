@@ -16,7 +16,7 @@ import re
 import sys
 
 FIGURE = re.compile(r"^figure (\S+) ours=(\S+) (\S+?)=(\S+) ratio=(\S+)", re.MULTILINE)
-ABOUT = re.compile(r"^(date|machine|system|compiler|python): (.*)$", re.MULTILINE)
+ABOUT = re.compile(r"^(date|machine|system|compiler|python|load): (.*)$", re.MULTILINE)
 ROW = re.compile(r"^\|(?P<text>[^|]*<!-- (?P<figure>\S+) (?P<peer>\S+) -->) *"
                  r"\| *(?P<ours>[\d.]*) *\| *(?P<theirs>[\d.]*)(?P<words>[^|]*)\| *(?P<ratio>[\d.]*) *\|$")
 
@@ -52,7 +52,8 @@ class Figures:
     def machine(self):
         """Where they were printed."""
         words = [self.about.get(what, "?") for what in ("machine", "system", "compiler", "python")]
-        return f"On {self.about.get('date', '?')}, " + ", ".join(words) + ". <!-- machine -->"
+        return (f"On {self.about.get('date', '?')}, " + ", ".join(words) +
+                f", when {self.about.get('load', '?')} other processes ran. <!-- machine -->")
 
 
 def row_as_printed(row, figures):

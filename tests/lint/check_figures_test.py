@@ -14,12 +14,14 @@ machine: 2 x Z80
 system: CP/M 2.2
 compiler: g++ 12.2.0 -O3
 python: Python 3.11.7
+load: 0.05
 figure queue ours=21.37 pipe=6.741 ratio=3.171 Mmsg/s
 figure start ours=40123 fork=39999 ratio=1.003 us
 figure start ours=40123 CPython=2000000 ratio=0.020 us
 left out: the moon
 """
-MACHINE = "On 2026-01-31, 2 x Z80, CP/M 2.2, g++ 12.2.0 -O3, Python 3.11.7. <!-- machine -->\n"
+MACHINE = ("On 2026-01-31, 2 x Z80, CP/M 2.2, g++ 12.2.0 -O3, Python 3.11.7, "
+           "when 0.05 other processes ran. <!-- machine -->\n")
 
 
 def section(*rows):

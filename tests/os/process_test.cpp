@@ -147,6 +147,19 @@ TEST(CallAtExit, GetsTheCodeAndLetsTheRestGoOn) {
             60);
 }
 
+// ---- signals ----
+
+TEST(UnblockSignals, LetsEverySignalThrough) {
+  std::thread([] {
+    sigset_t blocked;
+    ::sigfillset(&blocked);
+    ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
+    os::unblock_signals();
+    ::pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+    for (int signal = 1; signal < NSIG; ++signal) EXPECT_NE(::sigismember(&blocked, signal), 1);
+  }).join();
+}
+
 // ---- lifelines ----
 
 TEST(Lifeline, ShowsTheParentsEnd) {

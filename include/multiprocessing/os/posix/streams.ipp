@@ -70,12 +70,12 @@ inline void write_error(std::string_view text) noexcept {
   write_error_line(text);
 }
 
-inline void write_error_line(std::string_view text) noexcept {
+inline void write_error_line(std::string_view line) noexcept {
   const posix::BlockedSignal quiet{SIGPIPE};
-  while (!text.empty()) {
-    const auto written = MULTIPROCESSING_SYSTEM(write)(STDERR_FILENO, text.data(), text.size());
+  while (!line.empty()) {
+    const auto written = MULTIPROCESSING_SYSTEM(write)(STDERR_FILENO, line.data(), line.size());
     if (written > 0) {
-      text.remove_prefix(static_cast<std::size_t>(written));
+      line.remove_prefix(static_cast<std::size_t>(written));
     } else if (written == 0) {
       return;
     } else if (errno == EAGAIN) {  // somebody made it non-blocking
