@@ -41,7 +41,8 @@ class PacketBuffer {
  public:
   static constexpr std::size_t capacity = std::size_t{68} << 10U;
 
-  PacketBuffer() : memory_{std::exchange(spare(), nullptr)} {
+  PacketBuffer() {
+    if (Memory* const kept = spare()) memory_ = std::move(*kept);
     // Not make_unique: that would write 68 KiB of zeros.
     if (!memory_) memory_.reset(new std::byte[capacity]);
   }
@@ -53,16 +54,25 @@ class PacketBuffer {
     return *this;
   }
   ~PacketBuffer() {
-    if (memory_ && !spare()) spare() = std::move(memory_);
+    Memory* const kept = memory_ ? spare() : nullptr;
+    if (kept != nullptr && !*kept) *kept = std::move(memory_);
   }
 
   [[nodiscard]] std::byte* data() const noexcept { return memory_.get(); }
 
  private:
   using Memory = std::unique_ptr<std::byte[]>;
-  static Memory& spare() noexcept {
-    thread_local Memory one;
-    return one;
+  // None once the thread's own objects are gone: exit handlers come after that.
+  static Memory* spare() noexcept {
+    thread_local bool is_gone = false;
+    struct Spare {
+      bool* gone;
+      Memory memory = nullptr;
+      ~Spare() { *gone = true; }
+    };
+    if (is_gone) return nullptr;
+    thread_local Spare one{&is_gone};
+    return &one.memory;
   }
 
   Memory memory_;

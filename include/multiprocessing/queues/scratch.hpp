@@ -19,13 +19,14 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {
-    if (lent_ && large_.capacity() <= most_kept) std::swap(large_, kept());
+    std::vector<std::byte>* const place = lent_ ? kept() : nullptr;
+    if (place != nullptr && large_.capacity() <= most_kept) std::swap(large_, *place);
   }
 
   /// @brief An empty buffer.
   std::vector<std::byte>& buffer() noexcept {
     if (!lent_) {
-      std::swap(large_, kept());
+      if (std::vector<std::byte>* const place = kept()) std::swap(large_, *place);
       large_.clear();
       lent_ = true;
     }
@@ -44,9 +45,17 @@ class Scratch {
  private:
   static constexpr std::size_t most_kept = std::size_t{1} << 20U;
 
-  static std::vector<std::byte>& kept() noexcept {
-    thread_local std::vector<std::byte> buffer;
-    return buffer;
+  // None once the thread's own objects are gone: exit handlers come after that.
+  static std::vector<std::byte>* kept() noexcept {
+    thread_local bool is_gone = false;
+    struct Kept {
+      bool* gone;
+      std::vector<std::byte> buffer = {};
+      ~Kept() { *gone = true; }
+    };
+    if (is_gone) return nullptr;
+    thread_local Kept one{&is_gone};
+    return &one.buffer;
   }
 
   alignas(std::max_align_t) std::array<std::byte, 512> small_;
