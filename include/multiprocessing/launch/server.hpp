@@ -75,6 +75,10 @@ struct ServerState {
   std::vector<std::byte> preload;
 
   static constexpr std::uint64_t expected_magic() { return magic_of("multiprocessing forkserver"); }
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(magic, files.executable, files.program, preload);
+  }
 };
 
 /// @brief What a fork server holds of those that it works for.
@@ -93,6 +97,11 @@ struct ServerAnswer {
   int pid = 0;
   int code = 0;
   std::string text = {};
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(pid, code, text);
+  }
 };
 
 /// @brief What became of asking a fork server how a child ended.

@@ -45,6 +45,13 @@ struct SpawnedState {
   std::vector<std::pair<std::uint64_t, std::uint32_t>> objects;  ///< As Transit::Object.
 
   static constexpr std::uint64_t expected_magic() { return magic_of("multiprocessing child"); }
+  // Written out, here and below: it costs every user's compiler less than finding the fields does.
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(magic, name, path, daemon, parent, parents_name, authkey, start_method, log.level,
+            log.to_stderr, files.executable, files.program, preload, has_forkserver,
+            forkserver_number, objects);
+  }
 };
 
 /// @brief A child's state on its way.
