@@ -317,6 +317,15 @@ TEST(Resolve, RefusesAPlugInThatIsGone) {
   EXPECT_REFUSED(reference, "No such file");
 }
 
+TEST(ReferTo, KeepsOneReferenceHoweverOftenAPlugInIsLoaded) {
+  const auto kept = [] { return mp::detail::process_state().code.size(); };
+  const Rebuilt plugin{"plugin"};
+  const mp::CodeReference first = plugin.refer_and_unload();
+  const std::size_t once = kept();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(plugin.refer_and_unload(), first);
+  EXPECT_EQ(kept(), once);
+}
+
 // ---- function pointers
 // ---------------------------------------------------------------------------
 

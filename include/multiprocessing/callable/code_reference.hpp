@@ -12,12 +12,16 @@
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/os/module.hpp>
+#include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/serialization.hpp>
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace multiprocessing {
 
@@ -101,6 +105,19 @@ namespace detail {
   return {module->id, module->path, address - module->base, hash};
 }
 
+/// @brief The one that is equal and never destroyed: exit handlers, static objects and other
+/// threads start processes until the very end. A plug-in that is loaded again finds what it left.
+[[nodiscard]] inline const CodeReference& keep(CodeReference reference) {
+  ProcessState& state = process_state();
+  const std::lock_guard lock{state.mutex};
+  for (const CodeReference* const kept : state.code) {
+    if (*kept == reference) return *kept;
+  }
+  auto made = std::make_unique<const CodeReference>(std::move(reference));
+  state.code.push_back(made.get());
+  return *made.release();
+}
+
 /// @brief The module that a reference names, loaded now if it was not.
 /// @throws SerializationError there is no such build; names the module, both ids and the ways out.
 [[nodiscard]] inline os::Module module_for(const CodeReference& reference) {
@@ -134,7 +151,7 @@ template <class Signature>
 /// @brief Names the descriptor of a key; looks it up once.
 template <class Key>
 [[nodiscard]] const CodeReference& refer_to() {
-  static const CodeReference reference = refer_to(DescriptorOf<Key>::value);
+  static const CodeReference& reference = detail::keep(refer_to(DescriptorOf<Key>::value));
   return reference;
 }
 

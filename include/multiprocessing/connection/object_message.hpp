@@ -2,6 +2,7 @@
 #pragma once
 /// @file object_message.hpp
 /// @brief How an object lies in a message.
+#include <multiprocessing/detail/kept_by_thread.hpp>
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/os/message.hpp>
@@ -45,22 +46,22 @@ struct TravellingObject {
 class EncodingBuffer {
  public:
   EncodingBuffer() noexcept {
-    std::swap(bytes_, spare());
+    if (std::vector<std::byte>* const kept = spare()) std::swap(bytes_, *kept);
     bytes_.clear();
   }
   EncodingBuffer(const EncodingBuffer&) = delete;
   EncodingBuffer& operator=(const EncodingBuffer&) = delete;
   ~EncodingBuffer() {
     constexpr std::size_t most_kept = std::size_t{1} << 20U;
-    if (bytes_.capacity() <= most_kept) std::swap(bytes_, spare());
+    std::vector<std::byte>* const kept = bytes_.capacity() <= most_kept ? spare() : nullptr;
+    if (kept != nullptr) std::swap(bytes_, *kept);
   }
 
   [[nodiscard]] std::vector<std::byte>& bytes() noexcept { return bytes_; }
 
  private:
-  static std::vector<std::byte>& spare() noexcept {
-    thread_local std::vector<std::byte> one;
-    return one;
+  static std::vector<std::byte>* spare() noexcept {
+    return kept_by_thread<EncodingBuffer, std::vector<std::byte>>();
   }
 
   std::vector<std::byte> bytes_;

@@ -19,6 +19,8 @@
 
 namespace multiprocessing {
 
+struct CodeReference;  // callable/code_reference.hpp
+
 /// @brief How a child process comes to be. @python{"fork", "spawn", "forkserver"}
 enum class StartMethod { fork, spawn, forkserver };
 
@@ -84,6 +86,9 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   // ---- what is installed ----
   bool fork_handlers_installed = false;
   bool exit_handler_installed = false;
+
+  // ---- code that was named for other processes ----
+  std::vector<const CodeReference*> code;  ///< Each once, for good: needed until the very end.
 
   // ---- logging ----
   LogSettings log;

@@ -2,6 +2,7 @@
 #pragma once
 /// @file message.hpp
 /// @brief What goes into a channel and what comes out of it.
+#include <multiprocessing/detail/kept_by_thread.hpp>
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/wait.hpp>
 
@@ -62,17 +63,8 @@ class PacketBuffer {
 
  private:
   using Memory = std::unique_ptr<std::byte[]>;
-  // None once the thread's own objects are gone: exit handlers come after that.
   static Memory* spare() noexcept {
-    thread_local bool is_gone = false;
-    struct Spare {
-      bool* gone;
-      Memory memory = nullptr;
-      ~Spare() { *gone = true; }
-    };
-    if (is_gone) return nullptr;
-    thread_local Spare one{&is_gone};
-    return &one.memory;
+    return multiprocessing::detail::kept_by_thread<PacketBuffer, Memory>();
   }
 
   Memory memory_;

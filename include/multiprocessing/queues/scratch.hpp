@@ -2,6 +2,8 @@
 #pragma once
 /// @file scratch.hpp
 /// @brief Room for one message on its way, without an allocation per message.
+#include <multiprocessing/detail/kept_by_thread.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstring>
@@ -45,17 +47,8 @@ class Scratch {
  private:
   static constexpr std::size_t most_kept = std::size_t{1} << 20U;
 
-  // None once the thread's own objects are gone: exit handlers come after that.
   static std::vector<std::byte>* kept() noexcept {
-    thread_local bool is_gone = false;
-    struct Kept {
-      bool* gone;
-      std::vector<std::byte> buffer = {};
-      ~Kept() { *gone = true; }
-    };
-    if (is_gone) return nullptr;
-    thread_local Kept one{&is_gone};
-    return &one.buffer;
+    return kept_by_thread<Scratch, std::vector<std::byte>>();
   }
 
   alignas(std::max_align_t) std::array<std::byte, 512> small_;

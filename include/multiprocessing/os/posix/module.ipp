@@ -2,6 +2,7 @@
 #pragma once
 #include <multiprocessing/os/module.hpp>
 #include <multiprocessing/os/posix/elf.ipp>
+#include <multiprocessing/os/process_wide.hpp>
 
 #include <array>
 #include <cerrno>
@@ -91,15 +92,9 @@ struct Hash128 {
 }
 
 /// Hashes of images that have no build id: a hundred megabytes take some 20 ms. A cache and nothing
-/// more, so each module may have its own, and who finds it locked (a child forked meanwhile finds
-/// it so for ever) does without.
+/// more, so who finds it locked (a child forked meanwhile finds it so for ever) does without.
 class HashCache {
  public:
-  static HashCache& instance() {
-    static HashCache one;
-    return one;
-  }
-
   [[nodiscard]] ModuleId get(const dl_phdr_info& image) {
     const std::unique_lock lock{mutex_, std::try_to_lock};
     if (!lock) return hash_of(image);
@@ -123,7 +118,7 @@ class HashCache {
 
 [[nodiscard]] inline ModuleId id_of(const dl_phdr_info& image) {
   ModuleId id = build_id_of(image);
-  return id.empty() ? HashCache::instance().get(image) : id;
+  return id.empty() ? process_wide<HashCache>().get(image) : id;
 }
 
 [[nodiscard]] inline std::string path_of(const dl_phdr_info& image) {
