@@ -4,6 +4,7 @@
 /// @brief The transport of a Queue: bytes from many producers to many consumers, whoever dies.
 #include <multiprocessing/detail/config.hpp>
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/bell.hpp>
 #include <multiprocessing/os/identity.hpp>
 #include <multiprocessing/os/memory.hpp>
@@ -128,25 +129,39 @@ class Ring {
   using Consumers = detail::ConsumerSide;
   using Head = decltype(Consumers::head)::Values;
 
-  // Gives the lock back at the end of a scope.
+  // Gives the lock back at the end of a scope; then tells whom it was taken over from.
   struct Held {
     os::RobustLock* lock = nullptr;
+    const char* recovered = nullptr;
     Held() = default;
-    explicit Held(os::RobustLock& held) : lock{&held} {}
+    explicit Held(os::RobustLock& held, const char* from_the_dead = nullptr)
+        : lock{&held}, recovered{from_the_dead} {}
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
-    Held(Held&& other) noexcept : lock{std::exchange(other.lock, nullptr)} {}
+    Held(Held&& other) noexcept
+        : lock{std::exchange(other.lock, nullptr)}, recovered{other.recovered} {}
     Held& operator=(Held&& other) noexcept {
       release();
       lock = std::exchange(other.lock, nullptr);
+      recovered = other.recovered;
       return *this;
     }
     ~Held() { release(); }
-    void release() {
-      if (lock != nullptr) std::exchange(lock, nullptr)->unlock();
+    void release() noexcept {
+      if (lock == nullptr) return;
+      std::exchange(lock, nullptr)->unlock();
+      if (recovered != nullptr) log(LogLevel::warning, std::exchange(recovered, nullptr));
     }
     explicit operator bool() const { return lock != nullptr; }
   };
+  [[nodiscard]] static Held hold(os::RobustLock& lock, os::Acquired how, const char* dead) {
+    return how == os::Acquired::abandoned ? Held{lock, dead} : Held{lock};
+  }
+  static constexpr const char* producer_died =
+      "a process died inside put() of a queue: what it had not finished is not there, the queue "
+      "goes on";
+  static constexpr const char* consumer_died =
+      "a process died inside get() of a queue, perhaps with an item in hand; the queue goes on";
 
   // A producer that sleeps because a queue of so many items or more is full is woken when half of
   // it is free, for waking it for every item would cost more than the items.

@@ -12,7 +12,7 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   const auto acquired = detail::acquire(shared.consumer_lock, consumer_lock_patience_, deadline,
                                         [this] { check_open(); });
   if (acquired == os::Acquired::no) return {};
-  Held held{shared.consumer_lock};
+  Held held = hold(shared.consumer_lock, acquired, consumer_died);
   const auto head = shared.consumers.head.current();
   if (acquired == os::Acquired::abandoned) {
     shared.consumers.seen_tail.store(head[Consumers::place], std::memory_order_relaxed);

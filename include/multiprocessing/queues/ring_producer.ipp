@@ -14,7 +14,7 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
   const auto acquired =
       detail::acquire(lock, producer_lock_patience_, deadline, [this] { check_open(); });
   if (acquired == os::Acquired::no) return {};
-  Held held{lock};
+  Held held = hold(lock, acquired, producer_died);
   if (acquired == os::Acquired::abandoned) {
     // What the dead one had not committed nobody sees; its notes may be half written.
     look_at_consumers();

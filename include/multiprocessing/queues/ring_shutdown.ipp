@@ -18,9 +18,9 @@ inline void Ring::shutdown(bool immediate) {
   if (immediate) consumers = hold_consumer_lock(no_end);
   MULTIPROCESSING_STOP_POINT("ring.shutdown.began");
   {
-    const auto acquired =
+    const os::Acquired acquired =
         detail::acquire(shared.producer_lock, producer_lock_patience_, no_end, check);
-    const Held producers{shared.producer_lock};
+    const Held producers = hold(shared.producer_lock, acquired, producer_died);
     if (acquired == os::Acquired::abandoned) look_at_consumers();
     const std::uint64_t wanted = immediate ? detail::shut_at_once : detail::shut_for_producers;
     auto& word = shared.producers.shutdown;
