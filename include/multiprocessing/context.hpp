@@ -56,6 +56,14 @@ class Context {
   [[nodiscard]] multiprocessing::Queue<T> Queue(std::size_t maxsize = 0) const {
     return multiprocessing::Queue<T>{maxsize};
   }
+  template <class T>
+  [[nodiscard]] multiprocessing::JoinableQueue<T> JoinableQueue(std::size_t maxsize = 0) const {
+    return multiprocessing::JoinableQueue<T>{maxsize};
+  }
+  template <class T>
+  [[nodiscard]] multiprocessing::SimpleQueue<T> SimpleQueue() const {
+    return {};
+  }
   [[nodiscard]] multiprocessing::Pipe Pipe(bool duplex = true) const {
     return multiprocessing::Pipe{duplex};
   }

@@ -61,6 +61,22 @@ struct Full : ProcessError {
   using ProcessError::ProcessError;
 };
 
+/// @brief A queue was shut down: nothing is put any more, and nothing is left.
+/// @python{queue.ShutDown}
+struct ShutDown : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief Processes died that had taken items from a JoinableQueue and not said task_done().
+struct LostTasks : ProcessError {
+  explicit LostTasks(std::size_t lost)
+      : ProcessError{std::to_string(lost) +
+                     " items were lost: the processes that had taken them ended before "
+                     "task_done()"},
+        count{lost} {}
+  std::size_t count;  ///< How many, since the last time that this was thrown.
+};
+
 /// @brief The owner of a Lock died holding it: what it guards may be half changed. Whoever gets
 /// this holds nothing; see Lock::recover().
 struct AbandonedLock : ProcessError {

@@ -291,6 +291,25 @@ void use_queue() {
   EXPECT_FALSE(queue.try_get(1ms));
 }
 
+// A holder that is gone, and one that lives.
+void use_joinable_queue() {
+  mp::JoinableQueue<int> queue;
+  for (int i = 0; i < 3; ++i) queue.put(i);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    try {
+      queue.get();
+    } catch (...) {
+    }
+    ::_exit(0);
+  }
+  ::waitpid(pid, nullptr, 0);
+  queue.get();
+  queue.task_done();
+  EXPECT_LE(queue.unfinished(), 2U);
+  EXPECT_FALSE(queue.empty());
+}
+
 void use_random_bytes() {
   std::error_code ec;
   std::vector<std::byte> bytes(5000);
@@ -378,6 +397,7 @@ const std::vector<Operation> operations{
     {"lifeline", use_lifeline},
     {"memory", use_memory},
     {"queue", use_queue},
+    {"joinable_queue", use_joinable_queue},
     {"random_bytes", use_random_bytes},
     {"processors", count_processors},
     {"spawn", spawn},
@@ -423,11 +443,11 @@ const std::vector<Row> rows{
     {"memfd_create", ENFILE, {ENFILE}},
     {"memfd_create", ENOMEM, {ENOMEM, nothing}},
     {"memfd_create", EPERM, {EPERM}},
-    {"pidfd_open", EMFILE, {EMFILE}},
-    {"pidfd_open", ENFILE, {ENFILE}},
-    {"pidfd_open", ENOMEM, {ENOMEM}},
-    {"pidfd_open", ENODEV, {ENODEV}},
-    {"pidfd_open", ESRCH, {ESRCH}},
+    {"pidfd_open", EMFILE, {EMFILE, nothing}},
+    {"pidfd_open", ENFILE, {ENFILE, nothing}},
+    {"pidfd_open", ENOMEM, {ENOMEM, nothing}},
+    {"pidfd_open", ENODEV, {ENODEV, nothing}},
+    {"pidfd_open", ESRCH, {ESRCH, nothing}},
     {"pidfd_send_signal", EPERM, {EPERM}},
     {"pidfd_send_signal", ESRCH, {nothing}},
     {"pidfd_send_signal", ENOSYS, {ENOSYS}},

@@ -29,6 +29,8 @@ def check(root):
     root = pathlib.Path(root)
     made = {}
     for path in sorted((root / "include").rglob("*.ipp")):
+        if path.parent.name == "windows":  # the tests of this system cannot reach it
+            continue
         for name in CALL.findall(path.read_text(encoding="utf-8")):
             made.setdefault(name, path.relative_to(root).as_posix())
     failing = set()

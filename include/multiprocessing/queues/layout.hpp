@@ -7,6 +7,7 @@
 /// offset 0        RingHeader: written once by the creator
 /// page 1          the two locks
 /// page 2          ProducerSide | ConsumerSide, each on cache lines of its own
+/// 64 KiB          TaskBook, where the queue is a JoinableQueue
 /// first_area      area 0: 256 KiB   area 1: 512 KiB   ...   area k: 256 KiB << k
 /// @endverbatim
 /// An area is a ring of records (a large one is filled once, from its start to its end). When an
@@ -124,6 +125,13 @@ class Committed {
 inline constexpr std::size_t line = 128;         // two cache lines: processors fetch them in pairs
 inline constexpr std::uint64_t most_areas = 18;  // of 256 KiB * (2^18 - 1): 64 GiB
 
+/// @brief Whether the queue has been shut down, for all processes.
+enum Shutdown : std::uint64_t {
+  no_shutdown = 0,
+  shut_for_producers = 1,  ///< Nothing is put any more; what is inside can be taken.
+  shut_at_once = 2,        ///< What is inside is dropped too, by whoever holds the consumer lock.
+};
+
 /// @brief Changed by the holder of the producer lock only, but for the bell.
 struct ProducerSide {
   enum Word { place, count };  ///< Where the next record goes; items ever put.
@@ -132,6 +140,7 @@ struct ProducerSide {
   std::atomic<std::uint64_t> seen_released;  ///< Place: all before it is free.
   std::atomic<std::uint64_t> seen_count;     ///< Items ever taken.
   std::atomic<std::uint64_t> committed;      ///< Place: memory of this area that may be touched.
+  std::atomic<std::uint64_t> shutdown;       ///< A Shutdown; never smaller than before.
   alignas(line) os::BellState space;         ///< A producer waits for room.
   /// When the chain came into each area: 1, 2, 3, ...; the areas in use are those from that of the
   /// consumers to that of the tail. A number above the tail's is a jump that was never committed.
@@ -151,8 +160,9 @@ struct RingHeader {
   static constexpr std::uint64_t expected_magic = 0x31676e6952706d21;  // "!mpRing1"
 
   std::uint64_t magic;
-  std::uint64_t maxsize;  ///< Items; 0: no bound.
-  std::uint64_t areas;    ///< How many areas the reservation has.
+  std::uint64_t maxsize;       ///< Items; 0: no bound.
+  std::uint64_t areas;         ///< How many areas the reservation has.
+  std::uint64_t counts_tasks;  ///< 1: there is a TaskBook.
 };
 
 struct RingMemory {

@@ -4,20 +4,25 @@
 /// @brief The transport of a Queue: bytes from many producers to many consumers, whoever dies.
 #include <multiprocessing/detail/config.hpp>
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/bell.hpp>
+#include <multiprocessing/os/identity.hpp>
 #include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/queues/gate.hpp>
 #include <multiprocessing/queues/layout.hpp>
+#include <multiprocessing/queues/task_book.hpp>
 #include <multiprocessing/queues/waiting.hpp>
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/timeout.hpp>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <system_error>
@@ -39,8 +44,9 @@ namespace multiprocessing {
 class Ring {
  public:
   /// @param maxsize items; 0: no bound.
+  /// @param counts_tasks it keeps in mind who has taken what, until task_done().
   /// @throws std::system_error no descriptor, no address space, or no memory is left.
-  static std::shared_ptr<Ring> create(std::size_t maxsize);
+  static std::shared_ptr<Ring> create(std::size_t maxsize, bool counts_tasks = false);
   /// @brief Another process's ring, of what its duplicate_handles() gave.
   /// @throws SerializationError the handles are not those of a ring.
   static std::shared_ptr<Ring> adopt(std::vector<os::UniqueHandle> handles);
@@ -53,7 +59,7 @@ class Ring {
   /// `write` runs inside the critical section: it must be short, and may throw; then nothing
   /// happened.
   /// @returns false: the queue was full until the deadline.
-  /// @throws std::system_error the system refuses memory; the queue stays as it was and goes on.
+  /// @throws ShutDown. std::system_error the system refuses memory; the queue stays as it was.
   template <class Write>
   bool put(std::size_t size, Write&& write, const detail::Deadline& deadline);
 
@@ -61,8 +67,50 @@ class Ring {
   ///
   /// `read` runs inside the critical section: it must be short; if it throws, the message stays.
   /// @returns false: the queue was empty until the deadline.
+  /// @throws ShutDown it is empty, and will stay so.
   template <class Read>
   bool get(Read&& read, const detail::Deadline& deadline);
+
+  /// @brief Stores messages in order, as many at once as find room; each such part becomes visible
+  /// by one store, so of it all messages are there or none.
+  /// @param records the messages as they are to lie in the ring; see detail::Batch.
+  /// @returns how many; fewer: the queue was full until the deadline.
+  /// @throws std::system_error as put(); what was stored before stays, and `stored` has counted it.
+  void put_batch(std::span<const std::byte> records,
+                 std::size_t messages,
+                 std::size_t& stored,
+                 const detail::Deadline& deadline);
+
+  /// @brief Takes several messages at once, by one store: `read(std::span<const std::byte>)` looks
+  /// at each as get()'s does; if it throws, all of them stay. It answers false to leave one where
+  /// it is, and those behind it; not at the first.
+  ///
+  /// Waits for the first only. Takes no more when it has `most_messages`, or `most_bytes`.
+  /// @returns how many; 0: the queue was empty until the deadline.
+  template <class Read>
+  std::size_t get_batch(std::size_t most_messages,
+                        std::size_t most_bytes,
+                        Read&& read,
+                        const detail::Deadline& deadline);
+
+  /// @brief For all processes: from now on put() throws ShutDown, and get() when nothing is left.
+  /// @param immediate what is inside is dropped.
+  void shutdown(bool immediate);
+  [[nodiscard]] bool is_shut_down() const noexcept {
+    return memory().producers.shutdown.load(std::memory_order_seq_cst) != detail::no_shutdown;
+  }
+
+  // ---- of a ring that counts tasks ----
+
+  /// @brief One item that was taken is done.
+  /// @throws std::invalid_argument everything is done already.
+  void task_done();
+  /// @brief Waits until everything that was put is done. @returns false: not until the deadline.
+  /// @throws LostTasks processes died that had taken items; once for each death.
+  bool join_tasks(const detail::Deadline& deadline);
+  [[nodiscard]] std::size_t unfinished_tasks();
+  [[nodiscard]] std::size_t lost_tasks();
+  [[nodiscard]] bool counts_tasks() const noexcept { return counts_tasks_; }
 
   [[nodiscard]] std::size_t qsize() const noexcept;
   [[nodiscard]] std::size_t maxsize() const noexcept { return maxsize_; }
@@ -81,25 +129,39 @@ class Ring {
   using Consumers = detail::ConsumerSide;
   using Head = decltype(Consumers::head)::Values;
 
-  // Gives the lock back at the end of a scope.
+  // Gives the lock back at the end of a scope; then tells whom it was taken over from.
   struct Held {
     os::RobustLock* lock = nullptr;
+    const char* recovered = nullptr;
     Held() = default;
-    explicit Held(os::RobustLock& held) : lock{&held} {}
+    explicit Held(os::RobustLock& held, const char* from_the_dead = nullptr)
+        : lock{&held}, recovered{from_the_dead} {}
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
-    Held(Held&& other) noexcept : lock{std::exchange(other.lock, nullptr)} {}
+    Held(Held&& other) noexcept
+        : lock{std::exchange(other.lock, nullptr)}, recovered{other.recovered} {}
     Held& operator=(Held&& other) noexcept {
       release();
       lock = std::exchange(other.lock, nullptr);
+      recovered = other.recovered;
       return *this;
     }
     ~Held() { release(); }
-    void release() {
-      if (lock != nullptr) std::exchange(lock, nullptr)->unlock();
+    void release() noexcept {
+      if (lock == nullptr) return;
+      std::exchange(lock, nullptr)->unlock();
+      if (recovered != nullptr) log(LogLevel::warning, std::exchange(recovered, nullptr));
     }
     explicit operator bool() const { return lock != nullptr; }
   };
+  [[nodiscard]] static Held hold(os::RobustLock& lock, os::Acquired how, const char* dead) {
+    return how == os::Acquired::abandoned ? Held{lock, dead} : Held{lock};
+  }
+  static constexpr const char* producer_died =
+      "a process died inside put() of a queue: what it had not finished is not there, the queue "
+      "goes on";
+  static constexpr const char* consumer_died =
+      "a process died inside get() of a queue, perhaps with an item in hand; the queue goes on";
 
   // A producer that sleeps because a queue of so many items or more is full is woken when half of
   // it is free, for waking it for every item would cost more than the items.
@@ -111,11 +173,15 @@ class Ring {
                                              << 20U;  // smaller ones stay committed
   static constexpr std::uint64_t give_back_step = std::uint64_t{16} << 20U;
 
-  Ring(os::SharedRegion region, os::Bell space, os::Bell items) noexcept
-      : region_{std::move(region)}, space_{std::move(space)}, items_{std::move(items)} {}
+  explicit Ring(os::SharedRegion region) noexcept : region_{std::move(region)} {}
+  void use(const detail::RingHeader& header) noexcept;
+  std::array<os::Bell*, 3> bells() noexcept { return {&space_, &items_, &all_done_}; }
 
   [[nodiscard]] detail::RingMemory& memory() const noexcept {
     return *reinterpret_cast<detail::RingMemory*>(region_.data());
+  }
+  [[nodiscard]] detail::TaskBook& book() const noexcept {
+    return *reinterpret_cast<detail::TaskBook*>(region_.data() + detail::task_book_begin);
   }
   [[nodiscard]] std::byte* at(Place place) const;
   // One side's way of waiting: spins with its lock, sleeps without it.
@@ -131,6 +197,7 @@ class Ring {
   /// Calls `use()`, which needs the region's handle, unless the queue is closed here.
   template <class Use>
   bool use_handle(Use&& use);
+  [[noreturn]] static void throw_shut_down() { throw ShutDown{"the queue was shut down"}; }
   [[noreturn]] static void damaged() {
     throw ProcessError{"the queue's shared memory is damaged: it was written by something else"};
   }
@@ -138,10 +205,13 @@ class Ring {
   // the producer's steps, with its lock held
   Held hold_producer_lock(const detail::Deadline& deadline);
   [[nodiscard]] bool has_room() noexcept;
+  [[nodiscard]] std::size_t room_for(std::size_t messages) noexcept;
   void look_at_consumers() noexcept;
-  Place make_room(Place tail, std::uint64_t room);
+  Place make_room(Place tail, std::uint64_t room, std::size_t messages = 1);
   [[nodiscard]] bool fits(Place tail, std::uint64_t room) const noexcept;
-  [[nodiscard]] unsigned better_area(Place tail, std::uint64_t room) const noexcept;
+  [[nodiscard]] unsigned better_area(Place tail,
+                                     std::uint64_t room,
+                                     std::size_t messages) const noexcept;
   Place leave_for(unsigned area, Place tail, std::uint64_t room);
   [[nodiscard]] unsigned free_area_for(Place tail, std::uint64_t room) const;
   [[nodiscard]] bool is_in_use(unsigned area, Place tail) const noexcept;
@@ -149,22 +219,43 @@ class Ring {
 
   // the consumer's steps, with its lock held
   Held hold_consumer_lock(const detail::Deadline& deadline);
-  [[nodiscard]] bool has_item() noexcept;
-  std::span<const std::byte> find_message(Head& head);
+  [[nodiscard]] bool has_item() noexcept { return has_item_at(place_of(current_head())); }
+  [[nodiscard]] bool has_item_at(Place place) noexcept;
+  std::optional<std::span<const std::byte>> find_message(Head& head, bool follows_jumps);
+  [[nodiscard]] Head current_head() const noexcept { return memory().consumers.head.current(); }
+  [[nodiscard]] static Place place_of(const Head& head) noexcept {
+    return Place::from_packed(head[Consumers::place]);
+  }
+  void commit_taken(const Head& head, std::size_t messages);
+  void drop_all();
   static void go_past(Head& head, std::uint64_t room) noexcept;
   void give_back(Head& head) noexcept;
   void discard_area(unsigned area) noexcept;
   void ring_for_space(std::uint64_t taken) noexcept;
 
+  // tasks, with the consumer lock held
+  [[nodiscard]] std::size_t holders_used() const noexcept;
+  std::optional<std::size_t> find_own_holder() noexcept;
+  std::size_t own_holder();
+  void note_taken(const Head& head, std::size_t messages);
+  void settle_note() noexcept;
+  [[nodiscard]] std::uint64_t inside_or_in_hand() const noexcept;
+  [[nodiscard]] std::uint64_t count_unfinished() const noexcept;
+  void forget_the_dead() noexcept;
+
   os::SharedRegion region_;
-  os::Bell space_;  // rung by consumers
-  os::Bell items_;  // rung by producers
+  os::Bell space_;     // rung by consumers
+  os::Bell items_;     // rung by producers
+  os::Bell all_done_;  // rung by task_done()
   detail::Patience producer_lock_patience_;
   detail::Patience consumer_lock_patience_;
   detail::Patience space_patience_;
   detail::Patience items_patience_;
   std::size_t maxsize_ = 0;
   unsigned areas_ = 0;
+  bool counts_tasks_ = false;
+  os::ProcessIdentity identity_;  // of the process that own_holder_ belongs to
+  std::size_t own_holder_ = 0;
   detail::Gate handle_gate_;  // who uses the region's handle
 };
 
@@ -206,11 +297,11 @@ bool Ring::get(Read&& read, const detail::Deadline& deadline) {
   if (held && !has_item()) held = wait(consumer_side, side.items, std::move(held), deadline);
   if (!held) return false;
   auto head = side.head.current();
-  const std::span<const std::byte> message = find_message(head);
+  const std::span<const std::byte> message = *find_message(head, true);
   std::forward<Read>(read)(message);
   MULTIPROCESSING_STOP_POINT("ring.get.read");
   go_past(head, Record::room(message.size()));
-  side.head.commit(head);
+  commit_taken(head, 1);
   MULTIPROCESSING_STOP_POINT("ring.get.committed");
   give_back(head);
   const bool more_items = os::Bell::has_sleeper(side.items) && has_item();
@@ -219,6 +310,43 @@ bool Ring::get(Read&& read, const detail::Deadline& deadline) {
   ring_for_space(head[Consumers::count]);
   if (more_items) items_.ring(side.items);
   return true;
+}
+
+template <class Read>
+std::size_t Ring::get_batch(std::size_t most_messages,
+                            std::size_t most_bytes,
+                            Read&& read,
+                            const detail::Deadline& deadline) {
+  auto& side = memory().consumers;
+  Held held = hold_consumer_lock(deadline);
+  if (held && !has_item()) held = wait(consumer_side, side.items, std::move(held), deadline);
+  if (!held) return 0;
+  auto head = side.head.current();
+  std::size_t taken = 0;
+  for (std::size_t bytes = 0; taken < most_messages && bytes < most_bytes; ++taken) {
+    if (taken > 0 && !has_item_at(place_of(head))) break;
+    const auto message = find_message(head, taken == 0);
+    if (!message) break;  // in another area: the next call goes there
+    if (!read(*message)) break;
+    bytes += message->size() + Record::header_size;
+    go_past(head, Record::room(message->size()));
+  }
+  MULTIPROCESSING_STOP_POINT("ring.get_batch.read");
+  commit_taken(head, taken);
+  MULTIPROCESSING_STOP_POINT("ring.get_batch.committed");
+  give_back(head);
+  const bool more_items = os::Bell::has_sleeper(side.items) && has_item();
+  held.release();
+  MULTIPROCESSING_STOP_POINT("ring.get_batch.unlocked");
+  ring_for_space(head[Consumers::count]);
+  if (more_items) items_.ring(side.items);
+  return taken;
+}
+
+inline void Ring::commit_taken(const Head& head, std::size_t messages) {
+  if (counts_tasks_) note_taken(head, messages);
+  memory().consumers.head.commit(head);
+  if (counts_tasks_) settle_note();
 }
 
 inline std::size_t Ring::qsize() const noexcept {
@@ -251,4 +379,6 @@ inline void Ring::close() noexcept {
 #include <multiprocessing/queues/ring_consumer.ipp>
 #include <multiprocessing/queues/ring_creation.ipp>
 #include <multiprocessing/queues/ring_producer.ipp>
+#include <multiprocessing/queues/ring_shutdown.ipp>
+#include <multiprocessing/queues/ring_tasks.ipp>
 #include <multiprocessing/queues/ring_waiting.ipp>

@@ -12,10 +12,14 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   const auto acquired = detail::acquire(shared.consumer_lock, consumer_lock_patience_, deadline,
                                         [this] { check_open(); });
   if (acquired == os::Acquired::no) return {};
-  Held held{shared.consumer_lock};
+  Held held = hold(shared.consumer_lock, acquired, consumer_died);
   const auto head = shared.consumers.head.current();
   if (acquired == os::Acquired::abandoned) {
     shared.consumers.seen_tail.store(head[Consumers::place], std::memory_order_relaxed);
+    if (counts_tasks_) settle_note();
+    if (shared.producers.shutdown.load(std::memory_order_seq_cst) == detail::shut_at_once) {
+      drop_all();
+    }
     // The dead one may have taken an item and not said so.
     ring_for_space(head[Consumers::count]);
   }
@@ -28,18 +32,19 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   return held;
 }
 
-inline bool Ring::has_item() noexcept {
+inline bool Ring::has_item_at(Place place) noexcept {
   auto& side = memory().consumers;
-  const std::uint64_t place = side.head.current()[Consumers::place];
-  if (side.seen_tail.load(std::memory_order_relaxed) != place) return true;
+  if (side.seen_tail.load(std::memory_order_relaxed) != place.packed()) return true;
   const std::uint64_t tail = memory().producers.tail.read()[Producers::place];
   side.seen_tail.store(tail, std::memory_order_relaxed);
-  return tail != place;
+  return tail != place.packed();
 }
 
 /// Goes to the next message: behind padding, and into the area that a jump names.
-/// @returns it; `head` then stands before its record.
-inline std::span<const std::byte> Ring::find_message(Head& head) {
+/// @returns it; `head` then stands before its record. None: behind a jump that is not to be
+/// followed.
+inline std::optional<std::span<const std::byte>> Ring::find_message(Head& head,
+                                                                    bool follows_jumps) {
   Place place = Place::from_packed(head[Consumers::place]);
   for (int records = 0; records < 3; ++records) {
     const std::byte* const record = at(place);
@@ -52,12 +57,13 @@ inline std::span<const std::byte> Ring::find_message(Head& head) {
       case Record::message:
         if (size > to_end - Record::header_size) damaged();
         head[Consumers::place] = place.packed();
-        return {record + Record::header_size, size};
+        return std::span{record + Record::header_size, size};
       case Record::padding:
         place = place.plus(to_end);
         break;
       case Record::jump: {
         if (size >= areas_) damaged();
+        if (!follows_jumps) return std::nullopt;
         const unsigned left = place.area();
         place = Place{size, 0};
         head[Consumers::place] = place.packed();

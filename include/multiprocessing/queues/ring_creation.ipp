@@ -4,9 +4,13 @@
 /// @brief A ring's beginning, and its arrival in another process.
 #include <multiprocessing/queues/ring.hpp>
 
+#include <array>
+#include <iterator>
+#include <tuple>
+
 namespace multiprocessing {
 
-inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize) {
+inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize, bool counts_tasks) {
   std::error_code ec;
   const auto check = [&ec](const char* what) {
     if (ec) throw std::system_error{ec, what};
@@ -19,21 +23,22 @@ inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize) {
   check("cannot reserve shared memory for a queue");
   region.commit(0, sizeof(detail::RingMemory), ec);
   check("cannot get shared memory for a queue");
-  auto space = os::Bell::create(ec);
-  check("cannot create a queue's bell");
-  auto items = os::Bell::create(ec);
-  check("cannot create a queue's bell");
+  if (counts_tasks) region.commit(detail::task_book_begin, sizeof(detail::TaskBook), ec);
+  check("cannot get shared memory for a JoinableQueue");
 
-  std::shared_ptr<Ring> ring{new Ring{std::move(region), std::move(space), std::move(items)}};
+  std::shared_ptr<Ring> ring{new Ring{std::move(region)}};
+  for (os::Bell* bell : ring->bells()) {
+    *bell = os::Bell::create(ec);
+    check("cannot create a queue's bell");
+  }
   detail::RingMemory& shared = ring->memory();  // zero is every other field's first state
   shared.producer_lock.initialise(ec);
   check("cannot initialise a queue's lock");
   shared.consumer_lock.initialise(ec);
   check("cannot initialise a queue's lock");
   shared.producers.entered[0].store(1, std::memory_order_relaxed);
-  shared.header = {detail::RingHeader::expected_magic, maxsize, areas};
-  ring->maxsize_ = maxsize;
-  ring->areas_ = static_cast<unsigned>(areas);
+  shared.header = {detail::RingHeader::expected_magic, maxsize, areas, counts_tasks ? 1U : 0U};
+  ring->use(shared.header);
   return ring;
 }
 
@@ -41,7 +46,7 @@ inline std::vector<os::UniqueHandle> Ring::duplicate_handles() {
   std::vector<os::UniqueHandle> all;
   use_handle([&] {
     std::vector<native_handle_type> own{region_.handle()};
-    for (const os::Bell* bell : {&space_, &items_}) {
+    for (const os::Bell* bell : bells()) {
       const auto more = bell->handles();
       own.insert(own.end(), more.begin(), more.end());
     }
@@ -51,18 +56,19 @@ inline std::vector<os::UniqueHandle> Ring::duplicate_handles() {
   return all;
 }
 
+inline void Ring::use(const detail::RingHeader& header) noexcept {
+  maxsize_ = header.maxsize;
+  areas_ = static_cast<unsigned>(header.areas);
+  counts_tasks_ = header.counts_tasks != 0;
+}
+
 inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) {
-  if (handles.empty() || handles.size() % 2 == 0) {
+  constexpr std::size_t all_bells = std::tuple_size_v<decltype(std::declval<Ring>().bells())>;
+  if (handles.empty() || (handles.size() - 1) % all_bells != 0) {
     throw SerializationError{"a queue arrived without its handles"};
   }
   std::error_code ec;
   os::UniqueHandle memory = std::move(handles.front());
-  const auto middle = handles.begin() + static_cast<std::ptrdiff_t>(handles.size() / 2) + 1;
-  const auto bell = [](auto first, auto last) {
-    return os::Bell::adopt({std::make_move_iterator(first), std::make_move_iterator(last)});
-  };
-  auto space = bell(handles.begin() + 1, middle);
-  auto items = bell(middle, handles.end());
 
   // How much is to be mapped stands in the memory itself.
   const detail::RingHeader header = [&] {
@@ -74,14 +80,22 @@ inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) 
     return reinterpret_cast<const detail::RingMemory*>(front.data())->header;
   }();
   if (header.magic != detail::RingHeader::expected_magic || header.areas == 0 ||
-      header.areas > detail::most_areas) {
+      header.areas > detail::most_areas || header.counts_tasks > 1) {
     throw SerializationError{"a queue's handle is not a queue's memory"};
   }
   auto region = os::SharedRegion::adopt(std::move(memory), detail::reservation(header.areas), ec);
+  if (!ec && header.counts_tasks != 0) {
+    region.commit(detail::task_book_begin, sizeof(detail::TaskBook), ec);
+  }
   if (ec) throw std::system_error{ec, "cannot map a queue's memory"};
-  std::shared_ptr<Ring> ring{new Ring{std::move(region), std::move(space), std::move(items)}};
-  ring->maxsize_ = header.maxsize;
-  ring->areas_ = static_cast<unsigned>(header.areas);
+  std::shared_ptr<Ring> ring{new Ring{std::move(region)}};
+  auto next = std::make_move_iterator(handles.begin() + 1);
+  const auto each = static_cast<std::ptrdiff_t>((handles.size() - 1) / all_bells);
+  for (os::Bell* bell : ring->bells()) {
+    *bell = os::Bell::adopt({next, next + each});
+    next += each;
+  }
+  ring->use(header);
   return ring;
 }
 

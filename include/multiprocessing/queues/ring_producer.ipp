@@ -3,6 +3,7 @@
 /// @file ring_producer.ipp
 /// @brief The producer's steps. All run with the producer lock held; none changes what consumers
 /// see.
+#include <multiprocessing/queues/batch.hpp>
 #include <multiprocessing/queues/ring.hpp>
 
 namespace multiprocessing {
@@ -13,14 +14,48 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
   const auto acquired =
       detail::acquire(lock, producer_lock_patience_, deadline, [this] { check_open(); });
   if (acquired == os::Acquired::no) return {};
-  Held held{lock};
+  Held held = hold(lock, acquired, producer_died);
   if (acquired == os::Acquired::abandoned) {
     // What the dead one had not committed nobody sees; its notes may be half written.
     look_at_consumers();
     items_.ring(memory().consumers.items);  // what it had committed it may not have said
   }
   MULTIPROCESSING_STOP_POINT("ring.put.locked");
+  if (memory().producers.shutdown.load(std::memory_order_relaxed) != detail::no_shutdown) {
+    held.release();
+    space_.ring(memory().producers.space);  // the next one that sleeps hears of it too
+    throw_shut_down();
+  }
   return held;
+}
+
+inline void Ring::put_batch(std::span<const std::byte> records,
+                            std::size_t messages,
+                            std::size_t& stored,
+                            const detail::Deadline& deadline) {
+  auto& side = memory().producers;
+  while (messages > 0) {
+    Held held = hold_producer_lock(deadline);
+    if (held && !has_room()) held = wait(producer_side, side.space, std::move(held), deadline);
+    if (!held) return;
+    const std::size_t fitting = room_for(messages);
+    const std::size_t length =
+        fitting == messages ? records.size() : detail::Batch::length_of(records, fitting);
+    const auto tail = side.tail.current();
+    const Place place = make_room(Place::from_packed(tail[Producers::place]), length, fitting);
+    std::memcpy(at(place), records.data(), length);
+    MULTIPROCESSING_STOP_POINT("ring.put_batch.written");
+    side.tail.commit({place.plus(length).packed(), tail[Producers::count] + fitting});
+    MULTIPROCESSING_STOP_POINT("ring.put_batch.committed");
+    stored += fitting;
+    messages -= fitting;
+    records = records.subspan(length);
+    const bool more_room = os::Bell::has_sleeper(side.space) && has_room();
+    held.release();
+    MULTIPROCESSING_STOP_POINT("ring.put_batch.unlocked");
+    items_.ring(memory().consumers.items);
+    if (more_room) space_.ring(side.space);
+  }
 }
 
 inline void Ring::look_at_consumers() noexcept {
@@ -40,9 +75,21 @@ inline bool Ring::has_room() noexcept {
   return put - taken < maxsize_;
 }
 
+// Of a queue that has room: for how many.
+inline std::size_t Ring::room_for(std::size_t messages) noexcept {
+  if (maxsize_ == 0) return messages;
+  auto& side = memory().producers;
+  const std::uint64_t put = side.tail.current()[Producers::count];
+  const auto room = [&] {
+    return maxsize_ - (put - side.seen_count.load(std::memory_order_relaxed));
+  };
+  if (room() < messages) look_at_consumers();
+  return std::min<std::size_t>(messages, room());
+}
+
 /// @returns where the record goes; what has to stand before it (padding, a jump) is written.
-inline Ring::Place Ring::make_room(Place tail, std::uint64_t room) {
-  if (const unsigned area = better_area(tail, room); area != tail.area()) {
+inline Ring::Place Ring::make_room(Place tail, std::uint64_t room, std::size_t messages) {
+  if (const unsigned area = better_area(tail, room, messages); area != tail.area()) {
     return leave_for(area, tail, room);
   }
   if (!fits(tail, room)) {
@@ -79,12 +126,14 @@ inline bool Ring::fits(Place tail, std::uint64_t room) const noexcept {
 
 // Back to a small area when all has been read, so that a small queue works in a small memory.
 // Looking costs a cache line of the consumers, so it is done now and then.
-inline unsigned Ring::better_area(Place tail, std::uint64_t room) const noexcept {
+inline unsigned Ring::better_area(Place tail,
+                                  std::uint64_t room,
+                                  std::size_t messages) const noexcept {
   constexpr std::uint64_t now_and_then = 64;
   constexpr std::uint64_t spacious = 4;  // room for some items like this one
   const auto& shared = memory();
   if (tail.area() == 0 || detail::area_size(tail.area() - 1) < spacious * room ||
-      shared.producers.tail.current()[Producers::count] % now_and_then != 0 ||
+      shared.producers.tail.current()[Producers::count] % now_and_then >= messages ||
       shared.consumers.head.read()[Consumers::place] != tail.packed()) {
     return tail.area();
   }

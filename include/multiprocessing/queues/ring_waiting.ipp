@@ -18,8 +18,19 @@ inline Ring::Held Ring::wait(const Side& side,
                              os::BellState& state,
                              Held held,
                              const detail::Deadline& deadline) {
-  if (deadline.is_now()) return {};
   const auto ready = [&] { return (this->*side.ready)(); };
+  // Of a queue that is shut down nothing more can come; producers find that out with their lock.
+  const auto ready_at_last = [&] {
+    const bool last = &side == &consumer_side && is_shut_down();
+    if (ready()) return true;
+    if (last) {
+      held.release();
+      (this->*side.bell).ring(state);  // the next one that sleeps hears of it too
+      throw_shut_down();
+    }
+    return false;
+  };
+  if (deadline.is_now()) return ready_at_last() ? std::move(held) : Held{};
   // A producer of a large queue is not rung for every item, so it looks by itself before long.
   const bool looks_soon = &side == &producer_side && maxsize_ >= large_queue;
   auto nap = looks_soon ? shortest_nap : os::Bell::longest_sleep;
@@ -27,7 +38,7 @@ inline Ring::Held Ring::wait(const Side& side,
     if ((this->*side.patience).spin(ready)) break;
     const auto announced = os::Bell::announce(state);
     MULTIPROCESSING_STOP_POINT("ring.wait.announced");
-    if (ready()) break;
+    if (ready_at_last()) break;
     check_open();
     const auto left = deadline.left(nap);
     if (left == left.zero()) return {};

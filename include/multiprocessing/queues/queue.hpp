@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file queue.hpp
+/// @brief Typed first-in first-out queues between processes.
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/queues/batch.hpp>
+#include <multiprocessing/queues/ring.hpp>
+#include <multiprocessing/queues/scratch.hpp>
+#include <multiprocessing/reduction.hpp>
+#include <multiprocessing/serialization.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing {
+
+namespace detail {
+
+/// @brief The T whose bytes these are: so many, and any will do.
+template <class T>
+requires is_bitwise<T> T from_bits(std::span<const std::byte> bytes)
+noexcept {
+  std::array<std::byte, sizeof(T)> copy;
+  std::memcpy(copy.data(), bytes.data(), sizeof(T));
+  return std::bit_cast<T>(copy);
+}
+
+}  // namespace detail
+
+/// @brief A queue of T for any number of producers and consumers in any process.
+/// @python{multiprocessing.Queue(maxsize)}
+///
+/// A handle: copies, also those in other processes, are the same queue. When put() has returned,
+/// the item is in shared memory: no thread works behind it, so nothing is lost when the producer
+/// exits or is killed, and joining a process never waits for its items to be read. Every item
+/// arrives exactly once; an item in a killed consumer's hands, from the moment it leaves the queue
+/// until get() has returned, is the only one that can be lost. Whoever dies, at any instruction,
+/// the others go on.
+/// @code
+/// mp::Queue<std::string> queue;
+/// mp::Process process{[](mp::Queue<std::string> q) { q.put("hello"); }, queue};
+/// process.start();
+/// std::cout << queue.get() << '\n';
+/// process.join();
+/// @endcode
+/// @tparam T Serializable, and without queues, connections or locks inside: those travel with a
+/// process's
+///   state, or through a duplex Pipe.
+/// @tparam Transport where the bytes go: a Ring in shared memory.
+/// @threads any, at once.
+/// @processes any, at once: those that got the queue by fork, in a state, or in an argument.
+template <class T, class Transport = Ring>
+class Queue {
+ public:
+  using value_type = T;
+
+  /// @param maxsize how many items fit; 0: no bound, and put() never waits.
+  /// @throws std::system_error the system has no descriptor or memory left.
+  explicit Queue(std::size_t maxsize = 0) : Queue{Transport::create(maxsize)} {}
+  Queue(const Queue&) = default;
+  Queue& operator=(const Queue&) = default;
+  ~Queue() = default;
+
+  /// @brief Puts an item at the end. In a full queue of 64 items or more it goes on when half of it
+  /// is free, or within 50 ms of there being room.
+  /// @param timeout how long to wait while the queue is full.
+  /// @throws Full it was full for so long.
+  /// @throws ShutDown somebody called shutdown().
+  /// @throws SerializationError the item cannot be encoded; the queue is as before.
+  /// @throws std::system_error the system refuses memory; the queue is as before.
+  /// @throws std::invalid_argument the queue is closed in this process.
+  void put(const T& item, Timeout timeout = forever) {
+    if (!try_put(item, timeout)) throw_full();
+  }
+  /// @overload
+  /// What the item owned is released when it has been stored; on failure it is as before.
+  void put(T&& item, Timeout timeout = forever) {
+    if (!try_put(std::move(item), timeout)) throw_full();
+  }
+  /// @brief Puts T(arguments...), waiting as long as it takes.
+  template <class... Arguments>
+  void emplace(Arguments&&... arguments) {
+    put(T(std::forward<Arguments>(arguments)...));
+  }
+  /// @brief put() that does not wait. Full may also mean that another process is just putting.
+  void put_nowait(const T& item) { put(item, std::chrono::seconds{0}); }
+  /// @overload
+  void put_nowait(T&& item) { put(std::move(item), std::chrono::seconds{0}); }
+  /// @brief put() that says whether it did.
+  bool try_put(const T& item, Timeout timeout = std::chrono::seconds{0});
+  /// @overload
+  bool try_put(T&& item, Timeout timeout = std::chrono::seconds{0}) {
+    if (!try_put(std::as_const(item), timeout)) return false;
+    [[maybe_unused]] const T stored{std::move(item)};
+    return true;
+  }
+
+  /// @brief Puts all items of a range, in order, many under one hold of the lock: small ones cost a
+  /// fraction of what single calls cost. Other producers' items may come between them.
+  ///
+  /// If it throws, or its process dies, the first so many are in the queue, whole, and the others
+  /// are not. @python{for item in range: queue.put(item)}
+  /// @throws as put(); Full says how many were put.
+  template <std::ranges::input_range Range>
+  void put_many(Range&& items, Timeout timeout = forever);
+  /// @brief put_many() that says how many it has put.
+  template <std::ranges::input_range Range>
+  std::size_t try_put_many(Range&& items, Timeout timeout = std::chrono::seconds{0});
+
+  /// @brief Takes the first item.
+  /// @param timeout how long to wait while the queue is empty.
+  /// @throws Empty it was empty for so long.
+  /// @throws ShutDown it is empty, and somebody called shutdown().
+  /// @throws SerializationError the item's bytes are not a T; that item is gone.
+  /// @throws std::invalid_argument the queue is closed in this process.
+  T get(Timeout timeout = forever) {
+    auto item = try_get(timeout);
+    if (!item) throw Empty{"the queue is empty"};
+    return *std::move(item);
+  }
+  /// @brief get() that does not wait. Empty may also mean that another process is just taking one.
+  T get_nowait() { return get(std::chrono::seconds{0}); }
+  /// @brief get() that says whether it did.
+  std::optional<T> try_get(Timeout timeout = std::chrono::seconds{0});
+
+  /// @brief Takes the first items, as many as there are, many under one hold of the lock.
+  /// @param max at most so many.
+  /// @param timeout how long to wait for the first one; no other is waited for.
+  /// @returns them in order; none: the queue was empty for so long.
+  /// @throws ShutDown as get().
+  /// @throws SerializationError some item's bytes are not a T. It is gone, and so are those of the
+  ///   same 512 or 32 KiB that this call had taken with it, unless T travels as its bytes.
+  std::vector<T> get_many(std::size_t max, Timeout timeout = forever);
+
+  /// @brief How many items are inside: exact when nobody is at work, else a moment's picture.
+  [[nodiscard]] std::size_t qsize() const {
+    core_->check_open();
+    return core_->qsize();
+  }
+  [[nodiscard]] bool empty() const { return qsize() == 0; }
+  [[nodiscard]] bool full() const { return core_->maxsize() != 0 && qsize() >= core_->maxsize(); }
+
+  /// @brief Closes the queue for this process, all copies here; other processes go on. Threads that
+  /// wait in it wake within 50 ms, with std::invalid_argument. Twice is fine.
+  void close() { core_->close(); }
+  /// @brief Ends the queue for all processes: from now on put() throws ShutDown, and so does get()
+  /// when nothing is left; those that wait hear of it. Twice is fine; immediate after not, too.
+  /// @param immediate what is inside is dropped, so that get() throws at once.
+  /// @python{queue.Queue.shutdown(immediate), which multiprocessing.Queue has not}
+  void shutdown(bool immediate = false) { core_->shutdown(immediate); }
+
+  /// @brief Returns at once: there is no thread to join. @python{Queue.join_thread()}
+  void join_thread() const noexcept {}
+  /// @brief Does nothing: nothing waits at exit. @python{Queue.cancel_join_thread()}
+  void cancel_join_thread() const noexcept {}
+
+ protected:
+  explicit Queue(std::shared_ptr<Transport> core) : core_{std::move(core)} {
+    static_assert(
+        !carries_handles<T>,
+        "multiprocessing: a Queue cannot carry queues or connections, nor locks or events; pass "
+        "them to the process when starting it, or send them through a duplex Pipe");
+  }
+
+  [[nodiscard]] Transport& core() const noexcept { return *core_; }
+
+ private:
+  friend struct codec<Queue>;
+
+  [[noreturn]] void throw_full() const {
+    throw Full{"the queue is full: its maxsize is " + std::to_string(core_->maxsize())};
+  }
+  void put_batch(detail::Batch& batch, std::size_t& stored, const detail::Deadline& deadline) {
+    core_->put_batch(batch.records(), batch.messages(), stored, deadline);
+    batch.clear();
+  }
+
+  template <class Take>
+  std::size_t get_batch(std::size_t most,
+                        const Take& take,
+                        const detail::Deadline& deadline,
+                        bool is_first) {
+    try {
+      return core_->get_batch(most, detail::Batch::most_bytes, take, deadline);
+    } catch (...) {  // shut down, or closed, since the first: what was taken is not lost
+      if (is_first) throw;
+      return 0;
+    }
+  }
+
+  std::shared_ptr<Transport> core_;
+};
+
+template <class T, class Transport>
+bool Queue<T, Transport>::try_put(const T& item, Timeout timeout) {
+  const detail::Deadline deadline{timeout};
+  if constexpr (is_bitwise<T>) {
+    return core_->put(
+        sizeof(T), [&item](std::byte* to) { std::memcpy(to, &item, sizeof(T)); }, deadline);
+  } else {
+    core_->check_open();
+    detail::Scratch scratch;  // user code encodes before any lock is taken
+    Encoder encoder{scratch.buffer()};
+    detail::encode(encoder, item);
+    const auto& bytes = scratch.buffer();
+    return core_->put(
+        bytes.size(),
+        [&bytes](std::byte* to) {
+          if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+        },
+        deadline);
+  }
+}
+
+template <class T, class Transport>
+template <std::ranges::input_range Range>
+void Queue<T, Transport>::put_many(Range&& items, Timeout timeout) {
+  const std::size_t stored = try_put_many(items, timeout);
+  if constexpr (std::ranges::sized_range<Range>) {
+    if (stored == std::ranges::size(items)) return;
+  } else if constexpr (std::ranges::forward_range<Range>) {
+    if (stored == static_cast<std::size_t>(std::ranges::distance(items))) return;
+  } else {
+    if (timeout.is_forever()) return;
+  }
+  throw Full{"the queue is full: its maxsize is " + std::to_string(core_->maxsize()) + "; " +
+             std::to_string(stored) + " of the items were put"};
+}
+
+template <class T, class Transport>
+template <std::ranges::input_range Range>
+std::size_t Queue<T, Transport>::try_put_many(Range&& items, Timeout timeout) {
+  const detail::Deadline deadline{timeout};
+  core_->check_open();
+  detail::Batch batch;  // user code runs and encodes before any lock is taken
+  std::size_t made = 0;
+  std::size_t stored = 0;
+  bool putting = false;
+  try {
+    for (auto&& element : items) {
+      const T& item = element;
+      if constexpr (is_bitwise<T>) {
+        batch.add(&item, sizeof(T));
+      } else {
+        batch.add([&item](std::vector<std::byte>& into) {
+          Encoder encoder{into};
+          detail::encode(encoder, item);
+        });
+      }
+      ++made;
+      if (!batch.is_full()) continue;
+      putting = true;
+      put_batch(batch, stored, deadline);
+      putting = false;
+      if (stored != made) return stored;
+    }
+  } catch (...) {
+    if (!putting) put_batch(batch, stored, deadline);  // those before an element that threw
+    throw;
+  }
+  put_batch(batch, stored, deadline);
+  return stored;
+}
+
+template <class T, class Transport>
+std::vector<T> Queue<T, Transport>::get_many(std::size_t max, Timeout timeout) {
+  detail::Deadline deadline{timeout};
+  std::vector<T> items;
+  detail::Scratch scratch;
+  while (items.size() < max) {
+    const std::size_t most = std::min(max - items.size(), detail::Batch::most_messages);
+    std::size_t taken = 0;
+    if constexpr (is_bitwise<T>) {
+      bool fits = true;
+      items.reserve(items.size() + most);
+      const auto take = [&](std::span<const std::byte> message) {
+        fits = message.size() == sizeof(T);
+        if (fits) items.push_back(detail::from_bits<T>(message));
+        return fits || items.empty();  // a wrong one stays, to be taken alone
+      };
+      taken = get_batch(most, take, deadline, items.empty());
+      if (!fits && items.empty()) static_cast<void>(loads<T>({}));  // says what is wrong
+      if (!fits) break;
+    } else {
+      auto& bytes = scratch.buffer();
+      bytes.clear();
+      const auto take = [&bytes](std::span<const std::byte> message) {
+        const std::uint64_t size = message.size();
+        const auto* const header = reinterpret_cast<const std::byte*>(&size);
+        bytes.insert(bytes.end(), header, header + sizeof size);
+        bytes.insert(bytes.end(), message.begin(), message.end());
+        return true;
+      };
+      taken = get_batch(most, take, deadline, items.empty());
+      for (std::span<const std::byte> rest{bytes}; !rest.empty();) {
+        std::uint64_t size = 0;
+        std::memcpy(&size, rest.data(), sizeof size);
+        items.push_back(loads<T>(rest.subspan(sizeof size, size)));
+        rest = rest.subspan(sizeof size + size);
+      }
+    }
+    if (taken == 0) break;
+    deadline = detail::Deadline{std::chrono::seconds{0}};
+  }
+  return items;
+}
+
+template <class T, class Transport>
+std::optional<T> Queue<T, Transport>::try_get(Timeout timeout) {
+  const detail::Deadline deadline{timeout};
+  std::optional<T> item;
+  detail::Scratch scratch;
+  std::span<const std::byte> bytes;
+  const auto take = [&](std::span<const std::byte> message) {
+    if constexpr (is_bitwise<T>) {  // no user code in that: no second copy
+      if (message.size() == sizeof(T)) {
+        item.emplace(loads<T>(message));
+        return;
+      }
+    }
+    bytes = scratch.copy(message);
+  };
+  if (!core_->get(take, deadline)) return item;
+  if (!item) item.emplace(loads<T>(bytes));  // user code runs after the lock is given back
+  return item;
+}
+
+/// @brief A queue travels as its memory's handle.
+template <class T, class Transport>
+struct codec<Queue<T, Transport>> {
+  static constexpr bool carries_handles = true;
+
+  static void encode(Encoder& encoder, const Queue<T, Transport>& queue) {
+    encoder.write_number(detail::type_hash<T>());
+    reduction::save_shared(encoder, queue.core_, "a Queue");
+  }
+  static Queue<T, Transport> decode(Decoder& decoder) {
+    if (decoder.read_number<std::uint64_t>() != detail::type_hash<T>()) {
+      throw SerializationError{"a queue arrived that is not a Queue of " +
+                               std::string{detail::type_name<T>()}};
+    }
+    return Queue<T, Transport>{reduction::load_shared<Transport>(decoder)};
+  }
+};
+
+}  // namespace multiprocessing
