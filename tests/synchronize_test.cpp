@@ -2,9 +2,9 @@
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/synchronize.hpp>
 
-#include <support/asleep.hpp>
 #include <support/eventually.hpp>
 #include <support/forked.hpp>
+#include <support/threads.hpp>
 
 #include <gtest/gtest.h>
 
@@ -39,49 +39,17 @@
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
+using test::expect_at_least;
 using test::Forked;
+using test::in_a_thread;
+using test::Thread;
 
 namespace {
-
-// A thread, and whether it sleeps in the library yet.
-class Thread {
- public:
-  template <class Work>
-  explicit Thread(Work work)
-      : thread_{[this, work] {
-          id_ = static_cast<int>(::syscall(SYS_gettid));
-          work();
-        }} {}
-  Thread(const Thread&) = delete;
-  Thread& operator=(const Thread&) = delete;
-  ~Thread() {
-    if (thread_.joinable()) thread_.join();
-  }
-  void join() { thread_.join(); }
-  void signal(int number) { ::pthread_kill(thread_.native_handle(), number); }
-  [[nodiscard]] bool sleeps() const { return id_ != 0 && test::sleeps_in_futex(id_); }
-
- private:
-  std::atomic<int> id_{0};
-  std::thread thread_;
-};
-
-template <class Work>
-void in_a_thread(Work work) {
-  std::thread{work}.join();
-}
 
 mp::Lock abandoned_lock() {
   mp::Lock lock;
   in_a_thread([&] { lock.acquire(); });
   return lock;
-}
-
-template <class Call>
-void expect_at_least(std::chrono::milliseconds time, Call call) {
-  const auto begin = std::chrono::steady_clock::now();
-  call();
-  EXPECT_GE(std::chrono::steady_clock::now() - begin, time);
 }
 
 // Runs `work()` in a child that is killed when it makes a system call, or reads the clock of an
@@ -643,10 +611,11 @@ std::vector<mp::os::UniqueHandle> memory(bool sealed, off_t size, std::uint64_t 
   return one(file);
 }
 
-template <class Core, class State>
 void expect_refusals(const std::vector<mp::native_handle_type>& others) {
+  using State = mp::detail::ArenaHeader;
   const auto refused = [](std::vector<mp::os::UniqueHandle> handles) {
-    EXPECT_THROW(static_cast<void>(Core::adopt(std::move(handles))), mp::SerializationError);
+    EXPECT_THROW(static_cast<void>(mp::detail::Arena::adopt(std::move(handles))),
+                 mp::SerializationError);
   };
   refused({});
   refused(one(::open("/dev/null", O_RDWR | O_CLOEXEC)));
@@ -665,7 +634,7 @@ void expect_refusals(const std::vector<mp::native_handle_type>& others) {
 TEST(LockTransit, KeepsTheLocksIdentity) {
   mp::Lock lock;
   const Sent sent{std::vector{lock, lock, mp::Lock{}}};
-  ASSERT_EQ(sent.transit.objects().size(), 2U);
+  ASSERT_EQ(sent.transit.objects().size(), 1U);  // the memory in which all of them lie
   mp::Transit transit = sent.arrived();
   auto there = decoded<std::vector<mp::Lock>>(sent.bytes, transit);
   lock.acquire();
@@ -691,23 +660,32 @@ TEST(EventTransit, KeepsTheEventsIdentity) {
   EXPECT_FALSE(there[2].is_set());
 }
 
-// What a program that was built earlier sends: the place in the list of objects, and the memory.
+// What a program that was built earlier sends: the place in the list of objects, which is the
+// shared memory, and the place and size in there.
 TEST(LockTransit, HasItsForm) {
-  const Sent lock{mp::Lock{}};
-  const Sent event{mp::Event{}};
-  EXPECT_EQ(lock.bytes, std::vector(4, std::byte{0}));
-  EXPECT_EQ(event.bytes, std::vector(4, std::byte{0}));
-  const auto first_bytes = [](const mp::Transit& transit) {
+  const mp::Lock lock;
+  const mp::Event event;
+  const Sent sent_lock{lock};
+  const Sent sent_event{event};
+  EXPECT_EQ(sent_lock.bytes.size(), 4U + 8U + 8U);
+  EXPECT_EQ(sent_event.bytes.size(), 4U + 8U + 8U + 1U);
+  const auto eight_bytes_at = [](const mp::Transit& transit, std::uint64_t offset) {
     std::string bytes(8, '\0');
     EXPECT_EQ(transit.departing().size(), 1U);
-    EXPECT_EQ(::pread(transit.departing()[0], bytes.data(), 8, 0), 8);
+    EXPECT_EQ(::pread(transit.departing()[0], bytes.data(), 8, static_cast<off_t>(offset)), 8);
     return bytes;
   };
-  EXPECT_EQ(first_bytes(lock.transit), "!mpLock1");
-  EXPECT_EQ(first_bytes(event.transit), "!mpEvnt1");
+  const auto offset_in = [](const std::vector<std::byte>& bytes) {
+    std::uint64_t offset = 0;
+    std::memcpy(&offset, bytes.data() + 4, sizeof offset);
+    return offset;
+  };
+  EXPECT_EQ(eight_bytes_at(sent_lock.transit, 0), "!mpAren1");
+  EXPECT_EQ(eight_bytes_at(sent_lock.transit, offset_in(sent_lock.bytes)), "!mpLock1");
+  EXPECT_EQ(eight_bytes_at(sent_event.transit, offset_in(sent_event.bytes)), "!mpEvnt1");
   EXPECT_EQ(offsetof(mp::detail::LockState, abandoned), 8U);
-  EXPECT_EQ(offsetof(mp::detail::LockState, mutex), 16U);
-  EXPECT_EQ(sizeof(mp::detail::LockState), 80U);
+  EXPECT_EQ(offsetof(mp::detail::LockState, mutex), 32U);
+  EXPECT_EQ(sizeof(mp::detail::LockState), 96U);
   EXPECT_EQ(offsetof(mp::detail::EventState, word), 8U);
   EXPECT_EQ(offsetof(mp::detail::EventState, bell), 12U);
   EXPECT_EQ(sizeof(mp::detail::EventState), 24U);
@@ -722,33 +700,30 @@ TEST(LockTransit, WithoutHandlesIsRefused) {
 }
 
 TEST(LockTransit, RefusesBytesThatAreNotALocks) {
-  const Sent lock{mp::Lock{}};
-  const Sent event{mp::Event{}};
-  mp::Transit locks = lock.arrived();
-  mp::Transit events = event.arrived();
-  EXPECT_THROW((void)decoded<mp::Lock>(lock.bytes, events), mp::SerializationError);
-  EXPECT_THROW((void)decoded<mp::Event>(event.bytes, locks), mp::SerializationError);
-  EXPECT_THROW((void)decoded<mp::Lock>(std::span{lock.bytes}.first(3), locks),
+  const mp::Lock lock;
+  const mp::RLock rlock;
+  const mp::Event event;
+  const Sent sent{lock};
+  mp::Transit transit = sent.arrived();
+  const auto bytes_of = [](const auto& object) { return Sent{object}.bytes; };
+  EXPECT_THROW((void)decoded<mp::Lock>(bytes_of(event), transit), mp::SerializationError);
+  EXPECT_THROW((void)decoded<mp::Event>(bytes_of(lock), transit), mp::SerializationError);
+  EXPECT_THROW((void)decoded<mp::RLock>(bytes_of(lock), transit), mp::SerializationError);
+  EXPECT_THROW((void)decoded<mp::Lock>(bytes_of(rlock), transit), mp::SerializationError);
+  EXPECT_THROW((void)decoded<mp::Lock>(std::span{sent.bytes}.first(11), transit),
                mp::SerializationError);
-  auto elsewhere = lock.bytes;
-  elsewhere[0] = std::byte{1};
-  EXPECT_THROW((void)decoded<mp::Lock>(elsewhere, locks), mp::SerializationError);
+  for (const std::size_t place : {0U, 4U, 5U, 6U, 11U, 12U, 19U}) {  // each number, and each end
+    auto elsewhere = sent.bytes;
+    elsewhere[place] ^= (place == 12 ? std::byte{0x80} : std::byte{0x7F});
+    EXPECT_THROW((void)decoded<mp::Lock>(elsewhere, transit), mp::SerializationError) << place;
+  }
 }
 
 TEST(LockTransit, RefusesHandlesThatAreNotALocks) {
-  const Sent event{mp::Event{}};
   const Sent queue{mp::Queue<int>{}};
   const Sent lock{mp::Lock{}};
-  expect_refusals<mp::detail::LockCore, mp::detail::LockState>(
-      {event.transit.departing()[0], queue.transit.departing()[0]});
-  EXPECT_THROW((void)mp::detail::LockCore::adopt(duplicates(
+  expect_refusals({queue.transit.departing()[0]});
+  EXPECT_THROW((void)mp::detail::Arena::adopt(duplicates(
                    std::array{lock.transit.departing()[0], lock.transit.departing()[0]})),
                mp::SerializationError);
-}
-
-TEST(EventTransit, RefusesHandlesThatAreNotAnEvents) {
-  const Sent lock{mp::Lock{}};
-  const Sent queue{mp::Queue<int>{}};
-  expect_refusals<mp::detail::EventCore, mp::detail::EventState>(
-      {lock.transit.departing()[0], queue.transit.departing()[0]});
 }

@@ -9,3 +9,4 @@
 #include <multiprocessing/callable/call.hpp>
 #include <multiprocessing/callable/code_reference.hpp>
 #include <multiprocessing/callable/function_pointer.hpp>
+#include <multiprocessing/callable/task.hpp>

@@ -68,7 +68,24 @@ class Context {
     return multiprocessing::Pipe{duplex};
   }
   [[nodiscard]] multiprocessing::Lock Lock() const { return {}; }
+  [[nodiscard]] multiprocessing::RLock RLock() const { return {}; }
+  [[nodiscard]] multiprocessing::Semaphore Semaphore(unsigned value = 1) const {
+    return multiprocessing::Semaphore{value};
+  }
+  [[nodiscard]] multiprocessing::BoundedSemaphore BoundedSemaphore(unsigned value = 1) const {
+    return multiprocessing::BoundedSemaphore{value};
+  }
+  /// @param lock none: a new RLock; else an RLock or a Lock.
+  template <class... AnyLock>
+  [[nodiscard]] multiprocessing::Condition Condition(const AnyLock&... lock) const {
+    return multiprocessing::Condition{lock...};
+  }
   [[nodiscard]] multiprocessing::Event Event() const { return {}; }
+  [[nodiscard]] multiprocessing::Barrier Barrier(unsigned parties,
+                                                 Task action = {},
+                                                 Timeout timeout = forever) const {
+    return multiprocessing::Barrier{parties, std::move(action), timeout};
+  }
 
   /// @brief This context's. @param allow_none it always has one.
   [[nodiscard]] StartMethod get_start_method(bool allow_none = false) const noexcept {

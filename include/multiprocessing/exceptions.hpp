@@ -56,6 +56,12 @@ struct Empty : ProcessError {
   using ProcessError::ProcessError;
 };
 
+/// @brief A barrier does not wait any more: a party timed out, died or failed, or somebody called
+/// abort() or reset(). @python{threading.BrokenBarrierError}
+struct BrokenBarrierError : ProcessError {
+  using ProcessError::ProcessError;
+};
+
 /// @brief A queue had no room. @python{queue.Full}
 struct Full : ProcessError {
   using ProcessError::ProcessError;

@@ -9,7 +9,6 @@
 #include <multiprocessing/process/process.hpp>
 #include <multiprocessing/process/relatives.hpp>
 #include <multiprocessing/process/start_method.hpp>
-#include <multiprocessing/process/task.hpp>
 
 namespace multiprocessing {
 

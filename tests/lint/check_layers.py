@@ -31,7 +31,7 @@ RANKS = [
 RANK = {name: row for row, names in enumerate(RANKS) for name in names}
 OPTIONAL = RANK["distributed"]
 UMBRELLA = "multiprocessing.hpp"
-INTERNAL = {"launch", "resource_tracker"}  # headers of their own that no user includes
+INTERNAL = {"heap", "launch", "resource_tracker"}  # headers of their own that no user includes
 
 # Rank 0 has members that others of rank 0 may use: the tools in detail/.
 SHARED_TOOLS = {"detail"}

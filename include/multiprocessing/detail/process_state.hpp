@@ -100,6 +100,10 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   std::atomic<std::intptr_t> interrupt{-1};  ///< An event that all of them also wait for.
   std::atomic<unsigned> interrupters{0};     ///< Calls of close() in progress.
   std::atomic<std::uint32_t> forks{0};       ///< Forks that lie between the first process and us.
+  std::atomic<std::uint32_t> forked{0};      ///< Forks that this process has made, or begun.
+
+  // ---- shared memory with a name ----
+  std::intptr_t tracker = -1;  ///< Where its tracker hears of it; closed in each fork.
 };
 static_assert(sizeof(ProcessState) == alignof(ProcessState));
 

@@ -38,6 +38,11 @@ class RobustLock {
   bool unlock() noexcept;
   /// @brief Whether a thread holds it now, in any process; the dead hold nothing. Disturbs nobody.
   [[nodiscard]] bool is_held() const noexcept;
+  /// @brief Whether it is this thread that holds it. No system call but in a thread's first time.
+  /// Needs `install_fork_handlers()`, or the child of a fork takes itself for its parent.
+  [[nodiscard]] bool is_mine() const noexcept;
+  /// @brief Whether an owner died holding it and nobody has taken it since. Disturbs nobody.
+  [[nodiscard]] bool is_abandoned() const noexcept;
   /// @brief Whether unmapping its memory here, at this address, would do harm: POSIX: a thread of
   /// this process holds it, so it stands in the list that the system keeps of what that thread
   /// holds, and the list would break for the thread's other locks too. Windows: never.

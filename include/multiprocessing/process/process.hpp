@@ -3,11 +3,11 @@
 /// @file process.hpp
 /// @brief Process<Derived> for subclasses and Process<> for targets.
 #include <multiprocessing/callable.hpp>
+#include <multiprocessing/callable/task.hpp>
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/os/exception.hpp>
 #include <multiprocessing/process/base.hpp>
-#include <multiprocessing/process/task.hpp>
 #include <multiprocessing/serialization.hpp>
 
 #include <mutex>

@@ -2,9 +2,9 @@
 #pragma once
 /// @file start_method.hpp
 /// @brief Which way processes are started by default.
+#include <multiprocessing/callable/task.hpp>
 #include <multiprocessing/launch.hpp>
 #include <multiprocessing/os/process_wide.hpp>
-#include <multiprocessing/process/task.hpp>
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/serialization.hpp>
 

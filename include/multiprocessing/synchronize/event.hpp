@@ -3,20 +3,16 @@
 /// @file event.hpp
 /// @brief A flag that processes wait for.
 #include <multiprocessing/detail/config.hpp>
-#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/heap.hpp>
 #include <multiprocessing/os/bell.hpp>
-#include <multiprocessing/reduction.hpp>
 #include <multiprocessing/serialization.hpp>
-#include <multiprocessing/synchronize/shared_page.hpp>
+#include <multiprocessing/synchronize/shared_bell.hpp>
 #include <multiprocessing/timeout.hpp>
 
 #include <atomic>
 #include <cstdint>
-#include <iterator>
 #include <memory>
-#include <system_error>
 #include <utility>
-#include <vector>
 
 namespace multiprocessing {
 
@@ -37,9 +33,18 @@ struct EventState {
 /// @brief What all copies of an Event in one process share.
 class EventCore {
  public:
-  static std::shared_ptr<EventCore> create();
-  static std::shared_ptr<EventCore> adopt(std::vector<os::UniqueHandle> handles);
-  [[nodiscard]] std::vector<os::UniqueHandle> duplicate_handles() const;
+  static std::shared_ptr<EventCore> create() {
+    return std::shared_ptr<EventCore>{
+        new EventCore{SharedObject<EventState>::create(), SharedBell::create(EventState::name)}};
+  }
+  void save(Encoder& encoder) const {
+    page_.save(encoder);
+    SharedBell::save(encoder, bell_, EventState::name);
+  }
+  static std::shared_ptr<EventCore> load(Decoder& decoder) {
+    auto page = SharedObject<EventState>::load(decoder);
+    return std::shared_ptr<EventCore>{new EventCore{std::move(page), SharedBell::load(decoder)}};
+  }
 
   [[nodiscard]] bool is_set() const noexcept { return (word() & set_bit) != 0; }
   void set() noexcept;
@@ -53,39 +58,16 @@ class EventCore {
   static constexpr std::uint32_t set_bit = 1;
   static constexpr std::uint32_t one_more = 2;
 
-  EventCore(SharedPage<EventState> page, os::Bell bell) noexcept
+  EventCore(SharedObject<EventState> page, std::shared_ptr<SharedBell> bell) noexcept
       : page_{std::move(page)}, bell_{std::move(bell)} {}
 
   [[nodiscard]] std::uint32_t word() const noexcept {
     return page_->word.load(std::memory_order_seq_cst);
   }
 
-  SharedPage<EventState> page_;
-  os::Bell bell_;
+  SharedObject<EventState> page_;
+  std::shared_ptr<SharedBell> bell_;
 };
-
-inline std::shared_ptr<EventCore> EventCore::create() {
-  auto page = SharedPage<EventState>::create();
-  std::error_code ec;
-  auto bell = os::Bell::create(ec);
-  if (ec) throw std::system_error{ec, "cannot create an Event's bell"};
-  return std::shared_ptr<EventCore>{new EventCore{std::move(page), std::move(bell)}};
-}
-
-inline std::shared_ptr<EventCore> EventCore::adopt(std::vector<os::UniqueHandle> handles) {
-  if (handles.empty()) throw SerializationError{"an Event arrived without its handles"};
-  auto page = SharedPage<EventState>::adopt(std::move(handles.front()));
-  auto bell = os::Bell::adopt(
-      {std::make_move_iterator(handles.begin() + 1), std::make_move_iterator(handles.end())});
-  return std::shared_ptr<EventCore>{new EventCore{std::move(page), std::move(bell)}};
-}
-
-inline std::vector<os::UniqueHandle> EventCore::duplicate_handles() const {
-  std::vector<native_handle_type> own{page_.handle()};
-  const auto more = bell_.handles();
-  own.insert(own.end(), more.begin(), more.end());
-  return reduction::duplicates(own);
-}
 
 inline void EventCore::set() noexcept {
   std::uint32_t now = word();
@@ -93,7 +75,7 @@ inline void EventCore::set() noexcept {
          !page_->word.compare_exchange_weak(now, (now + one_more) | set_bit)) {
   }
   MULTIPROCESSING_STOP_POINT("event.set.stored");
-  bell_.ring(page_->bell);  // also when it was set before: that setter may have died here
+  (**bell_).ring(page_->bell);  // also when it was set before: that setter may have died here
   MULTIPROCESSING_STOP_POINT("event.set.rung");
 }
 
@@ -108,10 +90,10 @@ inline bool EventCore::wait(Timeout timeout) noexcept {
     if (word() != first) break;
     const auto left = deadline.left(os::Bell::longest_sleep);
     if (left == left.zero()) return false;
-    bell_.sleep(page_->bell, announced, left);
+    (**bell_).sleep(page_->bell, announced, left);
     MULTIPROCESSING_STOP_POINT("event.wait.woken");
   }
-  bell_.ring(page_->bell);
+  (**bell_).ring(page_->bell);
   MULTIPROCESSING_STOP_POINT("event.wait.rung");
   return true;
 }
@@ -134,7 +116,8 @@ inline bool EventCore::wait(Timeout timeout) noexcept {
 ///
 /// Differences from Python: there a waiter may miss a set() that a clear() follows at once, and
 /// set() waits until each waiter has confirmed, for ever when one was killed.
-/// @shape One handle and one page of memory, however many wait.
+/// set() may be called in a signal handler.
+/// @shape 128 bytes of memory, however many wait; a few handles for thousands of events.
 /// @threads any, at once.
 /// @processes any, at once: those that got the event by fork, in a state, or in an argument.
 class Event {
@@ -166,17 +149,13 @@ class Event {
   std::shared_ptr<detail::EventCore> core_;
 };
 
-/// @brief An event travels as its memory's handles.
+/// @brief An event travels as its place in shared memory.
 template <>
 struct codec<Event> {
   static constexpr bool carries_handles = true;
 
-  static void encode(Encoder& encoder, const Event& event) {
-    reduction::save_shared(encoder, event.core_, detail::EventState::name);
-  }
-  static Event decode(Decoder& decoder) {
-    return Event{reduction::load_shared<detail::EventCore>(decoder)};
-  }
+  static void encode(Encoder& encoder, const Event& event) { event.core_->save(encoder); }
+  static Event decode(Decoder& decoder) { return Event{detail::EventCore::load(decoder)}; }
 };
 
 }  // namespace multiprocessing

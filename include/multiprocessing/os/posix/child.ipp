@@ -16,6 +16,7 @@ namespace posix {
 inline void before_fork() {
   detail::process_state().mutex.lock();
   detail::process_state().records_mutex.lock();
+  detail::process_state().forked.fetch_add(1);
 }
 
 inline void after_fork_in_parent() {
@@ -51,6 +52,7 @@ inline void after_fork_in_child() {
   close_in_child(state.forkserver_lifeline);
   close_in_child(state.served_lifeline);
   close_in_child(state.served_requests);
+  close_in_child(state.tracker);
   const auto interrupt = state.interrupt.exchange(-1);
   if (interrupt != -1) close_handle(to_handle(interrupt));
   state.interrupters.store(0);

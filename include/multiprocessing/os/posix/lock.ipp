@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/lock.hpp>
+#include <multiprocessing/os/process_wide.hpp>
 
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <ctime>
 
 #include <linux/futex.h>
@@ -52,9 +54,24 @@ inline int lock_until(pthread_mutex_t* mutex, const detail::Deadline& deadline) 
 #endif
 
 // The word that the kernel clears when the owner dies; POSIX has no question that reads it.
-inline pid_t owner_of(const std::byte* storage) noexcept {
+inline std::uint32_t word_of(const std::byte* storage) noexcept {
   const auto* const mutex = reinterpret_cast<const pthread_mutex_t*>(storage);
-  return __atomic_load_n(&mutex->__data.__lock, __ATOMIC_ACQUIRE) & FUTEX_TID_MASK;
+  return static_cast<std::uint32_t>(__atomic_load_n(&mutex->__data.__lock, __ATOMIC_ACQUIRE));
+}
+inline pid_t owner_of(const std::byte* storage) noexcept {
+  return static_cast<pid_t>(word_of(storage) & FUTEX_TID_MASK);
+}
+
+// The C library knows it too, and tells nobody. A fork gives the thread another one.
+inline pid_t this_thread() noexcept {
+  thread_local constinit pid_t id = 0;
+  thread_local constinit std::uint32_t forks = 0;
+  const std::uint32_t now = multiprocessing::detail::process_state().forks.load();
+  if (id == 0 || forks != now) {
+    id = static_cast<pid_t>(MULTIPROCESSING_SYSTEM(syscall)(SYS_gettid));
+    forks = now;
+  }
+  return id;
 }
 
 }  // namespace posix
@@ -93,6 +110,15 @@ inline bool RobustLock::unlock() noexcept {
 
 inline bool RobustLock::is_held() const noexcept {
   return posix::owner_of(storage_) != 0;
+}
+
+inline bool RobustLock::is_mine() const noexcept {
+  return posix::owner_of(storage_) == posix::this_thread();
+}
+
+inline bool RobustLock::is_abandoned() const noexcept {
+  const std::uint32_t word = posix::word_of(storage_);
+  return (word & FUTEX_TID_MASK) == 0 && (word & FUTEX_OWNER_DIED) != 0;
 }
 
 inline bool RobustLock::must_stay_mapped() const noexcept {

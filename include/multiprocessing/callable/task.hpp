@@ -2,7 +2,9 @@
 #pragma once
 /// @file task.hpp
 /// @brief A callable and its arguments, kept for later or for another process.
-#include <multiprocessing/callable.hpp>
+#include <multiprocessing/callable/call.hpp>
+#include <multiprocessing/callable/code_reference.hpp>
+#include <multiprocessing/callable/function_pointer.hpp>
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/serialization.hpp>

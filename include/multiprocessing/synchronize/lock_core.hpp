@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file lock_core.hpp
+/// @brief What Lock and RLock are made of: a lock with an owner, whose death is found out.
+#include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/heap.hpp>
+#include <multiprocessing/os/lock.hpp>
+#include <multiprocessing/serialization.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+namespace multiprocessing::detail {
+
+/// @brief What lies in a lock's shared memory. `is_recursive` is written once. The mutex's holder
+/// alone changes the rest, all read it. An owner's death that nobody has noticed stands in the
+/// mutex.
+struct LockState {
+  static constexpr std::uint64_t expected_magic = 0x316b636f4c706d21;  // "!mpLock1"
+  static constexpr const char* name = "a Lock";
+
+  std::uint64_t magic;
+  /// 1: an owner died holding the mutex, and nobody has recovered the lock.
+  std::atomic<std::uint32_t> abandoned;
+  std::uint32_t is_recursive;
+  /// How often the owner has taken it; of a recursive lock that is held, else without meaning.
+  std::atomic<std::uint32_t> depth;
+  /// 1: who has it, or had it last, vouches for what the lock guards, should he die.
+  std::atomic<std::uint32_t> vouched;
+  os::RobustLock mutex;
+};
+
+/// @brief Takes an inner lock. The kernel wakes whoever waits when an owner dies; Linux before 6.2
+/// forgets the others when that one is killed before it has the lock, so everybody looks by himself
+/// now and then. No clock is read, and nothing asked of the system, when it is free.
+inline os::Acquired take(os::RobustLock& mutex, Timeout timeout) noexcept {
+  constexpr std::chrono::seconds longest_sleep{1};
+  os::Acquired result = mutex.try_lock();
+  if (result != os::Acquired::no) return result;
+  const Deadline deadline{timeout};
+  while (result == os::Acquired::no && !deadline.passed()) {
+    result = mutex.lock(Deadline{deadline.left(longest_sleep)});
+  }
+  return result;
+}
+
+/// @brief What all copies of a lock in one process share.
+class LockCore {
+ public:
+  static std::shared_ptr<LockCore> create(bool is_recursive) {
+    std::shared_ptr<LockCore> core{new LockCore{SharedObject<LockState>::create()}};
+    core->state_->is_recursive = is_recursive ? 1 : 0;
+    std::error_code ec;
+    core->state_->mutex.initialise(ec);
+    if (ec) throw std::system_error{ec, "cannot initialise a lock"};
+    return core;
+  }
+  LockCore(const LockCore&) = delete;
+  LockCore& operator=(const LockCore&) = delete;
+  ~LockCore() {
+    if (state_->mutex.must_stay_mapped()) state_.leave_mapped();
+  }
+  void save(Encoder& encoder) const { state_.save(encoder); }
+  static std::shared_ptr<LockCore> load(Decoder& decoder, bool is_recursive) {
+    std::shared_ptr<LockCore> core{new LockCore{SharedObject<LockState>::load(decoder)}};
+    if ((core->state_->is_recursive != 0) == is_recursive) return core;
+    throw SerializationError{is_recursive ? "what arrived is a Lock, not an RLock"
+                                          : "what arrived is an RLock, not a Lock"};
+  }
+
+  bool acquire(Timeout timeout);
+  bool recover(Timeout timeout);
+  void release();
+  [[nodiscard]] bool locked() const noexcept { return !is_known_abandoned() && is_held(); }
+  [[nodiscard]] bool is_recursive() const noexcept { return state_->is_recursive != 0; }
+  [[nodiscard]] bool is_mine() const noexcept { return state_->mutex.is_mine(); }
+
+  // ---- for Condition ----
+
+  /// @brief Gives it up, however often the owner, who calls this, has taken it. @returns how often.
+  std::uint32_t release_all() noexcept;
+  /// @brief Takes it so often again, whatever became of it. @returns false: it was abandoned.
+  bool take_back(std::uint32_t depth) noexcept;
+  [[nodiscard]] bool is_abandoned() const noexcept {
+    return is_known_abandoned() || (state_->mutex.is_abandoned() && state_->vouched == 0);
+  }
+
+  // ---- for Value ----
+
+  /// @brief As acquire(); the caller vouches that what the lock guards is sound whenever it dies
+  /// before release(). Who had taken a recursive lock before, does not vouch by this.
+  bool acquire_vouching(Timeout timeout) {
+    const bool had_it = is_recursive() && is_mine();
+    if (!acquire(timeout)) return false;
+    if (!had_it) state_->vouched.store(1, std::memory_order_release);
+    return true;
+  }
+
+  [[noreturn]] static void throw_abandoned() {
+    throw AbandonedLock{
+        "the lock's owner died holding it, so what it guards may be half changed; call recover(), "
+        "mend that, and release the lock"};
+  }
+
+ private:
+  explicit LockCore(SharedObject<LockState> state) noexcept : state_{std::move(state)} {}
+
+  [[nodiscard]] bool is_held() const noexcept { return state_->mutex.is_held(); }
+  [[nodiscard]] bool is_known_abandoned() const noexcept {
+    return state_->abandoned.load(std::memory_order_acquire) != 0;
+  }
+  // The mutex has just been taken.
+  void begin(std::uint32_t depth) noexcept {
+    if (is_recursive()) state_->depth.store(depth, std::memory_order_relaxed);
+    if (state_->vouched.load(std::memory_order_relaxed) != 0) {
+      state_->vouched.store(0, std::memory_order_release);
+    }
+  }
+
+  SharedObject<LockState> state_;
+};
+
+inline bool LockCore::acquire(Timeout timeout) {
+  if (is_recursive() && is_mine()) {
+    state_->depth.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  if (is_known_abandoned()) throw_abandoned();
+  const os::Acquired taken = take(state_->mutex, timeout);
+  MULTIPROCESSING_STOP_POINT("lock.acquire.taken");
+  if (taken == os::Acquired::abandoned && state_->vouched == 0) {
+    // From here to the end of unlock() this thread owns the mutex: whoever dies on the way leaves
+    // it as the first one did.
+    state_->abandoned.store(1, std::memory_order_release);
+    MULTIPROCESSING_STOP_POINT("lock.acquire.marked");
+  }
+  if (is_known_abandoned()) {
+    if (taken != os::Acquired::no) {
+      state_->mutex.unlock();
+      MULTIPROCESSING_STOP_POINT("lock.acquire.given_back");
+    }
+    throw_abandoned();
+  }
+  if (taken == os::Acquired::no) return false;
+  begin(1);
+  return true;
+}
+
+inline bool LockCore::recover(Timeout timeout) {
+  if (is_recursive() && is_mine()) return acquire(timeout);
+  if (take(state_->mutex, timeout) == os::Acquired::no) return false;
+  MULTIPROCESSING_STOP_POINT("lock.recover.taken");
+  begin(1);
+  state_->abandoned.store(0, std::memory_order_release);
+  MULTIPROCESSING_STOP_POINT("lock.recover.sound");
+  return true;
+}
+
+inline void LockCore::release() {
+  MULTIPROCESSING_STOP_POINT("lock.release.begun");
+  if (is_recursive() && state_->depth.load(std::memory_order_relaxed) > 1 && is_mine()) {
+    state_->depth.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  if (!state_->mutex.unlock()) {
+    throw std::logic_error{
+        "this thread does not hold the lock that it releases; to hand over to another thread or "
+        "process use a Semaphore or an Event"};
+  }
+  MULTIPROCESSING_STOP_POINT("lock.release.unlocked");
+}
+
+inline std::uint32_t LockCore::release_all() noexcept {
+  const std::uint32_t depth = is_recursive() ? state_->depth.load(std::memory_order_relaxed) : 1;
+  state_->mutex.unlock();
+  return depth;
+}
+
+inline bool LockCore::take_back(std::uint32_t depth) noexcept {
+  const os::Acquired taken = take(state_->mutex, forever);
+  const bool was_abandoned =
+      is_known_abandoned() || (taken == os::Acquired::abandoned && state_->vouched == 0);
+  MULTIPROCESSING_STOP_POINT("lock.take_back.taken");
+  begin(depth);
+  state_->abandoned.store(0, std::memory_order_release);
+  return !was_abandoned;
+}
+
+/// @brief For what is built on locks.
+struct CoreOf {
+  template <class AnyLock>
+  [[nodiscard]] static const std::shared_ptr<LockCore>& lock(const AnyLock& lock) noexcept {
+    return lock.core_;
+  }
+};
+
+}  // namespace multiprocessing::detail

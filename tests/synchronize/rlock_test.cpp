@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <multiprocessing/synchronize.hpp>
+
+#include <support/eventually.hpp>
+#include <support/forked.hpp>
+#include <support/threads.hpp>
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <mutex>
+#include <stdexcept>
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+using test::eventually;
+using test::Forked;
+using test::in_a_thread;
+
+TEST(RLockAcquire, ByTheOwnerCountsAndIsGivenBackAsOften) {
+  mp::RLock lock;
+  EXPECT_FALSE(lock.locked());
+  EXPECT_TRUE(lock.acquire());
+  EXPECT_TRUE(lock.acquire(0s));
+  EXPECT_TRUE(lock.acquire(1h));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(lock.locked());
+    in_a_thread([&] { EXPECT_FALSE(lock.acquire(0s)); });
+    lock.release();
+  }
+  EXPECT_FALSE(lock.locked());
+  EXPECT_THROW(lock.release(), std::logic_error);
+  in_a_thread([&] {
+    EXPECT_TRUE(lock.acquire(0s));
+    lock.release();
+  });
+}
+
+TEST(RLockRelease, ByAnotherThreadOrProcessIsRefused) {
+  mp::RLock lock;
+  EXPECT_THROW(lock.release(), std::logic_error);
+  lock.acquire();
+  in_a_thread([&] { EXPECT_THROW(lock.release(), std::logic_error); });
+  lock.acquire();
+  in_a_thread([&] { EXPECT_THROW(lock.release(), std::logic_error); });
+  EXPECT_EQ(Forked{[&] {
+              EXPECT_THROW(lock.release(), std::logic_error);
+              EXPECT_FALSE(lock.acquire(0s));  // a copy of the owner is not the owner
+            }}.join(),
+            0);
+  lock.release();
+  lock.release();
+  EXPECT_FALSE(lock.locked());
+}
+
+TEST(RLockCopy, IsTheSameLockAndKnowsItsOwner) {
+  mp::RLock lock;
+  mp::RLock copy{lock};
+  const std::scoped_lock guards{lock, copy};
+  const std::unique_lock<mp::RLock> third{copy, 1s};
+  EXPECT_TRUE(third.owns_lock());
+}
+
+TEST(RLockAbandoned, HoweverOftenItWasTakenIsRecoveredOnce) {
+  mp::RLock lock;
+  EXPECT_EQ(Forked{[&] {
+              for (int i = 0; i < 3; ++i) lock.acquire();
+              ::_exit(0);
+            }}.join(),
+            0);
+  EXPECT_FALSE(lock.locked());
+  EXPECT_THROW(lock.release(), std::logic_error);
+  EXPECT_THROW(lock.acquire(), mp::AbandonedLock);
+  EXPECT_THROW(lock.acquire(0s), mp::AbandonedLock);
+  EXPECT_TRUE(lock.recover());
+  EXPECT_TRUE(lock.recover(0s));  // once more, as acquire()
+  EXPECT_TRUE(lock.acquire(0s));
+  in_a_thread([&] { EXPECT_FALSE(lock.recover(0s)); });
+  for (int i = 0; i < 3; ++i) lock.release();
+  EXPECT_FALSE(lock.locked());
+  EXPECT_THROW(lock.release(), std::logic_error);
+}
+
+TEST(RLockAbandoned, SendsAwayAllWhoWait) {
+  mp::RLock lock;
+  Forked owner{[&] {
+    lock.acquire();
+    lock.acquire();
+    for (;;) ::pause();
+  }};
+  ASSERT_TRUE(eventually([&] { return lock.locked(); }));
+  const auto wait = [&] { EXPECT_THROW(lock.acquire(), mp::AbandonedLock); };
+  test::Thread first{wait};
+  test::Thread second{wait};
+  ASSERT_TRUE(eventually([&] { return first.sleeps() && second.sleeps(); }));
+  owner.kill();
+}
