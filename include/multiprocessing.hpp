@@ -7,6 +7,7 @@
 #include <multiprocessing/context.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/logging.hpp>
+#include <multiprocessing/pool.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/reduction.hpp>
