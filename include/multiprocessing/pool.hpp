@@ -163,7 +163,7 @@ class Pool {
   /// @brief map, result by result, in order, while later ones are being made: see ResultIterator.
   /// @param xs an lvalue is referred to, and must live as long as the results are taken.
   /// @param buffersize how many chunks are handed out ahead of the results taken; 0: eight for each
-  ///   worker, at least 32.
+  ///   worker, at least 64.
   template <class F, std::ranges::input_range Xs>
   auto imap(F&& function, Xs&& xs, std::size_t chunksize = 1, std::size_t buffersize = 0) {
     return imap(TaskOptions{}, function, std::forward<Xs>(xs), chunksize, buffersize);

@@ -195,17 +195,20 @@ class ResultIterator {
                  HandOut hand_out,
                  bool in_order,
                  std::size_t buffersize,
+                 std::size_t refill_at,
                  Timeout timeout = forever)
       : crew_{std::move(crew)},
         store_{std::make_shared<detail::ChunkStore<R>>(in_order)},
         hand_out_{std::move(hand_out)},
         deadline_{timeout},
-        ahead_{buffersize} {
+        ahead_{buffersize},
+        refill_at_{refill_at} {
     fill();
   }
 
  private:
   void fill() {
+    if (handed_out_ - taken_ > refill_at_) return;
     while (hand_out_ && handed_out_ - taken_ < ahead_) {
       try {
         const auto task = hand_out_(store_, handed_out_);
@@ -230,6 +233,7 @@ class ResultIterator {
   HandOut hand_out_;
   detail::Deadline deadline_;
   std::size_t ahead_;
+  std::size_t refill_at_;  // handing out in batches wakes workers less often
   std::uint32_t handed_out_ = 0;
   std::uint32_t taken_ = 0;
   std::deque<std::uint64_t> tasks_;
@@ -284,8 +288,12 @@ auto iterate(const std::shared_ptr<Crew>& crew,
   static_assert(check_callable<F>());
   if (chunksize == 0) throw std::invalid_argument{"the size of a chunk is at least 1"};
   constexpr std::size_t chunks_per_worker = 8;
-  constexpr std::size_t least_chunks = 32;
-  if (buffersize == 0) buffersize = std::max(crew->workers() * chunks_per_worker, least_chunks);
+  constexpr std::size_t least_chunks = 64;
+  std::size_t refill_at = buffersize;
+  if (buffersize == 0) {
+    buffersize = std::max(crew->workers() * chunks_per_worker, least_chunks);
+    refill_at = buffersize / 2;
+  }
   auto input = std::make_shared<Input<Xs>>(std::forward<Xs>(xs));
   auto hand_out = [=, input = std::move(input)](
                       const std::shared_ptr<ChunkStore<typename Key::Result>>& store,
@@ -297,8 +305,8 @@ auto iterate(const std::shared_ptr<Crew>& crew,
         *crew, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, store, part,
         options);
   };
-  ResultIterator<typename Key::Result> results{crew, std::move(hand_out), in_order, buffersize,
-                                               timeout};
+  ResultIterator<typename Key::Result> results{crew,       std::move(hand_out), in_order,
+                                               buffersize, refill_at,           timeout};
   crew->work_in_background();
   return results;
 }
