@@ -6,7 +6,9 @@
 #include <multiprocessing/connection.hpp>
 #include <multiprocessing/context.hpp>
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/futures.hpp>
 #include <multiprocessing/logging.hpp>
+#include <multiprocessing/pool.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/reduction.hpp>

@@ -89,6 +89,35 @@ struct AbandonedLock : ProcessError {
   using ProcessError::ProcessError;
 };
 
+/// @brief A worker process ended with a task in its hands, or a pool can do no more work. The text
+/// names the process, how it ended and the task.
+/// @python{concurrent.futures.process.BrokenProcessPool}
+struct BrokenProcessPool : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief The task was cancelled or killed, or its pool was terminated.
+/// @python{concurrent.futures.CancelledError}
+struct CancelledError : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief A future was given a second result. @python{concurrent.futures.InvalidStateError}
+struct InvalidStateError : ProcessError {
+  using ProcessError::ProcessError;
+};
+
+/// @brief What was thrown in another process, in words.
+///
+/// Thrown as itself for what cannot come home as its own type; else nested, last, in what came home
+/// (`std::rethrow_if_nested`). @python{multiprocessing.pool.RemoteError, RemoteTraceback}
+struct RemoteError : ProcessError {
+  RemoteError(std::string thrown_type, const std::string& text, std::string trace)
+      : ProcessError{text}, type{std::move(thrown_type)}, traceback{std::move(trace)} {}
+  std::string type;       ///< Of what was thrown, as the program writes it: "int", "my::Error".
+  std::string traceback;  ///< Where it was thrown, in lines of text.
+};
+
 /// @brief Thrown out of `run()` or a target: ends this process with a code.
 ///
 /// A text goes to stderr and the code is then 1. @python{SystemExit, as raised by sys.exit()}

@@ -22,6 +22,7 @@ RANKS = [
     ["connection", "heap", "shared_memory"],
     ["synchronize", "launch"],
     ["process", "sharedctypes", "queues"],
+    ["workers"],
     ["pool", "futures"],
     ["managers"],
     ["context"],

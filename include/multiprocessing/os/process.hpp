@@ -7,6 +7,7 @@
 #include <multiprocessing/timeout.hpp>
 
 #include <optional>
+#include <string>
 #include <system_error>
 
 namespace multiprocessing::os {
@@ -69,6 +70,10 @@ enum class Signal { interrupt, terminate, kill };
 /// @brief Sends a signal. A process that has ended ignores it.
 /// @errors POSIX `pidfd_send_signal`: EPERM. Windows `TerminateProcess`, whatever the signal.
 void signal_process(native_handle_type process, Signal signal, std::error_code& ec) noexcept;
+
+/// @brief A signal's name, "SIGKILL"; of a number that is none, or where there are no signals
+/// (Windows), "signal 77".
+[[nodiscard]] std::string signal_name(int number);
 
 /// @brief Kills a child that just came to be and waits for its end: its start is called off.
 void discard_process(int pid) noexcept;

@@ -45,6 +45,8 @@ struct ProcessClass {
   void (*reduce)(const BaseProcess&, Encoder&);
   /// Gives up what only the child needs.
   void (*release)(BaseProcess&);
+  /// The workers of a pool: they end with their parent, whatever it is.
+  bool daemons_may_start_it = false;
 };
 
 /// @brief For the entry of a spawned child, whose Process object is made anew.
@@ -219,7 +221,7 @@ inline void BaseProcess::check_startable() const {
     throw std::logic_error{called("was made by another process, which alone may start it")};
   }
   if (child_ || current_ != 0) throw std::logic_error{called("was started already")};
-  if (detail::process_state().daemon) {
+  if (detail::process_state().daemon && !kind_->daemons_may_start_it) {
     throw std::logic_error{
         called("cannot be started: the current process is a daemon, and "
                "daemons may not have children")};

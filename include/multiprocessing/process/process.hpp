@@ -125,8 +125,12 @@ class Process : public BaseProcess {
   static std::string class_text() { return std::string{detail::type_name<Derived>()}; }
 
   static constexpr detail::ProcessClass kind{detail::class_name(detail::type_name<Derived>()),
-                                             &check, &reduce_to, &release};
-};
+                                             &check, &reduce_to, &release,
+                                             requires {requires Derived::daemons_may_start_it;
+}
+};  // namespace multiprocessing
+}
+;
 
 /// @brief A process made from a target: anything that std::invoke takes, and its arguments.
 /// @code

@@ -8,7 +8,9 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
+#include <string>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -149,6 +151,11 @@ inline void signal_process(native_handle_type process,
       errno != ESRCH) {
     ec.assign(errno, std::system_category());
   }
+}
+
+inline std::string signal_name(int number) {
+  const char* const name = sigabbrev_np(number);
+  return name == nullptr ? "signal " + std::to_string(number) : std::string{"SIG"} + name;
 }
 
 inline void discard_process(int pid) noexcept {

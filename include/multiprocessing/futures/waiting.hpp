@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file waiting.hpp
+/// @brief Waiting for several futures.
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/futures/future.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <ranges>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing {
+
+/// @brief When wait() returns. @python{concurrent.futures.FIRST_COMPLETED, ...}
+enum class ReturnWhen { FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED };
+inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::FIRST_COMPLETED;
+inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::FIRST_EXCEPTION;
+inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::ALL_COMPLETED;
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_future = false;
+template <class R>
+inline constexpr bool is_future<Future<R>> = true;
+
+/// @brief A range of futures.
+template <class Futures>
+concept FutureRange = std::ranges::input_range<Futures> &&
+    is_future<std::ranges::range_value_t<std::remove_cvref_t<Futures>>>;
+
+/// @brief The futures of a range, each once.
+template <FutureRange Futures>
+auto distinct(Futures&& futures) {
+  using Future = std::ranges::range_value_t<std::remove_cvref_t<Futures>>;
+  std::vector<Future> all;
+  std::set<const void*> seen;
+  for (const Future& future : futures) {
+    if (seen.insert(future.core().get()).second) all.push_back(future);
+  }
+  return all;
+}
+
+/// @brief Which of some futures became done, in that order. What the futures hold of it does not
+/// keep it alive.
+class Completions : public std::enable_shared_from_this<Completions> {
+ public:
+  template <class Future>
+  void watch(const Future& future, std::size_t number) {
+    const FutureCore* const core = future.core().get();
+    if (!waits_with_) waits_with_ = future.core();
+    future.core()->when_done([weak = weak_from_this(), number, core] {
+      if (const auto self = weak.lock()) self->add(number, *core);
+    });
+  }
+  [[nodiscard]] std::optional<std::size_t> next() {
+    const std::lock_guard lock{mutex_};
+    if (done_.empty()) return std::nullopt;
+    const std::size_t number = done_.front();
+    done_.pop_front();
+    return number;
+  }
+  [[nodiscard]] bool has(std::size_t count) {
+    const std::lock_guard lock{mutex_};
+    return count_ >= count;
+  }
+  [[nodiscard]] bool has_failure() {
+    const std::lock_guard lock{mutex_};
+    return failed_;
+  }
+  /// @brief Waits, and drives the loop of the first future's crew meanwhile.
+  bool wait(const std::function<bool()>& enough,
+            const Deadline& deadline,
+            const std::stop_token& stop) {
+    constexpr std::chrono::milliseconds tick{20};
+    const auto crew = waits_with_ ? waits_with_->crew() : nullptr;
+    if (crew && crew->is_ours()) {
+      // Futures of other crews become done unseen by this one's loop.
+      while (!enough() && !deadline.passed() && !stop.stop_requested()) {
+        crew->wait(nullptr, enough, Deadline{deadline.left(tick)}, stop);
+      }
+      return enough();
+    }
+    for (;;) {
+      if (enough()) return true;
+      if (deadline.passed() || stop.stop_requested()) return false;
+      std::unique_lock lock{mutex_};
+      const std::size_t before = count_;
+      bell_.wait_for(lock, deadline.left(tick), [&] { return count_ != before; });
+    }
+  }
+
+ private:
+  void add(std::size_t number, const FutureCore& core) {
+    const std::lock_guard lock{mutex_};
+    done_.push_back(number);
+    ++count_;
+    failed_ = failed_ || (core.error() && !core.is_cancelled());
+    bell_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable bell_;
+  std::deque<std::size_t> done_;
+  std::size_t count_ = 0;
+  bool failed_ = false;
+  std::shared_ptr<FutureCore> waits_with_;
+};
+
+}  // namespace detail
+
+/// @brief What wait() returns: the futures, in their order, each once.
+template <class Future>
+struct DoneAndNotDone {
+  std::vector<Future> done;
+  std::vector<Future> not_done;
+};
+
+/// @brief Waits for futures of any executors.
+/// @param return_when all are done (ALL_COMPLETED); one is; or one has thrown, else all.
+/// @param timeout when it is over, what is done then is returned.
+/// @python{concurrent.futures.wait}
+template <detail::FutureRange Futures>
+auto wait(Futures&& futures,
+          Timeout timeout = forever,
+          ReturnWhen return_when = ALL_COMPLETED,
+          const std::stop_token& stop = {}) {
+  auto all = detail::distinct(futures);
+  using Future = typename decltype(all)::value_type;
+  const auto completions = std::make_shared<detail::Completions>();
+  for (std::size_t i = 0; i < all.size(); ++i) completions->watch(all[i], i);
+  completions->wait(
+      [&] {
+        return completions->has(all.size()) ||
+               (return_when == FIRST_COMPLETED && completions->has(1)) ||
+               (return_when == FIRST_EXCEPTION && completions->has_failure());
+      },
+      detail::Deadline{timeout}, stop);
+  DoneAndNotDone<Future> result;
+  for (auto& future : all) (future.done() ? result.done : result.not_done).push_back(future);
+  return result;
+}
+
+/// @brief Futures as they become done: a range to go through once.
+/// @python{concurrent.futures.as_completed}
+template <class F>
+class AsCompleted {
+ public:
+  AsCompleted(std::vector<F> futures, Timeout timeout)
+      : futures_{std::move(futures)},
+        completions_{std::make_shared<detail::Completions>()},
+        deadline_{timeout} {
+    for (std::size_t i = 0; i < futures_.size(); ++i) completions_->watch(futures_[i], i);
+  }
+
+  /// @brief The next one that is done; none: those were all.
+  /// @throws TimeoutError the time is over; says how many are left.
+  std::optional<F> next(const std::stop_token& stop = {}) {
+    if (given_ == futures_.size()) return std::nullopt;
+    if (!completions_->wait([this] { return completions_->has(given_ + 1); }, deadline_, stop)) {
+      if (stop.stop_requested()) throw CancelledError{"the wait for futures was stopped"};
+      throw TimeoutError{std::to_string(futures_.size() - given_) + " (of " +
+                         std::to_string(futures_.size()) + ") futures unfinished"};
+    }
+    ++given_;
+    return std::exchange(futures_[*completions_->next()], F{nullptr});
+  }
+
+  class iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = F;
+    using difference_type = std::ptrdiff_t;
+
+    iterator() = default;
+    explicit iterator(AsCompleted& all) : all_{&all} { ++*this; }
+    const F& operator*() const { return *shown_; }
+    const F* operator->() const { return &*shown_; }
+    iterator& operator++() {
+      shown_ = all_->next();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.is_at_end(); }
+
+   private:
+    [[nodiscard]] bool is_at_end() const noexcept { return !shown_; }
+    AsCompleted* all_ = nullptr;
+    std::optional<F> shown_;
+  };
+  iterator begin() { return iterator{*this}; }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  std::vector<F> futures_;
+  std::shared_ptr<detail::Completions> completions_;
+  detail::Deadline deadline_;
+  std::size_t given_ = 0;
+};
+
+/// @param timeout for all of them, from now on.
+template <detail::FutureRange Futures>
+[[nodiscard]] auto as_completed(Futures&& futures, Timeout timeout = forever) {
+  auto all = detail::distinct(futures);
+  return AsCompleted<typename decltype(all)::value_type>{std::move(all), timeout};
+}
+
+}  // namespace multiprocessing

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file crew.hpp
+/// @brief Worker processes, the ways to them, and the table of what is to be done.
+///
+/// What Pool and ProcessPoolExecutor have in common; docs/design/pool.md says how it works.
+#include <multiprocessing/connection/core.hpp>
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/process.hpp>
+#include <multiprocessing/queues/ring.hpp>
+#include <multiprocessing/timeout.hpp>
+#include <multiprocessing/workers/board.hpp>
+#include <multiprocessing/workers/code.hpp>
+#include <multiprocessing/workers/message.hpp>
+#include <multiprocessing/workers/receiver.hpp>
+#include <multiprocessing/workers/stats.hpp>
+#include <multiprocessing/workers/table.hpp>
+#include <multiprocessing/workers/trace.hpp>
+#include <multiprocessing/workers/worker.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::detail {
+
+/// @brief What a crew is made of.
+struct CrewOptions {
+  const char* name = "Pool";  ///< What errors call it.
+  unsigned workers = 1;
+  unsigned tasks_per_worker = 0;  ///< 0: no limit.
+  Task initializer = {};
+  StartMethod start_method = StartMethod::fork;
+  std::filesystem::path trace = {};
+  bool on_demand = false;        ///< A worker is started when there is work and nobody is idle.
+  bool breaks_on_death = false;  ///< One death fails everything.
+};
+
+/// @brief A task that is to be handed out.
+struct NewTask {
+  const Code* code = nullptr;
+  std::span<const std::byte> arguments;  ///< Encoded.
+  Transit* transit = nullptr;            ///< The handles of queues and connections among them.
+  std::shared_ptr<Receiver> receiver;
+  std::uint32_t part = 0;
+  const TaskOptions* options = nullptr;
+};
+
+/// @brief The parent's side of a pool.
+///
+/// Lives as long as its Pool or executor, or its background thread. Where a method says that it
+/// drives, it may run callbacks.
+/// @threads any number. @processes the one that made it; in others every call throws.
+class Crew : public std::enable_shared_from_this<Crew> {
+ public:
+  /// @brief With all its workers started, unless they come on demand.
+  /// @throws what BaseProcess::start() throws; then no worker is left.
+  static std::shared_ptr<Crew> create(CrewOptions options);
+  ~Crew();
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+
+  /// @returns the task's number.
+  /// @throws std::invalid_argument closed. BrokenProcessPool. SerializationError its code cannot
+  /// travel. std::system_error no memory.
+  std::uint64_t submit(const NewTask& task);
+  /// @brief From now on tasks get done also while nobody waits for one.
+  void work_in_background();
+
+  /// @brief Waits until `done()`, driving the loop unless another thread does.
+  /// @param of the receiver whose results may make it so; null: any.
+  /// @returns what done() says at the end.
+  bool wait(const Receiver* of,
+            const std::function<bool()>& done,
+            const Deadline& deadline,
+            const std::stop_token& stop = {});
+
+  /// @brief Takes a task back that no worker has begun. @returns whether it did; its receiver then
+  /// gets a CancelledError.
+  bool cancel(std::uint64_t task);
+  /// @brief Whether a worker has begun it and its result is not there.
+  [[nodiscard]] bool is_running(std::uint64_t task);
+  /// @brief cancel(), or ends the worker that runs it. @returns false: it is done.
+  bool kill(std::uint64_t task);
+
+  /// @brief No new tasks from now on; workers end when all is done.
+  void close();
+  /// @brief Cancels what no worker has begun.
+  void cancel_waiting();
+  /// @brief Until all tasks are done and all workers have ended. After close().
+  void join();
+  /// @brief Cancels all tasks, ends all workers. Takes at most three seconds.
+  void terminate(os::Signal first = os::Signal::terminate);
+  /// @brief Lets go of the background thread, which ends as soon as nothing is left to do.
+  void retire();
+
+  [[nodiscard]] PoolStats stats();
+  [[nodiscard]] unsigned workers() const noexcept { return static_cast<unsigned>(places_.size()); }
+  [[nodiscard]] bool is_ours() const noexcept { return process_ == os::process_id(); }
+  void check_process() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  enum class State { running, closed, broken, terminated };
+
+  /// One place for a worker; see docs/design/pool.md.
+  struct Place {
+    enum class State { vacant, starting, alive };
+    State state = State::vacant;
+    std::uint32_t number = 0;
+    std::shared_ptr<Ring> tasks;
+    std::shared_ptr<PoolWorker> process;
+    std::shared_ptr<DuplexCore> channel;
+    struct Sent {
+      std::uint64_t id = 0;
+      std::size_t size = 0;
+    };
+    std::deque<Sent> sent;  ///< Handed out, in order, no result yet.
+    std::size_t sent_bytes = 0;
+    unsigned assigned = 0;     ///< Tasks handed to this worker.
+    bool ends = false;         ///< It was told to end.
+    std::uint64_t killed = 0;  ///< The task because of which it is being ended.
+    bool killed_for_time = false;
+    Clock::time_point kill_at;
+    unsigned failures = 0;  ///< In a row, before any work was done.
+    Clock::time_point restart_at;
+    WorkerStats stats;
+  };
+
+  /// A thread that waits while another one drives.
+  struct Follower {
+    const Receiver* of = nullptr;
+    bool is_called = false;
+    std::condition_variable bell;
+  };
+
+  explicit Crew(CrewOptions options);
+
+  // ---- tasks to workers (crew_dispatch.ipp); the mutex is held ----
+  std::uint32_t number_of(const Code& code);
+  void check_running() const;
+  [[nodiscard]] Place* place_for_one();
+  [[nodiscard]] bool accepts(const Place& place) const;
+  bool hand_out(Place& place, TaskTable::Entry& entry, std::span<const std::byte> arguments);
+  static void put(Place& place, const TaskHeader& header, std::span<const std::byte> arguments);
+  void tell_to_end(Place& place);
+  void refill(Place& place);
+  void refill_all();
+  void balance(Place& idle);
+  std::size_t take_back(Place& place, std::size_t most);
+  void fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled);
+  [[nodiscard]] std::vector<Place*> places_to_start();
+  bool withdraw(std::uint64_t task);
+  [[nodiscard]] bool has_begun(const TaskTable::Entry& entry) const;
+
+  // ---- the loop (crew_loop.ipp); by its driver, without the mutex ----
+  bool step(const Deadline& deadline);
+  void handle(std::span<const std::byte> message);
+  void deliver(TaskTable::Entry entry,
+               const ResultHeader& header,
+               std::span<const std::byte> value,
+               const std::shared_ptr<DuplexCore>& channel);
+  void fail(TaskTable::Entry entry, std::exception_ptr error);
+  void cancel_entry(TaskTable::Entry entry, const std::string& why);
+  void finish(TaskTable::Entry& entry, bool returned);
+  void resolve_failed();
+  void call_followers(const Receiver* of);
+  void leave_loop();
+  void run_in_background();
+
+  // ---- workers (crew_workers.ipp); without the mutex ----
+  void start(Place& place);
+  void start_process(Place& place);
+  void look_after_workers();
+  void bury(Place& place, PoolWorker& worker);
+  [[nodiscard]] std::string describe(std::uint64_t task);
+  void lose(Place& place, std::uint64_t task, const std::string& death);
+  void watch_limits();
+  bool condemn(Place& place, std::uint64_t task, bool for_time);  // the mutex is held
+  void break_down(const std::string& why, const std::exception_ptr& because);
+  void end_processes(os::Signal first);
+  void stop_background();
+  static void register_living(const std::shared_ptr<Crew>& crew);
+  static void finish_living() noexcept;
+
+  static constexpr std::size_t ahead = 32;
+  static constexpr std::size_t ahead_bytes = std::size_t{4} << 20U;
+  static constexpr std::chrono::milliseconds tick{20};
+  static constexpr std::chrono::milliseconds grace{100};
+  static constexpr std::chrono::milliseconds first_pause{10};  // doubled each time
+  static constexpr unsigned most_failures = 8;
+
+  const CrewOptions options_;
+  const int process_;
+  std::shared_ptr<Ring> results_;
+  std::shared_ptr<Board> board_;
+  Trace trace_;
+
+  std::mutex mutex_;  // guards all that follows
+  State state_ = State::running;
+  std::string why_broken_;
+  std::vector<std::unique_ptr<Place>> places_;
+  TaskTable table_;
+  struct Waiting {
+    std::uint64_t id = 0;
+    std::vector<std::byte> arguments;
+  };
+  std::deque<Waiting> waiting_;  // not handed out
+  struct Failed {
+    TaskTable::Entry entry;
+    std::exception_ptr error;
+    bool is_cancelled = false;
+  };
+  std::vector<Failed> failed_;  // out of the table, their receivers are not told yet
+  std::unordered_map<Code, std::uint32_t, Code::Hash> numbers_;
+  std::vector<Code> codes_;
+  std::vector<std::uint64_t> pages_;  // of the board's book, for each code
+  bool watches_ = false;              // some task had a time limit, or was killed
+  std::size_t done_ = 0;
+  std::size_t failures_ = 0;
+  std::size_t restarts_ = 0;
+
+  // who drives
+  std::thread::id driver_;
+  std::list<Follower*> followers_;
+  Clock::time_point left_at_;       // when a driver left last
+  std::int64_t looked_ = 0;         // the driver's: when it looked after the workers last
+  std::vector<std::byte> message_;  // the driver's
+  bool has_background_ = false;
+  bool background_sleeps_ = false;
+  bool background_ends_ = false;
+  bool is_retired_ = false;
+  std::thread background_;
+  std::condition_variable background_bell_;
+  std::condition_variable background_gone_;
+  std::atomic<std::size_t> open_{0};  // tasks whose receivers have not been told; any thread
+};
+
+}  // namespace multiprocessing::detail
+
+#include <multiprocessing/workers/crew_dispatch.ipp>
+#include <multiprocessing/workers/crew_ends.ipp>
+#include <multiprocessing/workers/crew_loop.ipp>
+#include <multiprocessing/workers/crew_workers.ipp>

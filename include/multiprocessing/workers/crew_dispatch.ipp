@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file crew_dispatch.ipp
+/// @brief How tasks get to workers, and back.
+#include <multiprocessing/workers/crew.hpp>
+
+namespace multiprocessing::detail {
+
+/// Held while code is looked up for the first time, and while a worker is forked: it must not begin
+/// with the loader's lock held by us.
+inline std::mutex& code_mutex() {
+  static std::mutex one;
+  return one;
+}
+
+inline std::uint32_t Crew::number_of(const Code& code) {
+  if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
+  const std::lock_guard lock{code_mutex()};
+  pages_.reserve(pages_.size() + 1);
+  pages_.push_back(board_->write(code.define(code)));
+  codes_.push_back(code);
+  const auto number = static_cast<std::uint32_t>(codes_.size() - 1);
+  numbers_.emplace(code, number);
+  return number;
+}
+
+inline void Crew::check_running() const {
+  if (state_ == State::broken) throw BrokenProcessPool{why_broken_};
+  if (state_ != State::running) {
+    throw std::invalid_argument{std::string{options_.name} +
+                                " not running: it was closed, shut "
+                                "down or terminated"};
+  }
+}
+
+inline std::uint64_t Crew::submit(const NewTask& task) {
+  check_process();
+  std::vector<Place*> to_start;
+  std::uint64_t id = 0;
+  {
+    const std::lock_guard lock{mutex_};
+    check_running();
+    const std::uint32_t code = number_of(*task.code);
+    TaskTable::Entry& entry = table_.add();
+    id = entry.id;
+    try {
+      entry.receiver = task.receiver;
+      entry.part = task.part;
+      entry.code = code;
+      const bool has_handles = task.transit != nullptr && !task.transit->objects().empty();
+      const TaskOptions& options = *task.options;
+      const bool has_limits = !options.timeout.is_forever() || options.max_memory != 0;
+      if (has_handles || has_limits || options.retries != 0) {
+        entry.extra = std::make_unique<TaskTable::Extra>();
+        entry.extra->timeout = options.timeout;
+        entry.extra->max_memory = options.max_memory;
+        entry.extra->retries_left = options.retries;
+        if (has_handles || options.retries != 0) {
+          entry.extra->arguments.assign(task.arguments.begin(), task.arguments.end());
+        }
+        if (has_handles) entry.extra->transit = std::move(*task.transit);
+        watches_ = watches_ || has_limits;
+      }
+      Place* const place = waiting_.empty() ? place_for_one() : nullptr;
+      if (place == nullptr || !hand_out(*place, entry, task.arguments)) {
+        waiting_.push_back({id, {task.arguments.begin(), task.arguments.end()}});
+      }
+    } catch (...) {
+      table_.take(id);
+      throw;
+    }
+    open_.fetch_add(1, std::memory_order_relaxed);
+    if (options_.on_demand) to_start = places_to_start();
+    if (background_sleeps_ && driver_ == std::thread::id{}) background_bell_.notify_one();
+  }
+  for (Place* const place : to_start) start(*place);
+  return id;
+}
+
+inline bool Crew::accepts(const Place& place) const {
+  return place.state == Place::State::alive && !place.ends && place.killed == 0 &&
+         place.sent.size() < ahead && place.sent_bytes < ahead_bytes &&
+         (options_.tasks_per_worker == 0 || place.assigned < options_.tasks_per_worker);
+}
+
+inline Crew::Place* Crew::place_for_one() {
+  Place* best = nullptr;
+  for (const auto& place : places_) {
+    if (!accepts(*place)) continue;
+    if (best == nullptr || place->sent.size() < best->sent.size()) best = place.get();
+    if (best->sent.empty()) break;
+  }
+  return best;
+}
+
+/// @returns false: its channel has no room now.
+inline bool Crew::hand_out(Place& place,
+                           TaskTable::Entry& entry,
+                           std::span<const std::byte> arguments) {
+  TaskHeader header{entry.id, entry.code, 0, pages_[entry.code], 0};
+  if (entry.extra) {
+    TaskTable::Extra& extra = *entry.extra;
+    header.max_memory = extra.max_memory;
+    if (!extra.transit.objects().empty()) {
+      const auto message = channel_message(entry.id, extra.arguments, extra.transit);
+      if (!place.channel->send({0, message, extra.transit.departing()},
+                               Deadline{std::chrono::seconds{0}})) {
+        return false;
+      }
+      header.flags |= TaskHeader::by_channel;
+      arguments = {};
+    }
+  }
+  put(place, header, arguments);
+  place.sent.push_back({entry.id, arguments.size()});
+  place.sent_bytes += arguments.size();
+  entry.place = place.number;
+  if (++place.assigned == options_.tasks_per_worker) tell_to_end(place);
+  return true;
+}
+
+inline void Crew::put(Place& place,
+                      const TaskHeader& header,
+                      std::span<const std::byte> arguments) {
+  place.tasks->put(
+      sizeof header + arguments.size(),
+      [&](std::byte* to) {
+        std::memcpy(to, &header, sizeof header);
+        if (!arguments.empty()) std::memcpy(to + sizeof header, arguments.data(), arguments.size());
+      },
+      Deadline{forever});
+}
+
+inline void Crew::tell_to_end(Place& place) {
+  if (place.state != Place::State::alive || std::exchange(place.ends, true)) return;
+  TaskHeader header;
+  header.flags = TaskHeader::end;
+  put(place, header, {});
+}
+
+/// What waits goes to this worker, as far as it takes it.
+inline void Crew::refill(Place& place) {
+  while (!waiting_.empty() && accepts(place)) {
+    Waiting& next = waiting_.front();
+    TaskTable::Entry* const entry = table_.find(next.id);
+    if (entry != nullptr) {  // else it was cancelled
+      try {
+        if (!hand_out(place, *entry, next.arguments)) return;
+      } catch (const std::exception&) {  // no memory for it
+        fail_later(next.id, std::current_exception(), false);
+      }
+    }
+    waiting_.pop_front();
+  }
+}
+
+inline void Crew::refill_all() {
+  while (!waiting_.empty()) {
+    Place* const place = place_for_one();
+    if (place == nullptr) return;
+    const std::size_t before = waiting_.size();
+    refill(*place);
+    if (waiting_.size() == before) return;
+  }
+}
+
+/// A worker with nothing to do gets what waits, or half of what another one has not begun.
+inline void Crew::balance(Place& idle) {
+  if (waiting_.empty() && table_.size() > 1 && accepts(idle)) {
+    Place* longest = nullptr;
+    for (const auto& place : places_) {
+      if (place.get() == &idle || place->sent.size() < 2) continue;
+      if (longest == nullptr || place->sent.size() > longest->sent.size()) longest = place.get();
+    }
+    if (longest != nullptr) take_back(*longest, longest->sent.size() / 2);
+  }
+  refill(idle);
+}
+
+/// Takes tasks that are not begun out of a worker's ring; they go to the front of what waits.
+/// Waits for nobody: while the worker is just taking one, nothing is taken.
+inline std::size_t Crew::take_back(Place& place, std::size_t most) {
+  std::vector<Waiting> back;
+  bool is_end = false;
+  const auto take = [&](std::span<const std::byte> message) {
+    const auto header = take_header<TaskHeader>(message);
+    is_end = (header.flags & TaskHeader::end) != 0;
+    if (is_end) return;
+    back.push_back({header.id, {message.begin(), message.end()}});
+  };
+  while (back.size() < most && !is_end &&
+         place.tasks->get(take, Deadline{std::chrono::seconds{0}})) {
+  }
+  if (std::exchange(is_end, false)) {
+    place.ends = false;
+    tell_to_end(place);
+  }
+  for (Waiting& one : back) {
+    const auto sent = std::find_if(place.sent.begin(), place.sent.end(),
+                                   [&](const auto& each) { return each.id == one.id; });
+    if (sent != place.sent.end()) {
+      place.sent_bytes -= sent->size;
+      place.sent.erase(sent);
+    }
+    if (place.assigned > 0) --place.assigned;
+    if (TaskTable::Entry* const entry = table_.find(one.id)) {
+      entry->place = TaskTable::nowhere;
+      if (entry->extra && !entry->extra->transit.objects().empty()) {
+        one.arguments = entry->extra->arguments;
+      }
+    }
+  }
+  waiting_.insert(waiting_.begin(), std::make_move_iterator(back.begin()),
+                  std::make_move_iterator(back.end()));
+  return back.size();
+}
+
+inline void Crew::fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled) {
+  failed_.push_back({table_.take(task), std::move(error), is_cancelled});
+}
+
+/// The places where a worker is to be started now; they are marked so.
+inline std::vector<Crew::Place*> Crew::places_to_start() {
+  if (state_ != State::running && (state_ != State::closed || table_.empty())) return {};
+  std::vector<Place*> due;
+  std::size_t working = 0;
+  if (options_.on_demand) {
+    for (const auto& place : places_) {
+      if (place->state == Place::State::vacant) continue;
+      if (place->state == Place::State::alive && place->sent.empty()) return {};
+      ++working;
+    }
+  }
+  for (const auto& place : places_) {
+    if (options_.on_demand && working >= table_.size()) break;
+    if (place->state != Place::State::vacant) continue;
+    if (place->failures != 0 && Clock::now() < place->restart_at) continue;
+    place->state = Place::State::starting;
+    due.push_back(place.get());
+    ++working;
+  }
+  return due;
+}
+
+inline bool Crew::has_begun(const TaskTable::Entry& entry) const {
+  return entry.place != TaskTable::nowhere &&
+         board_->slot(entry.place).word.load(std::memory_order_seq_cst) / 2 == entry.id;
+}
+
+/// @returns whether the task is back from its worker, not begun.
+inline bool Crew::withdraw(std::uint64_t task) {
+  for (int tries = 0; tries < 1000; ++tries) {
+    const TaskTable::Entry* const entry = table_.find(task);
+    if (entry == nullptr || has_begun(*entry)) return false;
+    if (entry->place == TaskTable::nowhere) return true;
+    if (take_back(*places_[entry->place], ahead) == 0) os::relax();
+  }
+  return false;
+}
+
+inline bool Crew::cancel(std::uint64_t task) {
+  check_process();
+  TaskTable::Entry taken;
+  {
+    const std::lock_guard lock{mutex_};
+    const bool withdrawn = withdraw(task);
+    if (withdrawn) taken = table_.take(task);
+    refill_all();
+    if (!withdrawn) return false;
+  }
+  cancel_entry(std::move(taken), "the task was cancelled");
+  resolve_failed();
+  return true;
+}
+
+inline bool Crew::kill(std::uint64_t task) {
+  if (cancel(task)) return true;
+  const std::lock_guard lock{mutex_};
+  const TaskTable::Entry* const entry = table_.find(task);
+  if (entry == nullptr || entry->place == TaskTable::nowhere) return false;
+  return condemn(*places_[entry->place], task, false);
+}
+
+inline bool Crew::is_running(std::uint64_t task) {
+  check_process();
+  const std::lock_guard lock{mutex_};
+  const TaskTable::Entry* const entry = table_.find(task);
+  return entry != nullptr && has_begun(*entry);
+}
+
+inline void Crew::cancel_waiting() {
+  check_process();
+  std::vector<TaskTable::Entry> taken;
+  {
+    const std::lock_guard lock{mutex_};
+    for (const auto& place : places_) {
+      for (int tries = 0; tries < 1000 && take_back(*place, ahead) == 0 && place->sent.size() > 1;
+           ++tries) {
+        os::relax();
+      }
+    }
+    for (const Waiting& each : std::exchange(waiting_, {})) {
+      auto entry = table_.take(each.id);
+      if (entry.id != 0) taken.push_back(std::move(entry));
+    }
+  }
+  for (auto& entry : taken) cancel_entry(std::move(entry), "the task was cancelled");
+}
+
+}  // namespace multiprocessing::detail

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file crew_ends.ipp
+/// @brief A crew's beginning and its ends.
+#include <multiprocessing/workers/crew.hpp>
+
+#include <cstdlib>
+
+namespace multiprocessing::detail {
+
+inline Crew::Crew(CrewOptions options)
+    : options_{std::move(options)},
+      process_{os::process_id()},
+      results_{Ring::create(0)},
+      board_{Board::create(options_.workers)},
+      trace_{options_.trace} {
+  for (std::uint32_t number = 0; number < options_.workers; ++number) {
+    places_.push_back(std::make_unique<Place>());
+    places_.back()->number = number;
+    places_.back()->tasks = Ring::create(0);
+  }
+}
+
+inline std::shared_ptr<Crew> Crew::create(CrewOptions options) {
+  std::shared_ptr<Crew> crew{new Crew{std::move(options)}};
+  if (crew->options_.on_demand) return crew;
+  try {
+    for (const auto& place : crew->places_) crew->start_process(*place);
+  } catch (...) {
+    crew->terminate();
+    throw;
+  }
+  register_living(crew);
+  return crew;
+}
+
+inline Crew::~Crew() {
+  if (!background_.joinable()) return;
+  // The thread may be what held the last reference.
+  if (background_.get_id() == std::this_thread::get_id()) {
+    background_.detach();
+  } else {
+    background_.join();
+  }
+}
+
+inline void Crew::check_process() const {
+  if (process_ == os::process_id()) return;
+  throw std::logic_error{std::string{options_.name} +
+                         " belongs to another process: make one in this process"};
+}
+
+inline void Crew::close() {
+  check_process();
+  const std::lock_guard lock{mutex_};
+  if (state_ != State::running) return;
+  state_ = State::closed;
+  if (open_.load() != 0) return;
+  for (const auto& place : places_) tell_to_end(*place);
+}
+
+inline void Crew::join() {
+  check_process();
+  {
+    const std::lock_guard lock{mutex_};
+    if (state_ == State::running) {
+      throw std::invalid_argument{std::string{options_.name} +
+                                  " is still running: close() or terminate() comes first"};
+    }
+  }
+  wait(
+      nullptr, [this] { return open_.load() == 0; }, Deadline{forever});
+  stop_background();
+  std::vector<std::shared_ptr<PoolWorker>> workers;
+  {
+    const std::lock_guard lock{mutex_};
+    for (const auto& place : places_) {
+      if (place->state != Place::State::alive) continue;
+      tell_to_end(*place);
+      workers.push_back(place->process);
+    }
+  }
+  for (const auto& worker : workers) worker->join();
+  const std::lock_guard lock{mutex_};
+  for (const auto& place : places_) {
+    place->state = Place::State::vacant;
+    place->process.reset();
+    place->channel.reset();
+  }
+  trace_.finish();
+}
+
+inline void Crew::terminate(os::Signal first) {
+  check_process();
+  std::vector<TaskTable::Entry> open;
+  {
+    const std::lock_guard lock{mutex_};
+    if (state_ != State::broken) state_ = State::terminated;
+    open = table_.take_all();
+    waiting_.clear();
+  }
+  const std::string text = std::string{options_.name} + " was terminated";
+  for (auto& entry : open) cancel_entry(std::move(entry), text);
+  resolve_failed();
+  end_processes(first);
+  stop_background();
+  const std::lock_guard lock{mutex_};
+  trace_.finish();
+}
+
+inline void Crew::retire() {
+  check_process();
+  const std::lock_guard lock{mutex_};
+  is_retired_ = true;
+  background_bell_.notify_one();
+}
+
+/// Waits until the background thread has gone, but not for a callback that does not return.
+inline void Crew::stop_background() {
+  constexpr std::chrono::seconds longest{2};
+  std::thread thread;
+  {
+    std::unique_lock lock{mutex_};
+    background_ends_ = true;
+    if (!background_.joinable()) return;
+    thread = std::move(background_);
+    background_bell_.notify_one();
+    const bool is_itself = thread.get_id() == std::this_thread::get_id();
+    if (is_itself ||
+        !background_gone_.wait_for(lock, longest, [this] { return !has_background_; })) {
+      thread.detach();
+      return;
+    }
+  }
+  thread.join();
+}
+
+inline PoolStats Crew::stats() {
+  check_process();
+  const std::lock_guard lock{mutex_};
+  PoolStats all;
+  all.done = done_;
+  all.failed = failures_;
+  all.restarts = restarts_;
+  for (const auto& place : places_) {
+    all.workers.push_back(place->stats);
+    if (place->state != Place::State::alive) {
+      all.workers.back().pid.reset();
+      continue;
+    }
+    const auto word = board_->slot(place->number).word.load(std::memory_order_seq_cst);
+    if (table_.find(word / 2) != nullptr) ++all.running;
+  }
+  all.queued = table_.size() - std::min(all.running, table_.size());
+  return all;
+}
+
+// ---- crews at the end of the program ----
+
+/// The crews of one process; the state's mutex guards it.
+struct LivingCrews {
+  int process = 0;
+  std::vector<std::weak_ptr<Crew>> crews;
+
+  static LivingCrews& all() {
+    static auto& one = *new LivingCrews;  // exit handlers use it
+    return one;
+  }
+};
+
+/// Its exit handler runs before the one that waits for all children, so it comes after that: a
+/// worker has been started.
+inline void Crew::register_living(const std::shared_ptr<Crew>& crew) {
+  LivingCrews& all = LivingCrews::all();
+  const std::lock_guard lock{process_state().mutex};
+  if (all.process != os::process_id()) {
+    all.process = os::process_id();
+    all.crews.clear();
+    if (std::atexit([] { finish_living(); }) != 0) throw std::bad_alloc{};
+  }
+  std::erase_if(all.crews, [](const auto& each) { return each.expired(); });
+  for (const auto& each : all.crews) {
+    if (!each.owner_before(crew) && !crew.owner_before(each)) return;
+  }
+  all.crews.push_back(crew);
+}
+
+inline void Crew::finish_living() noexcept {
+  std::vector<std::weak_ptr<Crew>> crews;
+  {
+    const std::lock_guard lock{process_state().mutex};
+    if (LivingCrews::all().process != os::process_id()) return;
+    crews = std::exchange(LivingCrews::all().crews, {});
+  }
+  for (const auto& each : crews) {
+    const auto crew = each.lock();
+    if (!crew) continue;
+    try {
+      if (crew->options_.on_demand) {
+        crew->close();
+        crew->join();
+      } else {
+        crew->terminate();
+      }
+    } catch (const std::exception& error) {  // exit all the same
+      log(LogLevel::error, error.what());
+    }
+  }
+}
+
+}  // namespace multiprocessing::detail

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file crew_loop.ipp
+/// @brief The loop, and who drives it.
+#include <multiprocessing/workers/crew.hpp>
+
+namespace multiprocessing::detail {
+
+inline bool Crew::wait(const Receiver* of,
+                       const std::function<bool()>& done,
+                       const Deadline& deadline,
+                       const std::stop_token& stop) {
+  if (done()) return true;
+  check_process();
+  std::unique_lock lock{mutex_};
+  const auto me = std::this_thread::get_id();
+  const bool is_nested = driver_ == me;  // inside a callback
+  bool drives = is_nested;
+  while (!done() && !deadline.passed() && !stop.stop_requested()) {
+    if (driver_ == std::thread::id{}) {
+      driver_ = me;
+      drives = true;
+    }
+    if (drives) {
+      lock.unlock();
+      try {
+        step(deadline);
+      } catch (...) {
+        lock.lock();
+        if (!is_nested) leave_loop();
+        throw;
+      }
+      lock.lock();
+      continue;
+    }
+    Follower self;
+    self.of = of;
+    const auto place = followers_.insert(followers_.end(), &self);
+    const auto limit = deadline.left(stop.stop_possible() ? std::chrono::nanoseconds{tick}
+                                                          : std::chrono::hours{1});
+    self.bell.wait_for(lock, limit, [&] { return self.is_called; });
+    followers_.erase(place);
+  }
+  if (drives ? !is_nested : driver_ == std::thread::id{}) leave_loop();
+  lock.unlock();
+  return done();
+}
+
+/// The mutex is held. Somebody else drives now, if anybody needs it.
+inline void Crew::leave_loop() {
+  driver_ = {};
+  if (has_background_) left_at_ = Clock::now();
+  for (Follower* const follower : followers_) {
+    if (follower->is_called) continue;
+    follower->is_called = true;
+    follower->bell.notify_one();
+    return;
+  }
+  if (background_sleeps_ && !table_.empty()) background_bell_.notify_one();
+}
+
+/// @param of whose results have come; null: all are to look.
+inline void Crew::call_followers(const Receiver* of) {
+  const std::lock_guard lock{mutex_};
+  for (Follower* const follower : followers_) {
+    if (of != nullptr && follower->of != nullptr && follower->of != of) continue;
+    follower->is_called = true;
+    follower->bell.notify_one();
+  }
+}
+
+/// One message, or a look at the workers. Driver only.
+/// @returns whether there was a message.
+inline bool Crew::step(const Deadline& deadline) {
+  std::vector<std::byte> message = std::exchange(message_, {});
+  const auto read = [&](std::span<const std::byte> bytes) {
+    message.assign(bytes.begin(), bytes.end());
+  };
+  bool got = results_->get(read, Deadline{std::chrono::seconds{0}});
+  if (!got) got = results_->get(read, Deadline{deadline.left(tick)});
+  std::int64_t now = 0;
+  if (got) {
+    std::span<const std::byte> bytes{message};
+    now = take_header<ResultHeader>(bytes).ended;
+    handle(message);
+  } else {
+    now = now_in_nanoseconds();
+  }
+  constexpr std::size_t most_kept = std::size_t{1} << 20U;
+  if (message.capacity() <= most_kept) message_ = std::move(message);
+  if (!got || now - looked_ > std::chrono::nanoseconds{tick}.count()) {
+    looked_ = now;
+    look_after_workers();
+  }
+  resolve_failed();
+  return got;
+}
+
+inline void Crew::handle(std::span<const std::byte> message) {
+  const auto header = take_header<ResultHeader>(message);
+  if (header.kind == ResultHeader::initializer_failed) {
+    Decoder decoder{message};
+    break_down("a worker's initializer threw", decode_exception(decoder));
+    return;
+  }
+  TaskTable::Entry entry;
+  std::shared_ptr<DuplexCore> channel;
+  {
+    const std::lock_guard lock{mutex_};
+    if (header.place >= places_.size()) return;
+    Place& place = *places_[header.place];
+    entry = table_.take(header.id);
+    const auto sent = std::find_if(place.sent.begin(), place.sent.end(),
+                                   [&](const auto& each) { return each.id == header.id; });
+    if (sent != place.sent.end()) {
+      place.sent_bytes -= sent->size;
+      place.sent.erase(sent);
+    }
+    if (header.by_channel != 0) channel = place.channel;
+    ++place.stats.done;
+    place.failures = 0;
+    place.stats.busy += std::chrono::nanoseconds{header.ended - header.begun};
+    if (place.sent.empty()) {
+      balance(place);
+    } else if (!waiting_.empty() && place.sent.size() <= ahead / 2) {
+      refill(place);
+    }
+    if (trace_.is_on() && entry.id != 0) {
+      trace_.task(codes_[entry.code].name, header.id, place.stats.pid.value_or(0), header.place,
+                  header.begun, header.ended,
+                  header.kind == ResultHeader::value ? "returned" : "threw");
+    }
+  }
+  if (entry.id != 0) deliver(std::move(entry), header, message, channel);
+}
+
+/// Tells the receiver. Nothing that it does, or that the bytes are, comes out of here.
+inline void Crew::deliver(TaskTable::Entry entry,
+                          const ResultHeader& header,
+                          std::span<const std::byte> value,
+                          const std::shared_ptr<DuplexCore>& channel) {
+  std::exception_ptr error;
+  try {
+    std::optional<os::IncomingMessage> arrived;
+    Transit transit;
+    if (channel) {
+      do {
+        arrived = channel->receive(Deadline{std::chrono::seconds{1}});
+        if (!arrived) throw SerializationError{"a result's handles did not arrive"};
+      } while (ChannelParts{arrived->bytes()}.id != header.id);
+      ChannelParts parts{arrived->bytes()};
+      value = parts.value;
+      transit = Transit{std::move(parts.objects), std::move(arrived->handles)};
+    }
+    Decoder decoder{value, &transit};
+    if (header.kind == ResultHeader::value) {
+      entry.receiver->on_value(entry.part, decoder);
+    } else {
+      error = decode_exception(decoder);
+    }
+  } catch (...) {
+    error = std::current_exception();
+  }
+  if (error) return fail(std::move(entry), std::move(error));
+  finish(entry, true);
+}
+
+inline void Crew::fail(TaskTable::Entry entry, std::exception_ptr error) {
+  entry.receiver->on_error(entry.part, std::move(error));
+  finish(entry, false);
+}
+
+inline void Crew::cancel_entry(TaskTable::Entry entry, const std::string& why) {
+  entry.receiver->on_cancelled(entry.part, std::make_exception_ptr(CancelledError{why}));
+  finish(entry, false);
+}
+
+/// The receiver has been told.
+inline void Crew::finish(TaskTable::Entry& entry, bool returned) {
+  const Receiver* const receiver = entry.receiver.get();
+  entry.receiver.reset();
+  bool is_over = false;
+  {
+    const std::lock_guard lock{mutex_};
+    ++(returned ? done_ : failures_);
+    is_over = open_.fetch_sub(1) == 1;
+    if (is_over && state_ == State::closed) {
+      for (const auto& place : places_) tell_to_end(*place);
+    }
+    if (followers_.empty()) return;
+  }
+  call_followers(is_over ? nullptr : receiver);
+}
+
+inline void Crew::resolve_failed() {
+  for (;;) {
+    Failed one;
+    {
+      const std::lock_guard lock{mutex_};
+      if (failed_.empty()) return;
+      one = std::move(failed_.back());
+      failed_.pop_back();
+    }
+    if (one.entry.id == 0) continue;
+    if (one.is_cancelled) {
+      one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
+      finish(one.entry, false);
+    } else {
+      fail(std::move(one.entry), std::move(one.error));
+    }
+  }
+}
+
+// ---- the background thread ----
+
+inline void Crew::work_in_background() {
+  const std::lock_guard lock{mutex_};
+  if (has_background_) return;
+  background_ = std::thread{[self = shared_from_this()] { self->run_in_background(); }};
+  has_background_ = true;
+}
+
+inline void Crew::run_in_background() {
+  constexpr std::chrono::milliseconds moment{1};  // how long users may leave the loop alone
+  constexpr int most_moments = 8;
+  int moments = 0;
+  std::unique_lock lock{mutex_};
+  const auto sleep = [&](std::chrono::nanoseconds limit) {
+    background_sleeps_ = true;
+    background_bell_.wait_for(lock, limit);
+    background_sleeps_ = false;
+  };
+  while (!background_ends_) {
+    if (open_.load() == 0) {
+      if (is_retired_) break;
+      background_sleeps_ = true;
+      background_bell_.wait(lock);
+      background_sleeps_ = false;
+      continue;
+    }
+    if (driver_ != std::thread::id{} || Clock::now() - left_at_ < moment) {
+      if (moments++ < most_moments) {
+        background_bell_.wait_for(lock, moment);
+      } else {
+        sleep(tick);
+        moments = 0;
+      }
+      continue;
+    }
+    moments = 0;
+    driver_ = std::this_thread::get_id();
+    while (!background_ends_ && followers_.empty() && open_.load() != 0) {
+      lock.unlock();
+      try {
+        step(Deadline{tick});
+      } catch (const std::exception& error) {  // no memory: later there may be
+        log(LogLevel::error, error.what());
+        std::this_thread::sleep_for(tick);
+      }
+      lock.lock();
+    }
+    leave_loop();
+  }
+  const bool finishes = is_retired_ && !background_ends_;
+  lock.unlock();
+  if (finishes) end_processes(os::Signal::terminate);
+  lock.lock();
+  has_background_ = false;
+  background_gone_.notify_all();
+}
+
+}  // namespace multiprocessing::detail

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file crew_workers.ipp
+/// @brief Workers from their start to their end.
+#include <multiprocessing/workers/crew.hpp>
+
+namespace multiprocessing::detail {
+
+/// @throws what BaseProcess::start() throws; the place is as before.
+inline void Crew::start_process(Place& place) {
+  WorkerSlot& slot = board_->slot(place.number);
+  slot.word.store(0, std::memory_order_relaxed);
+  slot.begun.store(0, std::memory_order_relaxed);
+  slot.ready.store(0, std::memory_order_seq_cst);
+  std::error_code ec;
+  os::ChannelEnds ends = os::make_channel(ec);
+  if (ec) throw std::system_error{ec, "making a worker's channel"};
+  WorkerLink link{place.tasks,  results_,
+                  board_,       std::make_shared<DuplexCore>(std::move(ends.second)),
+                  place.number, options_.initializer};
+  ProcessOptions options;
+  options.daemon = true;
+  options.start_method = options_.start_method;
+  auto worker = std::make_shared<PoolWorker>(std::move(options), std::move(link));
+  {
+    const std::lock_guard lock{code_mutex()};
+    worker->start();
+  }
+  worker->drop_link();
+
+  const std::lock_guard lock{mutex_};
+  place.process = std::move(worker);
+  place.channel = std::make_shared<DuplexCore>(std::move(ends.first));
+  place.state = Place::State::alive;
+  place.assigned = 0;
+  place.ends = false;
+  place.killed = 0;
+  if (place.stats.pid) ++place.stats.restarts, ++restarts_;
+  place.stats.pid = place.process->pid();
+  trace_.worker(*place.stats.pid, place.number, place.process->name());
+}
+
+/// The place is marked as starting.
+inline void Crew::start(Place& place) {
+  std::exception_ptr failure;
+  try {
+    start_process(place);
+  } catch (const std::exception& error) {
+    failure = std::current_exception();
+    log(LogLevel::warning, [&] { return std::string{"a pool's worker: "} + error.what(); });
+  }
+  bool is_late = false;
+  bool gives_up = false;
+  {
+    const std::lock_guard lock{mutex_};
+    is_late = state_ == State::terminated || state_ == State::broken;
+    if (!failure && !is_late) {
+      balance(place);
+    } else if (failure) {
+      place.state = Place::State::vacant;
+      place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
+      bool others = false;
+      for (const auto& each : places_) others = others || each->state != Place::State::vacant;
+      gives_up = ++place.failures > (others ? most_failures : 3U);
+    }
+  }
+  if (gives_up) break_down("no worker can be started", failure);
+  if (is_late) end_processes(os::Signal::kill);
+  if (!failure) register_living(shared_from_this());
+}
+
+/// Driver only.
+inline void Crew::look_after_workers() {
+  std::vector<Place*> alive;
+  std::vector<native_handle_type> sentinels;
+  std::vector<std::shared_ptr<PoolWorker>> held;
+  {
+    const std::lock_guard lock{mutex_};
+    if (state_ == State::terminated || state_ == State::broken) return;
+    for (const auto& place : places_) {
+      if (place->state != Place::State::alive) continue;
+      alive.push_back(place.get());
+      held.push_back(place->process);
+      sentinels.push_back(place->process->sentinel());
+    }
+  }
+  if (!alive.empty()) {
+    const std::unique_ptr<bool[]> ready{new bool[alive.size()]{}};
+    std::error_code ec;
+    const auto waited = os::wait_any(sentinels, {ready.get(), alive.size()}, {},
+                                     Deadline{std::chrono::seconds{0}}, ec);
+    for (std::size_t i = 0; waited == os::Waited::ready && i < alive.size(); ++i) {
+      if (ready[i]) bury(*alive[i], *held[i]);
+    }
+  }
+  std::vector<Place*> due;
+  {
+    const std::lock_guard lock{mutex_};
+    if (watches_) watch_limits();
+    due = places_to_start();
+  }
+  for (Place* const place : due) start(*place);
+  const std::lock_guard lock{mutex_};
+  refill_all();
+}
+
+[[nodiscard]] inline std::string end_text(int code) {
+  return code < 0
+             ? "was ended by " + os::signal_name(-code) + " (signal " + std::to_string(-code) + ")"
+             : "exited with code " + std::to_string(code);
+}
+
+/// A worker has ended: what it had begun is lost, what it had not goes to others. Driver only.
+inline void Crew::bury(Place& place, PoolWorker& worker) {
+  constexpr std::chrono::seconds long_enough{5};  // a debugger may see its end first
+  if (!worker.join(long_enough)) return;
+  const int code = worker.exitcode().value_or(unknown_exit_code);
+  const std::string death = "worker " + worker.name() + " (pid " +
+                            std::to_string(worker.pid().value_or(0)) + ") " + end_text(code);
+  for (std::vector<std::byte> message;;) {  // all that it has said
+    const auto read = [&](std::span<const std::byte> bytes) {
+      message.assign(bytes.begin(), bytes.end());
+    };
+    if (!results_->get(read, Deadline{std::chrono::seconds{0}})) break;
+    handle(message);
+  }
+  const bool expected = [&] {
+    const std::lock_guard lock{mutex_};
+    if (place.state != Place::State::alive || place.process.get() != &worker) return true;
+    const WorkerSlot& slot = board_->slot(place.number);
+    const std::uint64_t begun = slot.word.load(std::memory_order_seq_cst) / 2;
+    take_back(place, static_cast<std::size_t>(-1));
+    // What is not in the ring any more was in its hands.
+    for (const auto& sent : std::exchange(place.sent, {})) lose(place, sent.id, death);
+    place.sent_bytes = 0;
+    if (const auto* const entry = table_.find(begun); entry != nullptr && !waiting_.empty()) {
+      const auto left = std::find_if(waiting_.begin(), waiting_.end(),
+                                     [&](const auto& each) { return each.id == begun; });
+      if (left != waiting_.end()) {  // it died before the ring knew that it had taken it
+        waiting_.erase(left);
+        lose(place, begun, death);
+      }
+    }
+    const bool is_expected = place.ends || place.killed != 0;
+    place.state = Place::State::vacant;
+    place.process.reset();
+    place.channel.reset();
+    if (slot.ready.load(std::memory_order_seq_cst) == 0 && !is_expected) {
+      place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
+      ++place.failures;
+    } else {
+      place.failures = 0;
+    }
+    return is_expected;
+  }();
+  log(LogLevel::info, [&] { return death; });
+  if (place.failures > most_failures) {
+    break_down("workers end before they begin: " + death, {});
+  } else if (options_.breaks_on_death && !expected) {
+    break_down(death, {});
+  }
+}
+
+[[nodiscard]] inline std::string Crew::describe(std::uint64_t task) {
+  const TaskTable::Entry* const entry = table_.find(task);
+  const std::string number = "task " + std::to_string(static_cast<std::uint32_t>(task >> 32U));
+  return entry == nullptr ? number
+                          : number + ", a call of " + std::string{codes_[entry->code].name};
+}
+
+/// A task that died with its worker. The mutex is held.
+inline void Crew::lose(Place& place, std::uint64_t task, const std::string& death) {
+  TaskTable::Entry* const entry = table_.find(task);
+  if (entry == nullptr) return;
+  const bool was_killed = place.killed == task;
+  if (!was_killed && entry->extra && entry->extra->retries_left > 0) {
+    --entry->extra->retries_left;
+    entry->place = TaskTable::nowhere;
+    waiting_.push_front({task, entry->extra->arguments});
+    return;
+  }
+  const std::string what = describe(task);
+  if (!was_killed) {
+    fail_later(task, std::make_exception_ptr(BrokenProcessPool{death + " while it ran " + what}),
+               false);
+  } else if (place.killed_for_time) {
+    fail_later(task,
+               std::make_exception_ptr(TimeoutError{what + ", ran longer than it may; " + death}),
+               false);
+  } else {
+    fail_later(task, std::make_exception_ptr(CancelledError{what + ", was killed; " + death}),
+               true);
+  }
+}
+
+/// The mutex is held.
+inline void Crew::watch_limits() {
+  const auto now = Clock::now();
+  const std::int64_t nanoseconds = now_in_nanoseconds();
+  for (const auto& place : places_) {
+    if (place->state != Place::State::alive) continue;
+    if (place->killed != 0) {
+      if (now >= place->kill_at) place->process->kill();
+      continue;
+    }
+    const WorkerSlot& slot = board_->slot(place->number);
+    const std::uint64_t task = slot.word.load(std::memory_order_seq_cst) / 2;
+    const TaskTable::Entry* const entry = table_.find(task);
+    if (entry == nullptr || !entry->extra || entry->extra->timeout.is_forever()) continue;
+    if (nanoseconds - slot.begun.load(std::memory_order_relaxed) >=
+        entry->extra->timeout.value().count()) {
+      condemn(*place, task, true);
+    }
+  }
+}
+
+/// Ends a worker because of the task that it runs. The mutex is held.
+/// @returns false: it runs that task no more.
+inline bool Crew::condemn(Place& place, std::uint64_t task, bool for_time) {
+  if (place.state != Place::State::alive) return false;
+  std::uint64_t word = WorkerSlot::word_for(task);
+  if (!board_->slot(place.number)
+           .word.compare_exchange_strong(word, word | WorkerSlot::condemned)) {
+    return word == (WorkerSlot::word_for(task) | WorkerSlot::condemned);
+  }
+  place.killed = task;
+  place.killed_for_time = for_time;
+  place.kill_at = Clock::now() + grace;
+  watches_ = true;
+  place.process->terminate();
+  return true;
+}
+
+/// The pool can do no more work: everything fails.
+inline void Crew::break_down(const std::string& why, const std::exception_ptr& because) {
+  std::vector<TaskTable::Entry> lost;
+  std::string text = std::string{options_.name} + " is broken: " + why;
+  {
+    const std::lock_guard lock{mutex_};
+    if (state_ == State::broken || state_ == State::terminated) return;
+    state_ = State::broken;
+    if (because) {
+      try {
+        std::rethrow_exception(because);
+      } catch (const std::exception& error) {
+        text += std::string{": "} + error.what();
+      } catch (...) {
+        text += ": something that is no std::exception";
+      }
+    }
+    why_broken_ = text;
+    lost = table_.take_all();
+    waiting_.clear();
+    for (const auto& place : places_) place->sent.clear();
+  }
+  log(LogLevel::error, text);
+  for (auto& entry : lost) {
+    fail(std::move(entry), with_nested(BrokenProcessPool{text}, because));
+  }
+  resolve_failed();
+  end_processes(os::Signal::terminate);
+}
+
+/// Every worker ends: asked, after half a second forced.
+inline void Crew::end_processes(os::Signal first) {
+  std::vector<std::shared_ptr<PoolWorker>> workers;
+  {
+    const std::lock_guard lock{mutex_};
+    for (const auto& place : places_) {
+      if (place->state != Place::State::alive) continue;
+      place->state = Place::State::vacant;
+      place->sent.clear();
+      place->channel.reset();
+      workers.push_back(std::move(place->process));
+    }
+  }
+  const auto each = [&](const auto& act) {
+    for (const auto& worker : workers) {
+      try {
+        act(*worker);
+      } catch (const std::system_error& error) {  // no right to end it
+        log(LogLevel::error, error.what());
+      }
+    }
+  };
+  constexpr std::chrono::milliseconds asked{500};
+  constexpr std::chrono::seconds forced{2};
+  each([&](PoolWorker& worker) { first == os::Signal::kill ? worker.kill() : worker.terminate(); });
+  Deadline deadline{asked};
+  each([&](PoolWorker& worker) {
+    if (!worker.join(deadline.left(asked))) worker.kill();
+  });
+  deadline = Deadline{forced};
+  each([&](PoolWorker& worker) { worker.join(deadline.left(forced)); });
+}
+
+}  // namespace multiprocessing::detail

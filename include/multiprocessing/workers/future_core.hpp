@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file future_core.hpp
+/// @brief What an AsyncResult and a Future refer to: a result that is there or will be.
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
+#include <multiprocessing/serialization.hpp>
+#include <multiprocessing/timeout.hpp>
+#include <multiprocessing/workers/crew.hpp>
+#include <multiprocessing/workers/receiver.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace multiprocessing::detail {
+
+/// @brief A result without its type.
+/// @threads any number at once.
+class FutureCore : public Receiver {
+ public:
+  enum class Status : std::uint8_t { pending, running, cancelled, finished };
+
+  [[nodiscard]] bool is_done() const noexcept { return status() >= Status::cancelled; }
+  [[nodiscard]] bool is_cancelled() const noexcept { return status() == Status::cancelled; }
+  [[nodiscard]] bool is_running() const {
+    if (status() != Status::pending) return status() == Status::running;
+    const auto crew = crew_.lock();
+    return crew && crew->is_running(task_);
+  }
+  /// @brief What it ended with instead of a value; none: a value. Once it is done.
+  [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
+
+  /// @returns whether it is done.
+  bool wait(Timeout timeout, const std::stop_token& stop = {}) {
+    if (is_done()) return true;
+    const Deadline deadline{timeout};
+    if (const auto crew = crew_.lock()) {
+      return crew->wait(
+          this, [this] { return is_done(); }, deadline, stop);
+    }
+    constexpr std::chrono::milliseconds tick{20};
+    std::unique_lock lock{mutex_};
+    while (!is_done() && !deadline.passed() && !stop.stop_requested()) {
+      bell_.wait_for(lock, deadline.left(stop.stop_possible() ? std::chrono::nanoseconds{tick}
+                                                              : std::chrono::hours{1}));
+    }
+    return is_done();
+  }
+
+  /// @brief Calls `action` when it is done, in the thread that makes it so; now if it is.
+  void when_done(std::function<void()> action) {
+    {
+      const std::lock_guard lock{mutex_};
+      if (!is_done()) {
+        actions_.push_back(std::move(action));
+        return;
+      }
+    }
+    call(action);
+  }
+
+  bool cancel() {
+    if (const auto crew = crew_.lock()) return is_cancelled() || crew->cancel(task_);
+    return set_status_if_pending(Status::cancelled);
+  }
+  bool kill() {
+    const auto crew = crew_.lock();
+    return crew ? crew->kill(task_) : cancel();
+  }
+  /// @brief For results that no pool brings. @returns false: it was cancelled.
+  bool set_running() {
+    const std::lock_guard lock{mutex_};
+    if (is_cancelled()) return false;
+    if (status() != Status::pending) throw InvalidStateError{"the future is not pending"};
+    status_.store(Status::running);
+    return true;
+  }
+
+  /// @brief Which task brings it.
+  void attach(const std::shared_ptr<Crew>& crew) { crew_ = crew; }
+  void attach(std::uint64_t task) { task_.store(task); }
+  [[nodiscard]] std::shared_ptr<Crew> crew() const { return crew_.lock(); }
+
+  void on_error(std::uint32_t /*part*/, std::exception_ptr error) noexcept override {
+    finish(Status::finished, std::move(error));
+  }
+  void on_cancelled(std::uint32_t /*part*/, std::exception_ptr error) noexcept override {
+    finish(Status::cancelled, std::move(error));
+  }
+
+ protected:
+  [[nodiscard]] Status status() const noexcept { return status_.load(std::memory_order_acquire); }
+
+  /// @brief It is done now. @returns false: it was done before.
+  bool finish(Status status, std::exception_ptr error) noexcept {
+    std::vector<std::function<void()>> actions;
+    {
+      const std::lock_guard lock{mutex_};
+      if (is_done()) return false;
+      error_ = std::move(error);
+      status_.store(status, std::memory_order_release);
+      actions.swap(actions_);
+      bell_.notify_all();
+    }
+    for (const auto& action : actions) call(action);
+    return true;
+  }
+  /// @brief Runs the program's own code: what it throws is logged.
+  template <class Action>
+  static void call(const Action& action) noexcept {
+    try {
+      action();
+    } catch (const std::exception& error) {
+      log(LogLevel::error, [&] { return std::string{"exception in a callback: "} + error.what(); });
+    } catch (...) {
+      log(LogLevel::error, "exception in a callback");
+    }
+  }
+
+  std::mutex mutex_;
+
+ private:
+  bool set_status_if_pending(Status status) {
+    if (is_cancelled()) return true;
+    if (this->status() != Status::pending) return false;
+    return finish(status, std::make_exception_ptr(CancelledError{"the future was cancelled"}));
+  }
+
+  std::atomic<Status> status_{Status::pending};
+  std::exception_ptr error_;
+  std::vector<std::function<void()>> actions_;
+  std::condition_variable bell_;
+  std::weak_ptr<Crew> crew_;
+  std::atomic<std::uint64_t> task_{0};
+};
+
+/// @brief What a result is kept as.
+template <class R>
+using Kept = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
+
+/// @brief A result of one type.
+template <class R>
+class ResultCore : public FutureCore {
+ public:
+  /// @brief It is done, and the caller has the value: copied, or moved out when nobody else refers
+  /// to it. @throws what it ended with.
+  Kept<R> take(bool is_last) {
+    if (error()) std::rethrow_exception(error());
+    if constexpr (std::is_copy_constructible_v<Kept<R>>) {
+      if (!is_last) return *value_;
+    } else {
+      const std::lock_guard lock{mutex_};
+      if (std::exchange(is_taken_, true)) {
+        throw std::logic_error{"this result cannot be copied, and somebody has taken it"};
+      }
+    }
+    return std::move(*value_);
+  }
+  /// @brief Called with the result before it is ready.
+  std::function<void(const Kept<R>&)> callback;
+  std::function<void(std::exception_ptr)> error_callback;
+
+  void on_value(std::uint32_t /*part*/, Decoder& value) override {
+    if constexpr (std::is_void_v<R>) {
+      check_all_read(value);
+      set_value({});
+    } else {
+      R decoded = decode<R>(value);
+      check_all_read(value);
+      set_value(std::move(decoded));
+    }
+  }
+  void on_error(std::uint32_t part, std::exception_ptr error) noexcept override {
+    if (error_callback) call([&] { std::exchange(error_callback, {})(error); });
+    callback = {};
+    FutureCore::on_error(part, std::move(error));
+  }
+  void on_cancelled(std::uint32_t part, std::exception_ptr error) noexcept override {
+    if (error_callback) call([&] { std::exchange(error_callback, {})(error); });
+    callback = {};
+    FutureCore::on_cancelled(part, std::move(error));
+  }
+  /// @returns false: it was done before.
+  bool set_value(Kept<R> value) {
+    {
+      const std::lock_guard lock{mutex_};
+      if (is_done() || value_) return false;
+      value_.emplace(std::move(value));
+    }
+    std::exception_ptr error;
+    if (callback) {
+      try {
+        std::exchange(callback, {})(*value_);
+      } catch (...) {
+        error = std::current_exception();
+      }
+    }
+    error_callback = {};
+    return finish(Status::finished, std::move(error));
+  }
+
+ private:
+  std::optional<Kept<R>> value_;
+  bool is_taken_ = false;
+};
+
+}  // namespace multiprocessing::detail

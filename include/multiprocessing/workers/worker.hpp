@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file worker.hpp
+/// @brief A crew's worker: the process, and what it does.
+#include <multiprocessing/connection/core.hpp>
+#include <multiprocessing/os/exception.hpp>
+#include <multiprocessing/os/process.hpp>
+#include <multiprocessing/process.hpp>
+#include <multiprocessing/queues/ring.hpp>
+#include <multiprocessing/reduction.hpp>
+#include <multiprocessing/serialization.hpp>
+#include <multiprocessing/workers/board.hpp>
+#include <multiprocessing/workers/code.hpp>
+#include <multiprocessing/workers/message.hpp>
+#include <multiprocessing/workers/remote_exception.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing {
+
+namespace detail {
+
+/// @brief What a worker has of its crew.
+struct WorkerLink {
+  std::shared_ptr<Ring> tasks;
+  std::shared_ptr<Ring> results;
+  std::shared_ptr<Board> board;
+  std::shared_ptr<DuplexCore> channel;  ///< For what has handles in it.
+  std::uint32_t place = 0;
+  Task initializer;
+};
+
+}  // namespace detail
+
+template <>
+struct codec<detail::WorkerLink> {
+  static constexpr bool carries_handles = true;
+
+  static void encode(Encoder& encoder, const detail::WorkerLink& link) {
+    reduction::save_shared(encoder, link.tasks, "a pool's tasks");
+    reduction::save_shared(encoder, link.results, "a pool's results");
+    reduction::save_shared(encoder, link.board, "a pool's board");
+    reduction::save_shared(encoder, link.channel, "a pool's channel");
+    encoder.write_number(link.place);
+    codec<Task>::encode(encoder, link.initializer);
+  }
+  static detail::WorkerLink decode(Decoder& decoder) {
+    detail::WorkerLink link;
+    link.tasks = reduction::load_shared<Ring>(decoder);
+    link.results = reduction::load_shared<Ring>(decoder);
+    link.board = reduction::load_shared<detail::Board>(decoder);
+    link.channel = reduction::load_shared<detail::DuplexCore>(decoder);
+    link.place = decoder.read_number<std::uint32_t>();
+    link.initializer = codec<Task>::decode(decoder);
+    return link;
+  }
+};
+
+namespace detail {
+
+/// @brief The worker's side of a crew: takes tasks, runs them, puts results.
+class WorkerLoop {
+ public:
+  explicit WorkerLoop(WorkerLink& link) : link_{link}, slot_{link.board->slot(link.place)} {}
+
+  /// @brief Until it is told to end.
+  void run() {
+    if (!initialize()) return;
+    slot_.ready.store(1, std::memory_order_seq_cst);
+    MULTIPROCESSING_STOP_POINT("worker.ready");
+    while (take()) run_task();
+  }
+
+ private:
+  struct Condemned {};
+
+  bool initialize() {
+    try {
+      link_.initializer();
+      return true;
+    } catch (...) {
+      begin_result(ResultHeader::initializer_failed);
+      encode_error("the pool's initializer");
+      put_result();
+      return false;
+    }
+  }
+
+  /// @returns false: the worker is to end.
+  bool take() {
+    bool ends = false;
+    const auto begin = [&](std::span<const std::byte> message) {
+      task_ = take_header<TaskHeader>(message);
+      if ((task_.flags & TaskHeader::end) != 0) {
+        ends = true;
+        return;
+      }
+      begun_ = now_in_nanoseconds();
+      slot_.begun.store(begun_, std::memory_order_relaxed);
+      const std::uint64_t next = WorkerSlot::word_for(task_.id);
+      MULTIPROCESSING_STOP_POINT("worker.begin.found");
+      // Thrown, the message stays for somebody else.
+      if (!slot_.word.compare_exchange_strong(word_, next)) throw Condemned{};
+      word_ = next;
+      MULTIPROCESSING_STOP_POINT("worker.begin.begun");
+      bytes_.assign(message.begin(), message.end());
+    };
+    try {
+      link_.tasks->get(begin, Deadline{forever});
+    } catch (const Condemned&) {
+      return false;
+    }
+    MULTIPROCESSING_STOP_POINT("worker.begin.taken");
+    return !ends;
+  }
+
+  void run_task() {
+    begin_result(ResultHeader::value);
+    try {
+      try {
+        call_task();
+      } catch (...) {
+        if (os::current_exception_type() == "unknown") os::exit_now(1);  // pthread_exit unwinds
+        begin_result(ResultHeader::error);
+        encode_error("task " + std::to_string(task_.id >> 32U));
+      }
+    } catch (...) {  // the exception itself cannot be encoded
+      begin_result(ResultHeader::error);
+      encode_error("while an exception of task " + std::to_string(task_.id >> 32U) +
+                   " was encoded");
+    }
+    MULTIPROCESSING_STOP_POINT("worker.run.encoded");
+    put_result();
+    MULTIPROCESSING_STOP_POINT("worker.run.committed");
+    constexpr std::size_t most_kept = std::size_t{1} << 20U;
+    if (bytes_.capacity() > most_kept) bytes_ = {};
+    if (result_.capacity() > most_kept) result_ = {};
+  }
+
+  void call_task() {
+    if (code_.size() <= task_.code) code_.resize(task_.code + 1);
+    const auto page = link_.board->page(task_.page);
+    std::span<const std::byte> rest{bytes_};
+    std::optional<os::IncomingMessage> message;
+    Transit arrived;
+    if ((task_.flags & TaskHeader::by_channel) != 0) {
+      do {  // what a task left behind that somebody else has taken back is passed over
+        message = link_.channel->receive(Deadline{forever});
+      } while (ChannelParts{message->bytes()}.id != task_.id);
+      ChannelParts parts{message->bytes()};
+      rest = parts.value;
+      arrived = Transit{std::move(parts.objects), std::move(message->handles)};
+    }
+    Decoder arguments{rest, &arrived};
+    Encoder result{result_, &departing_};
+    code_[task_.code].call(page, arguments, result);
+  }
+
+  void begin_result(ResultHeader::Kind kind) {
+    result_.clear();
+    departing_ = {};
+    put_header(result_, ResultHeader{task_.id, link_.place, kind, 0, begun_, 0});
+  }
+  void encode_error(const std::string& what) {
+    Encoder encoder{result_, &departing_};
+    encode_exception(encoder, "In process " + current_process().name() + ", pid " +
+                                  std::to_string(os::process_id()) + ", " + what + ":\n");
+  }
+  void put_result() {
+    ResultHeader header;
+    std::memcpy(&header, result_.data(), sizeof header);
+    header.ended = now_in_nanoseconds();
+    if (!departing_.objects().empty()) {
+      const auto value = std::span<const std::byte>{result_}.subspan(sizeof header);
+      const auto message = channel_message(task_.id, value, departing_);
+      link_.channel->send({0, message, departing_.departing()}, Deadline{forever});
+      header.by_channel = 1;
+      result_.resize(sizeof header);
+    }
+    std::memcpy(result_.data(), &header, sizeof header);
+    link_.results->put(
+        result_.size(), [this](std::byte* to) { std::memcpy(to, result_.data(), result_.size()); },
+        Deadline{forever});
+    departing_ = {};
+  }
+
+  WorkerLink& link_;
+  WorkerSlot& slot_;
+  TaskHeader task_;
+  std::uint64_t word_ = 0;
+  std::int64_t begun_ = 0;
+  std::vector<std::byte> bytes_;
+  std::vector<std::byte> result_;
+  Transit departing_;
+  std::vector<KnownCode> code_;
+};
+
+/// @brief A worker's process. A daemon, so that it ends with its parent; but it may start
+/// processes.
+class PoolWorker : public Process<PoolWorker> {
+ public:
+  static constexpr bool daemons_may_start_it = true;
+
+  explicit PoolWorker(WorkerLink link) : PoolWorker{{.daemon = true}, std::move(link)} {}
+  PoolWorker(ProcessOptions options, WorkerLink link)
+      : Process{std::move(options)}, link_{std::move(link)} {}
+
+  void run() override {
+    {
+      const std::lock_guard lock{process_state().mutex};
+      process_state().daemon = false;
+    }
+    os::ignore_signals({.interrupts = true, .ends_of_children = false});
+    WorkerLoop{link_}.run();
+  }
+  [[nodiscard]] auto reduce() const { return arguments(link_); }
+
+  /// @brief The parent needs no link once the worker is started.
+  void drop_link() { link_ = {}; }
+
+ private:
+  WorkerLink link_;
+};
+
+}  // namespace detail
+}  // namespace multiprocessing
