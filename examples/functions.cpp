@@ -35,7 +35,7 @@ void sleep_for_ever(mp::Queue<int> results) {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  mp::set_start_method(argc > 1 ? argv[1] : "fork");
+  if (argc > 1) mp::set_start_method(argv[1]);
 
   mp::Process named{
       {.name = "shower"}, show, std::string{"this is"}, Person{.name_ = "json", .age = 19}};

@@ -17,7 +17,7 @@ void greet(mp::Event start, mp::Lock lock, int number) {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  mp::set_start_method(argc > 1 ? argv[1] : "fork");
+  if (argc > 1) mp::set_start_method(argv[1]);
 
   mp::Event start;
   mp::Lock lock;

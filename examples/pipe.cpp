@@ -25,7 +25,7 @@ class Greeter : public mp::Process<Greeter> {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  mp::set_start_method(argc > 1 ? argv[1] : "fork");
+  if (argc > 1) mp::set_start_method(argv[1]);
 
   auto [parent, child] = mp::Pipe();
   Greeter first{child};

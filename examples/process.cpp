@@ -23,7 +23,7 @@ class Worker : public mp::Process<Worker> {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  mp::set_start_method(argc > 1 ? argv[1] : "fork");
+  if (argc > 1) mp::set_start_method(argv[1]);
 
   Worker workers[3];
   for (auto& worker : workers) worker.start();

@@ -30,7 +30,7 @@ class Worker : public mp::Process<Worker> {
 
 int main(int argc, char** argv) {
   mp::freeze_support();
-  mp::set_start_method(argc > 1 ? argv[1] : "fork");
+  if (argc > 1) mp::set_start_method(argv[1]);
 
   mp::Queue<Item> queue;
   std::cout << "my queue: " << id(queue) << '\n';

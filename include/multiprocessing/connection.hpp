@@ -277,7 +277,7 @@ inline std::size_t Connection::recv_bytes_into(std::span<std::byte> into, std::s
 
 inline Pipe::Cores Pipe::make_duplex() {
   std::error_code ec;
-  auto ends = os::make_channel(ec);
+  auto ends = os::TwoWayEnd::create(ec);
   if (ec) throw std::system_error{ec, "making a Pipe"};
   return {std::make_shared<detail::DuplexCore>(std::move(ends.first)),
           std::make_shared<detail::DuplexCore>(std::move(ends.second))};

@@ -4,8 +4,8 @@
 /// @brief What the copies of a Connection in one process share.
 #include <multiprocessing/connection/in_flight.hpp>
 #include <multiprocessing/exceptions.hpp>
-#include <multiprocessing/os/channel.hpp>
 #include <multiprocessing/os/one_way_channel.hpp>
+#include <multiprocessing/os/two_way_channel.hpp>
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/timeout.hpp>
 
@@ -128,33 +128,39 @@ class ConnectionCore {
 /// @brief An end of a duplex pipe.
 class DuplexCore final : public ConnectionCore {
  public:
-  explicit DuplexCore(os::UniqueHandle end) noexcept : end_{std::move(end)} {}
+  explicit DuplexCore(os::TwoWayEnd end) noexcept : end_{std::move(end)} {}
 
   static std::shared_ptr<DuplexCore> adopt(std::vector<os::UniqueHandle> handles) {
-    if (handles.size() != 1) throw SerializationError{"a Connection arrived without its handle"};
-    return std::make_shared<DuplexCore>(std::move(handles.front()));
+    std::error_code ec;
+    auto end = os::TwoWayEnd::adopt(std::move(handles), ec);
+    if (ec == std::errc::invalid_argument) {
+      throw SerializationError{"a Connection arrived without its handles"};
+    }
+    if (ec) throw std::system_error{ec, "receiving a Connection"};
+    return std::make_shared<DuplexCore>(std::move(end));
   }
   [[nodiscard]] bool carries_handles() const noexcept override { return true; }
 
  protected:
-  [[nodiscard]] native_handle_type handle() const noexcept override { return end_.get(); }
+  [[nodiscard]] native_handle_type handle() const noexcept override { return end_.handle(); }
+  [[nodiscard]] std::vector<native_handle_type> handles() const override { return end_.handles(); }
   os::Outcome do_send(const os::OutgoingMessage& message,
                       const Deadline& deadline,
                       std::error_code& ec) override {
-    return os::send_message(end_.get(), message, interrupt(), deadline, ec);
+    return end_.send(message, interrupt(), deadline, ec);
   }
   os::Outcome do_receive(os::IncomingMessage& into,
                          const Deadline& deadline,
                          std::error_code& ec) override {
-    return os::receive_message(end_.get(), into, interrupt(), deadline, ec);
+    return end_.receive(into, interrupt(), deadline, ec);
   }
   os::Outcome do_wait(const Deadline& deadline, std::error_code& ec) override {
-    return os::wait_for_message(end_.get(), interrupt(), deadline, ec);
+    return end_.wait(interrupt(), deadline, ec);
   }
-  void do_close() noexcept override { end_.reset(); }
+  void do_close() noexcept override { end_ = {}; }
 
  private:
-  os::UniqueHandle end_;
+  os::TwoWayEnd end_;
 };
 
 /// @brief An end of a one-way pipe: one that receives, or one that sends.

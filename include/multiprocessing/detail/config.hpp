@@ -5,7 +5,10 @@
 #if defined(_WIN32)
 #  define MULTIPROCESSING_WINDOWS 1
 #  define MULTIPROCESSING_POSIX 0
-#  error "multiprocessing: the Windows side of os/ is not written yet"
+#  if defined(min) || defined(max)
+#    error \
+        "multiprocessing: <windows.h> came first and has made macros of min and max: define NOMINMAX before including it"
+#  endif
 #else
 #  define MULTIPROCESSING_WINDOWS 0
 #  define MULTIPROCESSING_POSIX 1

@@ -202,6 +202,7 @@ class Starting {
     record_->childs_lifeline.reset();  // leaves room for the sentinel, where handles are scarce
     std::error_code ec;
     if (child.process) record_->sentinel = std::move(child.process);
+    if (child.lifeline) record_->lifeline = std::move(child.lifeline);
     if (!record_->sentinel) record_->sentinel = os::open_process(child.pid, ec);
     if (ec == std::errc::no_such_process) {  // ended already, and SIGCHLD is ignored
       return finish_ended(child.pid, os::reported_exit(record_->lifeline.get()));

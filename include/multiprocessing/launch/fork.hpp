@@ -71,7 +71,7 @@ inline ChildReference start_by_fork(const ChildPlan& plan) {
   if (pid == 0) run_forked_child(child, starting.record());
   if (ec) throw starting.failure(ec, "fork");
   MULTIPROCESSING_STOP_POINT("process.start.forked");
-  return starting.finish({pid, {}});
+  return starting.finish({pid, {}, {}});
 }
 
 }  // namespace multiprocessing::detail

@@ -370,7 +370,7 @@ inline ChildReference finish_by_answer(Starting& starting) {
     }
     if (message.kind() == ServerAnswer::runs) record.sentinel = std::move(message.handles.at(0));
   }
-  if (message.kind() == ServerAnswer::runs) return starting.finish({answer.pid, {}});
+  if (message.kind() == ServerAnswer::runs) return starting.finish({answer.pid, {}, {}});
   if (message.kind() == ServerAnswer::refused) throw std::logic_error{answer.text};
   throw starting.failure({answer.code, std::system_category()}, "the fork server");
 }

@@ -20,10 +20,9 @@ namespace multiprocessing::os {
 ///
 /// POSIX: a pair of SOCK_SEQPACKET sockets. A message of up to `inline_limit` bytes is one packet;
 /// a larger one lies in a memfd, sealed against every change, whose descriptor travels with a
-/// packet that has only a header. Windows: a message-mode named pipe (its name is gone once both
-/// ends are open), PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE, overlapped; handles travel by
-/// DuplicateHandle into the process at the other end.
-/// @source man 7 unix, man 2 memfd_create; CreateNamedPipe.
+/// packet that has only a header. Windows has nothing that carries handles to whom it may concern:
+/// there, all of these answer `function_not_supported`; see TwoWayEnd.
+/// @source man 7 unix, man 2 memfd_create.
 struct ChannelEnds {
   UniqueHandle first;
   UniqueHandle second;
@@ -34,8 +33,7 @@ inline constexpr std::size_t inline_limit = std::size_t{64} << 10U;
 /// @brief As many handles can go with one message. @source man 7 unix: SCM_MAX_FD is 253
 inline constexpr std::size_t most_handles = 252;
 
-/// @errors POSIX `socketpair`: EMFILE, ENFILE, ENOBUFS, ENOMEM. Windows `CreateNamedPipe`,
-/// `CreateFile`.
+/// @errors POSIX `socketpair`: EMFILE, ENFILE, ENOBUFS, ENOMEM.
 [[nodiscard]] ChannelEnds make_channel(std::error_code& ec) noexcept;
 
 /// @brief Sends a message whole, or not at all; waits while the channel is full.
@@ -45,7 +43,6 @@ inline constexpr std::size_t most_handles = 252;
 /// @errors EPIPE: nobody has the other end any more (no signal is raised). E2BIG: more than
 /// `most_handles`. What the system says about the memory of a large message: EMFILE, ENFILE,
 /// ENOMEM, ENOSPC, EFBIG (RLIMIT_FSIZE, without SIGXFSZ). Nothing was sent in any of these cases.
-/// Windows `WriteFile`: ERROR_NO_DATA as EPIPE.
 [[nodiscard]] Outcome send_message(native_handle_type to,
                                    const OutgoingMessage& message,
                                    const Interrupt& interrupt,
@@ -56,7 +53,6 @@ inline constexpr std::size_t most_handles = 252;
 /// @param into written only when the answer is `done`.
 /// @errors The message is lost then: EMFILE: this process has no room for the handles that came
 /// with it, of which none stays open; ENOMEM; EBADMSG: what came was not sent by send_message.
-/// Windows `ReadFile`: ERROR_BROKEN_PIPE as `ended`.
 [[nodiscard]] Outcome receive_message(native_handle_type from,
                                       IncomingMessage& into,
                                       const Interrupt& interrupt,

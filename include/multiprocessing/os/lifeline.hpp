@@ -13,21 +13,21 @@ namespace multiprocessing::os {
 /// @brief Both ends of a lifeline. The kernel closes an end with its process, however that dies, so
 /// no other process may hold it: a forked child closes those of its siblings first.
 ///
-/// POSIX: a SOCK_SEQPACKET pair. Windows: the parent's end is a job object, the child's is the
-/// parent's process handle.
+/// POSIX: a SOCK_SEQPACKET pair. Windows: the child's end is the parent's process handle; the
+/// parent's is made by spawn_program(), a job object in which the child is born.
 struct Lifeline {
   UniqueHandle parents;
   UniqueHandle childs;  ///< Ready for reading once the parent has ended; it never writes.
 };
 
-/// @errors POSIX `socketpair`: EMFILE, ENFILE, ENOMEM, ENOBUFS.
+/// @errors POSIX `socketpair`: EMFILE, ENFILE, ENOMEM, ENOBUFS. Windows `OpenProcess`.
 [[nodiscard]] Lifeline make_lifeline(std::error_code& ec) noexcept;
 
 /// @brief From now on the system kills this process when the parent has ended, without a thread
 /// that watches. If the parent has ended already, that is now.
 /// @param childs the child's end. @errors POSIX `fcntl`: EINVAL where O_ASYNC is not supported.
-/// Windows: the child puts itself into the job and has it kill with its last handle
-/// (`AssignProcessToJobObject`, `SetInformationJobObject`).
+/// Windows: the child has its job end with the parent's handle of it (`SetInformationJobObject`);
+/// what it starts ends likewise.
 void die_with_parent(native_handle_type childs, std::error_code& ec) noexcept;
 
 /// @brief The child's last word: its exit code, for a parent that cannot ask the system. Windows:

@@ -25,11 +25,12 @@ enum class Acquired {
 /// after that leaves it abandoned again. Not recursive. It stays usable across fork(): the child
 /// owns nothing.
 ///
-/// POSIX: a robust process-shared mutex. Windows: a word with the owner's process id, creation time
-/// and thread id; who has waited 1 ms, or asks whether it is held, looks whether that owner lives.
+/// POSIX: a robust process-shared mutex. Windows: a word with the owner's thread id and that
+/// thread's creation time; who has waited 1 ms, and then every 50, looks whether that owner lives,
+/// and so does who tries, or asks whether it is held. Sleepers have an event with a random name.
 class RobustLock {
  public:
-  /// @errors POSIX `pthread_mutex_init`: ENOMEM, EPERM, EAGAIN.
+  /// @errors POSIX `pthread_mutex_init`: ENOMEM, EPERM, EAGAIN. Windows: as random_bytes().
   void initialise(std::error_code& ec) noexcept;
   Acquired try_lock() noexcept;
   /// @brief Waits at most until the deadline.

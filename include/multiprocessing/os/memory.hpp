@@ -19,6 +19,10 @@ namespace multiprocessing::os {
 /// @shape `size()` is address space, not memory: 64 GiB may be reserved where 1 MiB is ever used.
 class SharedRegion {
  public:
+  /// @brief As much can be reserved. Windows keeps eight bytes for every page of a reservation.
+  static constexpr std::size_t largest =
+      MULTIPROCESSING_WINDOWS ? std::size_t{4} << 30U : std::size_t{1} << 46U;
+
   SharedRegion() noexcept = default;
 
   /// @brief Reserves `size` bytes, of which none is committed yet.

@@ -91,6 +91,16 @@ class IncomingMessage {
     return std::move(whole_);
   }
 
+  /// @brief Forgets the first `size` bytes.
+  void drop_front(std::size_t size) {
+    if (bytes_.data() == whole_.data()) {
+      whole_.erase(whole_.begin(), whole_.begin() + as_offset(size));
+      bytes_ = whole_;
+    } else {
+      bytes_ = bytes_.subspan(size);
+    }
+  }
+
   std::vector<UniqueHandle> handles;  ///< That came along, in the sender's order.
 
  private:

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace multiprocessing::os {
@@ -92,6 +93,39 @@ void read_image(std::uintptr_t address, void* into, std::size_t size) noexcept;
 /// still gives the file that runs. Windows: GetModuleFileName; the file cannot be replaced.
 /// @returns empty when the system says neither.
 [[nodiscard]] std::string executable_path();
+
+// ---- definitions ----
+
+inline std::string to_string(const ModuleId& id) {
+  static constexpr std::string_view digits = "0123456789abcdef";
+  if (id.empty()) return "none";
+  std::string text{static_cast<char>(id.front()), ':'};
+  for (std::size_t i = 1; i < id.size(); ++i) {
+    const auto byte = std::to_integer<unsigned>(id[i]);
+    text += digits[byte / 16];
+    text += digits[byte % 16];
+  }
+  return text;
+}
+
+inline bool Module::is_constant(std::uintptr_t address, std::size_t count) const noexcept {
+  if (relro && relro->contains(address, count)) return true;
+  bool apart = false;
+  for (const Segment& segment : segments) apart |= !segment.writable && !segment.executable;
+  for (const Segment& segment : segments) {
+    if (!segment.writable && segment.executable != apart && segment.contains(address, count)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+inline bool Module::is_code(std::uintptr_t address) const noexcept {
+  for (const Segment& segment : segments) {
+    if (segment.executable && segment.contains(address)) return true;
+  }
+  return false;
+}
 
 }  // namespace multiprocessing::os
 

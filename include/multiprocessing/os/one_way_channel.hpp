@@ -24,9 +24,9 @@ namespace multiprocessing::os {
 ///
 /// POSIX: a pipe in packet mode and a page of shared memory that travels with both ends. A message
 /// is a run of packets of at most 4096 bytes; two robust locks in the page see to it that one
-/// writer's run is not mixed with another's and that one reader gets all of it. Windows: a
-/// message-mode named pipe with one direction, PIPE_ACCESS_OUTBOUND; nothing is shared but the
-/// handle.
+/// writer's run is not mixed with another's and that one reader gets all of it. Windows: the same
+/// over a pipe in message mode, in packets of at most 64 KiB; it has a name, which is random, only
+/// while it is made.
 /// @source man 2 pipe (O_DIRECT), man 7 pipe; CreateNamedPipe.
 class OneWayEnd {
  public:
@@ -73,6 +73,8 @@ class OneWayEnd {
                              std::error_code& ec) const noexcept;
 
  private:
+  friend class TwoWayEnd;
+
   OneWayEnd(UniqueHandle pipe, std::shared_ptr<SharedRegion> region) noexcept
       : pipe_{std::move(pipe)}, region_{std::move(region)} {}
   [[nodiscard]] Shared& shared() const noexcept;

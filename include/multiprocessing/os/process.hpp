@@ -16,7 +16,7 @@ namespace multiprocessing::os {
 [[nodiscard]] int process_id() noexcept;
 
 /// @brief Whether this system can copy a process.
-[[nodiscard]] bool has_fork() noexcept;
+[[nodiscard]] constexpr bool has_fork() noexcept;
 
 /// @brief Copies this process, as the C library does it: its fork handlers run, and what it caches
 /// per thread and per process is right in the child.
@@ -33,9 +33,11 @@ int fork_process(std::error_code& ec) noexcept;
 
 /// @brief A process that was started.
 struct Started {
-  int pid = 0;  ///< 0: it was not started.
-  UniqueHandle
-      process;  ///< Where the system gives it by itself (Windows); else open_process() does.
+  int pid = 0;                 ///< 0: it was not started.
+  UniqueHandle process = {};   ///< Where the system gives it by itself (Windows); else
+                               ///< open_process() does.
+  UniqueHandle lifeline = {};  ///< The parent's end, where the child is born with the other one
+                               ///< (Windows); else make_lifeline() made it.
 };
 
 /// @brief A handle that is ready for reading from the beginning. @errors POSIX `eventfd`: EMFILE,

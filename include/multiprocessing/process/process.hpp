@@ -7,6 +7,7 @@
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/os/exception.hpp>
+#include <multiprocessing/os/process.hpp>
 #include <multiprocessing/process/base.hpp>
 #include <multiprocessing/serialization.hpp>
 
@@ -94,7 +95,13 @@ struct RemakeProcess {
 template <class Derived = void>
 class Process : public BaseProcess {
  protected:
-  explicit Process(ProcessOptions options = {}) : BaseProcess{kind, std::move(options)} {}
+  explicit Process(ProcessOptions options = {}) : BaseProcess{kind, std::move(options)} {
+    static_assert(
+        os::has_fork() || detail::Reducible<Derived>,
+        "a process is made anew in the child, for this system has no fork: write a public "
+        "`auto reduce() const { return multiprocessing::arguments(...); }` with the "
+        "arguments of one of the class's constructors");
+  }
 
  private:
   static void check(const BaseProcess& process) {

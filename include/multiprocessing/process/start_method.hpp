@@ -61,10 +61,10 @@ inline void set_start_method(std::string_view name, bool force = false) {
 /// An empty path: this one again.
 /// @python{multiprocessing.set_executable()}
 inline void set_executable(const std::filesystem::path& program) {
-  const auto absolute = program.empty() ? program : std::filesystem::absolute(program);
+  const auto utf8 = (program.empty() ? program : std::filesystem::absolute(program)).u8string();
   detail::ProcessState& state = detail::process_state();
   const std::lock_guard lock{state.mutex};
-  state.executable = absolute.native();
+  state.executable.assign(utf8.begin(), utf8.end());
 }
 
 /// @brief What the fork server does once, before it forks: its children begin with that done, e.g.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
+#include <multiprocessing/detail/hash.hpp>
 #include <multiprocessing/os/module.hpp>
 #include <multiprocessing/os/posix/elf.ipp>
 #include <multiprocessing/os/process_wide.hpp>
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -53,37 +55,24 @@ inline std::string absolute(std::string path) {
   return id;
 }
 
-struct Hash128 {
-  std::uint64_t low = 0x9e3779b97f4a7c15U;
-  std::uint64_t high = 0xc2b2ae3d27d4eb4fU;
-
-  void add(std::uint64_t word) noexcept {
-    low = (low ^ word) * 0xff51afd7ed558ccdU;
-    low ^= low >> 32U;
-    high = (high + word) * 0xc4ceb9fe1a85ec53U;
-    high ^= high >> 29U;
+inline void add_image(detail::Hash128& hash, std::uintptr_t address, std::size_t size) noexcept {
+  std::array<std::byte, 4096> chunk;
+  while (size > 0) {
+    const std::size_t part = size < chunk.size() ? size : chunk.size();
+    read_image(address, chunk.data(), part);
+    hash.add(std::span{chunk}.first(part));
+    address += part;
+    size -= part;
   }
-
-  void add(std::uintptr_t address, std::size_t size) noexcept {
-    std::array<std::uint64_t, 512> chunk{};
-    while (size > 0) {
-      const std::size_t part = size < sizeof chunk ? size : sizeof chunk;
-      if (part < sizeof chunk) chunk.fill(0);
-      read_image(address, chunk.data(), part);
-      for (std::size_t i = 0; i < (part + 7) / 8; ++i) add(chunk[i]);
-      address += part;
-      size -= part;
-    }
-  }
-};
+}
 
 [[nodiscard]] inline ModuleId hash_of(const dl_phdr_info& image) {
-  Hash128 hash;
+  detail::Hash128 hash;
   for (const ElfW(Phdr) & header : headers_of(image)) {
     if (header.p_type != PT_LOAD || (header.p_flags & (PF_R | PF_W)) != PF_R) continue;
-    hash.add(header.p_vaddr);
-    hash.add(header.p_memsz);
-    hash.add(image.dlpi_addr + header.p_vaddr, header.p_filesz);
+    hash.add(std::uint64_t{header.p_vaddr});
+    hash.add(std::uint64_t{header.p_memsz});
+    add_image(hash, image.dlpi_addr + header.p_vaddr, header.p_filesz);
   }
   ModuleId id(1 + sizeof hash);
   id.front() = kind_hash;
@@ -138,37 +127,6 @@ class HashCache {
 }
 
 }  // namespace elf
-
-inline std::string to_string(const ModuleId& id) {
-  static constexpr std::string_view digits = "0123456789abcdef";
-  if (id.empty()) return "none";
-  std::string text{static_cast<char>(id.front()), ':'};
-  for (std::size_t i = 1; i < id.size(); ++i) {
-    const auto byte = std::to_integer<unsigned>(id[i]);
-    text += digits[byte / 16];
-    text += digits[byte % 16];
-  }
-  return text;
-}
-
-inline bool Module::is_constant(std::uintptr_t address, std::size_t count) const noexcept {
-  if (relro && relro->contains(address, count)) return true;
-  bool apart = false;
-  for (const Segment& segment : segments) apart |= !segment.writable && !segment.executable;
-  for (const Segment& segment : segments) {
-    if (!segment.writable && segment.executable != apart && segment.contains(address, count)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-inline bool Module::is_code(std::uintptr_t address) const noexcept {
-  for (const Segment& segment : segments) {
-    if (segment.executable && segment.contains(address)) return true;
-  }
-  return false;
-}
 
 inline std::optional<Module> module_of(std::uintptr_t address) {
   std::optional<Module> found;

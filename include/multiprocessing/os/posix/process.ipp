@@ -83,7 +83,7 @@ inline int process_id() noexcept {
   return MULTIPROCESSING_SYSTEM(getpid)();
 }
 
-inline bool has_fork() noexcept {
+constexpr bool has_fork() noexcept {
   return true;
 }
 

@@ -137,7 +137,7 @@ inline Started spawn_program(const std::string& program,
   if (error == 0) error = spawn(program.empty() ? "/proc/self/exe" : program.c_str(), pid);
   if (error == ENOENT && program.empty() && !path.empty()) error = spawn(path.c_str(), pid);
   ec.assign(error, std::system_category());
-  return {error == 0 ? pid : 0, {}};
+  return {error == 0 ? pid : 0, {}, {}};
 }
 
 inline bool is_spawned() noexcept {

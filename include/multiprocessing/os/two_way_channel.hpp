@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file two_way_channel.hpp
+/// @brief A two-way channel of whole messages, with which handles travel.
+#include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/os/channel.hpp>
+#include <multiprocessing/os/message.hpp>
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/one_way_channel.hpp>
+#include <multiprocessing/os/wait.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::os {
+
+/// @brief One end of a two-way channel. What goes into one comes out of the other, in order.
+///
+/// Any number of threads and processes may use either end at once, and die at any moment: each
+/// message comes out whole, once, or was never sent.
+///
+/// POSIX: a channel's end, nothing else. Windows: two one-way channels. The handles of a message
+/// stay in the sender's process until it is received; if that process ends before, the message was
+/// never sent, and if nobody receives it, they stay there until it ends.
+class TwoWayEnd {
+ public:
+  using Ends = std::pair<TwoWayEnd, TwoWayEnd>;
+
+  TwoWayEnd() noexcept = default;
+
+  /// @errors as make_channel() (POSIX), OneWayEnd::create() (Windows).
+  [[nodiscard]] static Ends create(std::error_code& ec) noexcept;
+
+  /// @brief From duplicates of another end's handles(), in their order.
+  /// @errors as create; `invalid_argument`: they are no such handles.
+  [[nodiscard]] static TwoWayEnd adopt(std::vector<UniqueHandle> handles,
+                                       std::error_code& ec) noexcept;
+  [[nodiscard]] std::vector<native_handle_type> handles() const;
+
+  /// @brief Readable when there may be a message.
+  [[nodiscard]] native_handle_type handle() const noexcept;
+
+  /// @brief Sends a message whole, or not at all; waits while the channel is full.
+  ///
+  /// POSIX: as send_message(). Windows: it is full with 1 MiB, and a message that is longer than
+  /// what is left waits for its receiver.
+  /// @errors as send_message().
+  [[nodiscard]] Outcome send(const OutgoingMessage& message,
+                             const Interrupt& interrupt,
+                             const detail::Deadline& deadline,
+                             std::error_code& ec) const noexcept;
+
+  /// @brief Takes the next message.
+  /// @param into written only when the answer is `done`.
+  /// @errors as receive_message().
+  [[nodiscard]] Outcome receive(IncomingMessage& into,
+                                const Interrupt& interrupt,
+                                const detail::Deadline& deadline,
+                                std::error_code& ec) const noexcept;
+
+  /// @brief Waits until there is a message, or nobody can send one any more; takes nothing.
+  /// @returns never `ended`.
+  [[nodiscard]] Outcome wait(const Interrupt& interrupt,
+                             const detail::Deadline& deadline,
+                             std::error_code& ec) const noexcept;
+
+ private:
+  UniqueHandle end_;  // POSIX
+  OneWayEnd in_;      // Windows
+  OneWayEnd out_;     // likewise
+};
+
+}  // namespace multiprocessing::os
+
+#if MULTIPROCESSING_WINDOWS
+#  include <multiprocessing/os/windows/two_way_channel.ipp>
+#else
+#  include <multiprocessing/os/posix/two_way_channel.ipp>
+#endif

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/child.hpp>
+
+namespace multiprocessing::os {
+
+inline void install_fork_handlers() {}
+
+}  // namespace multiprocessing::os

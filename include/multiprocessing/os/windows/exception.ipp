@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/exception.hpp>
+
+#include <exception>
+
+#if defined(__GNUC__)
+#  include <cstdlib>
+#  include <memory>
+
+#  include <cxxabi.h>
+#endif
+
+namespace multiprocessing::os {
+
+inline std::string readable_name(const std::type_info& type) {
+#if defined(__GNUC__)
+  int status = 0;
+  const std::unique_ptr<char, void (*)(void*)> name{
+      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free};
+  if (name) return name.get();
+#endif
+  std::string name_of_type = type.name();
+  for (const char* const word : {"class ", "struct ", "enum "}) {
+    if (name_of_type.starts_with(word)) return name_of_type.substr(std::string{word}.size());
+  }
+  return name_of_type;
+}
+
+inline std::string current_exception_type() {
+#if defined(__GNUC__)
+  const std::type_info* const type = abi::__cxa_current_exception_type();
+  return type == nullptr ? "unknown" : readable_name(*type);
+#else
+  try {
+    std::rethrow_exception(std::current_exception());
+  } catch (const std::exception& error) {
+    return readable_name(typeid(error));
+  } catch (...) {
+    return "unknown";
+  }
+#endif
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/lock.hpp>
+#include <multiprocessing/os/random.hpp>
+#include <multiprocessing/os/windows/api.ipp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cwchar>
+#include <span>
+
+namespace multiprocessing::os {
+
+namespace windows {
+
+// What lies in a lock's storage.
+struct LockWords {
+  // 0: free. Else the owner: its thread's id below, the lower half of that thread's creation time
+  // above, for ids are used again. Changed by one exchange.
+  std::atomic<std::uint64_t> owner;
+  // 1: somebody may sleep, or be about to. Set by sleepers, cleared by the owner that leaves.
+  std::atomic<std::uint32_t> sleeper;
+  // Of the event that sleepers make while they sleep. Random, so nobody meets it by chance. Written
+  // before others see the lock.
+  std::array<std::uint64_t, 2> name;
+};
+static_assert(sizeof(LockWords) <= 64 && std::atomic<std::uint64_t>::is_always_lock_free);
+
+inline LockWords& words_in(std::byte* storage) noexcept {
+  return *reinterpret_cast<LockWords*>(storage);
+}
+
+inline std::uint32_t creation_of(HANDLE thread) noexcept {
+  FILETIME created{};
+  FILETIME others{};
+  MULTIPROCESSING_SYSTEM(GetThreadTimes)(thread, &created, &others, &others, &others);
+  return created.dwLowDateTime;
+}
+
+inline std::uint64_t this_thread() noexcept {
+  thread_local const std::uint64_t word =
+      (std::uint64_t{creation_of(MULTIPROCESSING_SYSTEM(GetCurrentThread)())} << 32U) |
+      MULTIPROCESSING_SYSTEM(GetCurrentThreadId)();
+  return word;
+}
+
+// Threads of all processes have different ids, so one id says who it is.
+inline bool is_dead(std::uint64_t owner) noexcept {
+  if (owner == this_thread()) return false;
+  const HANDLE opened = MULTIPROCESSING_SYSTEM(OpenThread)(
+      SYNCHRONIZE | THREAD_QUERY_LIMITED_INFORMATION, FALSE, static_cast<DWORD>(owner));
+  // Whom we may not look at lives.
+  if (opened == nullptr) return MULTIPROCESSING_SYSTEM(GetLastError)() == ERROR_INVALID_PARAMETER;
+  const UniqueHandle thread{opened};
+  return MULTIPROCESSING_SYSTEM(WaitForSingleObject)(opened, 0) == WAIT_OBJECT_0 ||
+         creation_of(opened) != static_cast<std::uint32_t>(owner >> 32U);
+}
+
+inline bool take_free(LockWords& words) noexcept {
+  std::uint64_t free = 0;
+  return words.owner.load(std::memory_order_relaxed) == 0 &&
+         words.owner.compare_exchange_strong(free, this_thread());
+}
+
+inline Acquired take_from_dead(LockWords& words) noexcept {
+  std::uint64_t owner = words.owner.load();
+  if (owner == 0) return take_free(words) ? Acquired::yes : Acquired::no;
+  if (!is_dead(owner) || !words.owner.compare_exchange_strong(owner, this_thread()))
+    return Acquired::no;
+  MULTIPROCESSING_STOP_POINT("robust_lock.lock.inherited");
+  return Acquired::abandoned;
+}
+
+using EventName = std::array<wchar_t, 64>;
+inline EventName event_name(const LockWords& words) noexcept {
+  EventName text{};
+  constexpr wchar_t digits[] = L"0123456789abcdef";
+  constexpr wchar_t begin[] = L"Local\\multiprocessing-lock-";
+  wchar_t* to = std::wcscpy(text.data(), begin) + std::wcslen(begin);
+  for (const std::uint64_t part : words.name) {
+    for (unsigned shift = 0; shift < 64; shift += 4) *to++ = digits[(part >> shift) & 15U];
+  }
+  return text;
+}
+
+}  // namespace windows
+
+inline void RobustLock::initialise(std::error_code& ec) noexcept {
+  auto& name = windows::words_in(storage_).name;
+  random_bytes(std::as_writable_bytes(std::span{name}), ec);
+}
+
+inline Acquired RobustLock::try_lock() noexcept {
+  windows::LockWords& words = windows::words_in(storage_);
+  return windows::take_free(words) ? Acquired::yes : windows::take_from_dead(words);
+}
+
+inline Acquired RobustLock::lock(const detail::Deadline& deadline) noexcept {
+  windows::LockWords& words = windows::words_in(storage_);
+  if (windows::take_free(words)) return Acquired::yes;
+  if (deadline.is_now()) return windows::take_from_dead(words);
+  std::error_code ec;  // without an event, it sleeps and looks
+  const UniqueHandle event =
+      windows::owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, FALSE, FALSE,
+                                                          windows::event_name(words).data()),
+                     ec);
+  std::chrono::nanoseconds nap = std::chrono::milliseconds{1};
+  for (;;) {
+    words.sleeper.store(1);
+    if (windows::take_free(words)) return Acquired::yes;
+    const DWORD time = windows::as_milliseconds(deadline.left(nap));
+    DWORD waited = WAIT_TIMEOUT;
+    if (event) {
+      waited = MULTIPROCESSING_SYSTEM(WaitForSingleObject)(event.get(), time);
+    } else {
+      MULTIPROCESSING_SYSTEM(Sleep)(time);
+    }
+    if (waited == WAIT_OBJECT_0) continue;
+    const Acquired acquired = windows::take_from_dead(words);
+    if (acquired != Acquired::no || deadline.passed()) return acquired;
+    nap = std::chrono::milliseconds{event ? 50 : 1};
+  }
+}
+
+inline bool RobustLock::unlock() noexcept {
+  windows::LockWords& words = windows::words_in(storage_);
+  if (words.owner.load(std::memory_order_relaxed) != windows::this_thread()) return false;
+  words.owner.store(0);
+  if (words.sleeper.load() == 0 || words.sleeper.exchange(0) == 0) return true;
+  const HANDLE event = MULTIPROCESSING_SYSTEM(OpenEventW)(EVENT_MODIFY_STATE, FALSE,
+                                                          windows::event_name(words).data());
+  if (event == nullptr) return true;  // who slept has gone
+  const UniqueHandle owned{event};
+  MULTIPROCESSING_SYSTEM(SetEvent)(event);
+  return true;
+}
+
+inline bool RobustLock::is_held() const noexcept {
+  const auto& words = *reinterpret_cast<const windows::LockWords*>(storage_);
+  const std::uint64_t owner = words.owner.load();
+  return owner != 0 && !windows::is_dead(owner);
+}
+
+inline bool RobustLock::must_stay_mapped() const noexcept {
+  return false;
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/memory.hpp>
+#include <multiprocessing/os/windows/api.ipp>
+
+#include <boost/interprocess/exceptions.hpp>
+
+#include <cstddef>
+#include <new>
+#include <utility>
+
+namespace multiprocessing::os {
+
+namespace windows {
+
+struct Mappable {  // what Boost.Interprocess maps: anything that has a mapping handle
+  HANDLE section;
+  [[nodiscard]] boost::interprocess::mapping_handle_t get_mapping_handle() const noexcept {
+    return {section, true};
+  }
+};
+
+inline boost::interprocess::mapped_region map_whole(HANDLE section,
+                                                    std::size_t size,
+                                                    std::error_code& ec) noexcept {
+  try {
+    ec.clear();
+    return {Mappable{section}, boost::interprocess::read_write, 0, size};
+  } catch (const boost::interprocess::interprocess_exception& error) {
+    ec = as_error(static_cast<DWORD>(error.get_native_error()));
+    return {};
+  }
+}
+
+}  // namespace windows
+
+inline SharedRegion SharedRegion::create(std::size_t size, std::error_code& ec) noexcept {
+  constexpr std::uint64_t half = std::uint64_t{1} << 32U;
+  if (size > largest) {
+    ec = std::make_error_code(std::errc::not_enough_memory);
+    return {};
+  }
+  SharedRegion made;
+  made.handle_ =
+      windows::owned(MULTIPROCESSING_SYSTEM(CreateFileMappingW)(
+                         INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE,
+                         static_cast<DWORD>(size / half), static_cast<DWORD>(size % half), nullptr),
+                     ec);
+  if (ec) return {};
+  made.region_ = windows::map_whole(made.handle_.get(), size, ec);
+  if (ec) return {};
+  return made;
+}
+
+inline SharedRegion SharedRegion::adopt(UniqueHandle handle,
+                                        std::size_t size,
+                                        std::error_code& ec) noexcept {
+  SharedRegion adopted;
+  adopted.region_ = windows::map_whole(handle.get(), size, ec);
+  if (ec) {
+    ec = std::make_error_code(std::errc::invalid_argument);
+    return {};
+  }
+  adopted.handle_ = std::move(handle);
+  return adopted;
+}
+
+inline void SharedRegion::commit(std::size_t offset,
+                                 std::size_t size,
+                                 std::error_code& ec) noexcept {
+  ec.clear();
+  if (MULTIPROCESSING_SYSTEM(VirtualAlloc)(data() + offset, size, MEM_COMMIT, PAGE_READWRITE) ==
+      nullptr) {
+    ec = windows::last_error();
+  }
+}
+
+inline void SharedRegion::discard(std::size_t /*offset*/, std::size_t /*size*/) noexcept {}
+
+inline void SharedRegion::leave_mapped() noexcept {
+  handle_.reset();
+  using Mapping = boost::interprocess::mapped_region;
+  alignas(Mapping) std::byte never_destroyed[sizeof(Mapping)];
+  new (never_destroyed) Mapping{std::move(region_)};
+}
+
+}  // namespace multiprocessing::os

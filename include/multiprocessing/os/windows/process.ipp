@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/process.hpp>
+#include <multiprocessing/os/windows/api.ipp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <new>
+
+namespace multiprocessing::os {
+
+namespace windows {
+
+// The exit code of a process that was ended by another, which means -SIGTERM, as in Python.
+inline constexpr int terminated = 0x10000;
+
+inline UniqueHandle open_by_id(DWORD pid, DWORD rights, std::error_code& ec) noexcept {
+  return owned(MULTIPROCESSING_SYSTEM(OpenProcess)(rights, FALSE, pid), ec);
+}
+
+// What a handler of the C library's is not told.
+inline std::atomic<int> exit_code{0};
+// The handlers have no place for a pointer either.
+inline std::array<std::atomic<ExitAction>, 4> exit_actions{};
+
+template <std::size_t place, bool is_last>
+void run_exit_action() {
+  exit_actions[place].load()(exit_code);
+  if (is_last) exit_now(exit_code);
+}
+
+template <std::size_t place, bool is_last>
+bool register_exit_action(ExitAction action) {
+  if constexpr (place < std::tuple_size_v<decltype(exit_actions)>) {
+    ExitAction none = nullptr;
+    if (!exit_actions[place].compare_exchange_strong(none, action)) {
+      return register_exit_action<place + 1, is_last>(action);
+    }
+    return std::atexit(&run_exit_action<place, is_last>) == 0;
+  } else {
+    return false;
+  }
+}
+
+}  // namespace windows
+
+inline int process_id() noexcept {
+  return static_cast<int>(MULTIPROCESSING_SYSTEM(GetCurrentProcessId)());
+}
+
+constexpr bool has_fork() noexcept {
+  return false;
+}
+
+inline int fork_process(std::error_code& ec) noexcept {
+  ec = std::make_error_code(std::errc::function_not_supported);
+  return -1;
+}
+
+inline UniqueHandle open_process(int pid, std::error_code& ec) noexcept {
+  return windows::open_by_id(static_cast<DWORD>(pid),
+                             SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE,
+                             ec);
+}
+
+inline UniqueHandle open_ready(std::error_code& ec) noexcept {
+  return windows::owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, TRUE, TRUE, nullptr), ec);
+}
+
+inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept {
+  constexpr std::chrono::hours limit{1};  // of one call
+  for (;;) {
+    const DWORD result = MULTIPROCESSING_SYSTEM(WaitForSingleObject)(
+        handle, windows::as_milliseconds(deadline.left(limit)));
+    if (result != WAIT_TIMEOUT) return true;
+    if (deadline.passed()) return false;
+  }
+}
+
+inline ProcessEnd collect_process(native_handle_type process) noexcept {
+  DWORD code = 0;
+  // Its code may be the one that stands for "still running", so the code is not asked for that.
+  if (!wait_ready(process, detail::Deadline{std::chrono::nanoseconds::zero()})) return {};
+  if (MULTIPROCESSING_SYSTEM(GetExitCodeProcess)(process, &code) == 0) return {true, {}};
+  const int number = static_cast<int>(code);
+  return {true, number == windows::terminated ? -SIGTERM : number};
+}
+
+inline unsigned thread_count() noexcept {
+  return 0;
+}
+
+inline void signal_process(native_handle_type process,
+                           Signal /*signal*/,
+                           std::error_code& ec) noexcept {
+  ec.clear();
+  if (MULTIPROCESSING_SYSTEM(TerminateProcess)(process, windows::terminated) != 0) return;
+  ec = windows::last_error();  // of one that ends, too
+  if (wait_ready(process, detail::Deadline{std::chrono::milliseconds{50}})) ec.clear();
+}
+
+inline void discard_process(int pid) noexcept {
+  std::error_code ec;
+  const UniqueHandle process = open_process(pid, ec);
+  if (ec) return;
+  signal_process(process.get(), Signal::kill, ec);
+  wait_ready(process.get(), detail::Deadline{forever});
+}
+
+inline IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept {
+  return which;
+}
+
+inline void unblock_signals() noexcept {}
+
+inline void exit_process(int code) noexcept {
+  windows::exit_code = code;
+  std::exit(code);
+}
+
+inline void exit_now(int code) noexcept {
+  std::_Exit(code);
+}
+
+inline void call_at_exit(ExitAction action) {
+  if (!windows::register_exit_action<0, false>(action)) throw std::bad_alloc{};
+}
+
+inline void end_exit_with(ExitAction action) noexcept {
+  if (!windows::register_exit_action<0, true>(action)) exit_now(1);
+}
+
+}  // namespace multiprocessing::os

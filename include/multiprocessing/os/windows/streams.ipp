@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/streams.hpp>
+#include <multiprocessing/os/windows/api.ipp>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+
+#include <fcntl.h>
+#include <io.h>
+
+namespace multiprocessing::os {
+
+namespace windows {
+
+inline void flush_stream(std::ostream& stream) noexcept {
+  try {
+    stream.flush();
+  } catch (...) {  // the program asked its stream to throw; a start or an end is no place for it
+  }
+}
+
+inline void silence(int number, int flags) noexcept {
+  const int nowhere = ::_open("NUL", flags);
+  if (nowhere < 0) return;
+  ::_dup2(nowhere, number);
+  ::_close(nowhere);
+}
+
+}  // namespace windows
+
+inline void flush_streams() noexcept {
+  windows::flush_stream(std::cout);
+  windows::flush_stream(std::cerr);
+  windows::flush_stream(std::clog);
+  static_cast<void>(std::fflush(stdout));
+  static_cast<void>(std::fflush(stderr));
+}
+
+inline void write_error(std::string_view text) noexcept {
+  windows::flush_stream(std::cerr);
+  static_cast<void>(std::fflush(stderr));
+  write_error_line(text);
+}
+
+inline void write_error_line(std::string_view line) noexcept {
+  constexpr int error_output = 2;
+  const auto output = reinterpret_cast<HANDLE>(::_get_osfhandle(error_output));
+  while (!line.empty()) {
+    DWORD written = 0;
+    if (MULTIPROCESSING_SYSTEM(WriteFile)(output, line.data(), static_cast<DWORD>(line.size()),
+                                          &written, nullptr) == 0 ||
+        written == 0) {
+      return;
+    }
+    line.remove_prefix(written);
+  }
+}
+
+inline StandardInput standard_input() noexcept {
+  return {false, true, dynamic_cast<std::filebuf*>(std::cin.rdbuf())};
+}
+
+inline void silence_stdin(const StandardInput& input) noexcept {
+  if (input.is_other) return;
+  windows::silence(0, _O_RDONLY);
+  while (input.of_cin != nullptr && input.of_cin->in_avail() > 0) input.of_cin->sbumpc();
+}
+
+inline void silence_outputs() noexcept {
+  for (const int number : {1, 2}) windows::silence(number, _O_WRONLY);
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/two_way_channel.hpp>
+#include <multiprocessing/os/windows/one_way_channel.ipp>
+#include <multiprocessing/os/windows/process.ipp>
+
+#include <cstdint>
+#include <cstring>
+#include <iterator>
+
+namespace multiprocessing::os {
+
+namespace windows {
+
+// What travels before the bytes of a message with handles, and is followed by their numbers in the
+// sender's process. There they are nobody's, until the receiver takes them away.
+struct SenderOfHandles {
+  std::uint32_t pid;
+  std::uint32_t created;  // the lower half of its creation time: ids are used again
+};
+
+inline std::uint32_t creation_of_process(HANDLE process) noexcept {
+  FILETIME created{};
+  FILETIME others{};
+  MULTIPROCESSING_SYSTEM(GetProcessTimes)(process, &created, &others, &others, &others);
+  return created.dwLowDateTime;
+}
+
+// The handles of a message while it is being sent.
+class DepartingHandles {
+ public:
+  // Throws std::bad_alloc.
+  DepartingHandles(std::span<const native_handle_type> handles, std::error_code& ec) {
+    ec.clear();
+    if (handles.empty()) return;
+    const SenderOfHandles sender{MULTIPROCESSING_SYSTEM(GetCurrentProcessId)(),
+                                 creation_of_process(MULTIPROCESSING_SYSTEM(GetCurrentProcess)())};
+    add(&sender, sizeof sender);
+    copies_.reserve(handles.size());
+    for (const native_handle_type handle : handles) {
+      copies_.emplace_back(duplicate_handle(handle, ec));
+      if (ec) return;
+      const auto number = static_cast<std::uint64_t>(to_integer(copies_.back().get()));
+      add(&number, sizeof number);
+    }
+  }
+  [[nodiscard]] std::span<const std::byte> table() const noexcept { return table_; }
+  // They are the message's now.
+  void leave() noexcept {
+    for (UniqueHandle& copy : copies_) static_cast<void>(copy.release());
+  }
+
+ private:
+  void add(const void* bytes, std::size_t size) {
+    const auto* const begin = static_cast<const std::byte*>(bytes);
+    table_.insert(table_.end(), begin, begin + size);
+  }
+
+  std::vector<UniqueHandle> copies_;
+  std::vector<std::byte> table_;
+};
+
+// Takes the handles over from whoever sent them. false: the sender is gone, and they with it.
+// Throws std::bad_alloc.
+inline bool take_handles(std::span<const std::byte> table,
+                         std::vector<UniqueHandle>& into,
+                         std::error_code& ec) {
+  SenderOfHandles sender{};
+  std::memcpy(&sender, table.data(), sizeof sender);
+  const UniqueHandle process =
+      open_by_id(sender.pid, PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION, ec);
+  ec.clear();
+  if (!process || creation_of_process(process.get()) != sender.created) return false;
+  table = table.subspan(sizeof sender);
+  into.reserve(table.size() / sizeof(std::uint64_t));
+  for (; !table.empty(); table = table.subspan(sizeof(std::uint64_t))) {
+    std::uint64_t number = 0;
+    std::memcpy(&number, table.data(), sizeof number);
+    HANDLE taken = nullptr;
+    if (MULTIPROCESSING_SYSTEM(DuplicateHandle)(
+            process.get(), to_handle(static_cast<std::intptr_t>(number)),
+            MULTIPROCESSING_SYSTEM(GetCurrentProcess)(), &taken, 0, FALSE,
+            DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE) == 0) {
+      return false;
+    }
+    into.emplace_back(taken);
+  }
+  return true;
+}
+
+}  // namespace windows
+
+inline TwoWayEnd::Ends TwoWayEnd::create(std::error_code& ec) noexcept {
+  Ends made;
+  auto there = OneWayEnd::create(ec);
+  if (ec) return made;
+  auto back = OneWayEnd::create(ec);
+  if (ec) return made;
+  made.first.in_ = std::move(back.first);
+  made.first.out_ = std::move(there.second);
+  made.second.in_ = std::move(there.first);
+  made.second.out_ = std::move(back.second);
+  return made;
+}
+
+inline TwoWayEnd TwoWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_code& ec) noexcept
+    try {
+  TwoWayEnd adopted;
+  const auto half = static_cast<std::ptrdiff_t>(handles.size() / 2);
+  const auto take = [&](auto first, auto last) {
+    return std::vector<UniqueHandle>(std::make_move_iterator(first), std::make_move_iterator(last));
+  };
+  adopted.in_ = OneWayEnd::adopt(take(handles.begin(), handles.begin() + half), ec);
+  if (!ec) adopted.out_ = OneWayEnd::adopt(take(handles.begin() + half, handles.end()), ec);
+  if (ec) return {};
+  return adopted;
+} catch (const std::bad_alloc&) {
+  ec = std::make_error_code(std::errc::not_enough_memory);
+  return {};
+}
+
+inline std::vector<native_handle_type> TwoWayEnd::handles() const {
+  auto all = in_.handles();
+  const auto more = out_.handles();
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+inline native_handle_type TwoWayEnd::handle() const noexcept {
+  return in_.handle();
+}
+
+inline Outcome TwoWayEnd::send(const OutgoingMessage& message,
+                               const Interrupt& interrupt,
+                               const detail::Deadline& deadline,
+                               std::error_code& ec) const noexcept try {
+  if (message.handles.size() > most_handles) {
+    ec = std::make_error_code(std::errc::argument_list_too_long);
+    return Outcome::timed_out;
+  }
+  windows::DepartingHandles departing{message.handles, ec};
+  if (ec) return Outcome::timed_out;
+  const Outcome outcome =
+      windows::send_run(out_.handle(), out_.shared(),
+                        {message.kind, static_cast<std::uint16_t>(message.handles.size()),
+                         departing.table(), message.bytes},
+                        interrupt, deadline, ec);
+  if (!ec && outcome == Outcome::done) departing.leave();
+  return outcome;
+} catch (const std::bad_alloc&) {
+  ec = std::make_error_code(std::errc::not_enough_memory);
+  return Outcome::timed_out;
+}
+
+inline Outcome TwoWayEnd::receive(IncomingMessage& into,
+                                  const Interrupt& interrupt,
+                                  const detail::Deadline& deadline,
+                                  std::error_code& ec) const noexcept try {
+  for (;;) {
+    IncomingMessage message;
+    std::size_t count = 0;
+    const Outcome outcome =
+        windows::receive_run(in_.handle(), in_.shared(), message, count, interrupt, deadline, ec);
+    if (ec || outcome != Outcome::done) return outcome;
+    MULTIPROCESSING_STOP_POINT("channel.recv.taken");
+    if (count != 0) {
+      const std::size_t size = sizeof(windows::SenderOfHandles) + count * sizeof(std::uint64_t);
+      if (message.bytes().size() < size) {
+        ec = std::make_error_code(std::errc::bad_message);
+        return outcome;
+      }
+      std::vector<UniqueHandle> handles;
+      // As if its sender had died before it was sent.
+      if (!windows::take_handles(message.bytes().first(size), handles, ec)) continue;
+      message.drop_front(size);
+      message.handles = std::move(handles);
+    }
+    into = std::move(message);
+    return outcome;
+  }
+} catch (const std::bad_alloc&) {
+  ec = std::make_error_code(std::errc::not_enough_memory);
+  return Outcome::timed_out;
+}
+
+inline Outcome TwoWayEnd::wait(const Interrupt& interrupt,
+                               const detail::Deadline& deadline,
+                               std::error_code& ec) const noexcept {
+  return in_.wait(interrupt, deadline, ec);
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/wait.hpp>
+#include <multiprocessing/os/windows/api.ipp>
+
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::os {
+
+namespace windows {
+
+// An overlapped operation of one handle; cancelled, and its end waited for, when this goes.
+class Operation {
+ public:
+  Operation(HANDLE handle, std::error_code& ec) noexcept
+      : handle_{handle},
+        event_{owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, TRUE, FALSE, nullptr), ec)} {
+    overlapped_.hEvent = event_.get();
+  }
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
+  ~Operation() { finish(); }
+
+  [[nodiscard]] OVERLAPPED* get() noexcept { return &overlapped_; }
+  [[nodiscard]] HANDLE event() const noexcept { return event_.get(); }
+  void begun() noexcept { pending_ = true; }
+
+  struct End {
+    DWORD error = 0;
+    DWORD bytes = 0;
+  };
+  // Ends it now if it has not ended: ERROR_OPERATION_ABORTED, and nothing happened.
+  End finish() noexcept {
+    if (!std::exchange(pending_, false)) return {};
+    MULTIPROCESSING_SYSTEM(CancelIoEx)(handle_, &overlapped_);
+    End end;
+    if (MULTIPROCESSING_SYSTEM(GetOverlappedResult)(handle_, &overlapped_, &end.bytes, TRUE) == 0) {
+      end.error = MULTIPROCESSING_SYSTEM(GetLastError)();
+    }
+    return end;
+  }
+
+ private:
+  HANDLE handle_;
+  UniqueHandle event_;
+  OVERLAPPED overlapped_{};
+  bool pending_ = false;
+};
+
+inline bool is_pipe(HANDLE handle) noexcept {
+  return MULTIPROCESSING_SYSTEM(GetFileType)(handle) == FILE_TYPE_PIPE;
+}
+
+// What a handle has to be waited for by. A pipe is not: it becomes "signalled" for any reason. A
+// read of no bytes ends when there is something to read, and takes nothing.
+class Watched {
+ public:
+  Watched(HANDLE handle, std::error_code& ec) : object_{handle} {
+    ec.clear();
+    if (!is_pipe(handle)) return;
+    DWORD available = 0;
+    if (MULTIPROCESSING_SYSTEM(PeekNamedPipe)(handle, nullptr, 0, nullptr, &available, nullptr) ==
+        0) {
+      const DWORD error = MULTIPROCESSING_SYSTEM(GetLastError)();
+      is_ready_ = error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED;
+      if (!is_ready_) ec = as_error(error);
+      return;
+    }
+    is_ready_ = available != 0;
+    if (is_ready_) return;
+    read_ = std::make_unique<Operation>(handle, ec);
+    if (ec) return;
+    object_ = read_->event();
+    is_ready_ = MULTIPROCESSING_SYSTEM(ReadFile)(handle, &nothing, 0, nullptr, read_->get()) != 0 ||
+                MULTIPROCESSING_SYSTEM(GetLastError)() != ERROR_IO_PENDING;
+    if (!is_ready_) read_->begun();
+  }
+
+  [[nodiscard]] HANDLE object() const noexcept { return object_; }
+  [[nodiscard]] bool is_ready() const noexcept {
+    return is_ready_ || MULTIPROCESSING_SYSTEM(WaitForSingleObject)(object_, 0) == WAIT_OBJECT_0;
+  }
+  [[nodiscard]] bool is_ready_at_once() const noexcept { return is_ready_; }
+
+ private:
+  static inline char nothing = 0;
+  HANDLE object_;
+  bool is_ready_ = false;
+  std::unique_ptr<Operation> read_;  // at a place that stays
+};
+
+// Sets one event when any of many objects is signalled.
+class ManyObjects {
+ public:
+  ManyObjects(std::span<const HANDLE> objects, std::error_code& ec)
+      : any_{owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, TRUE, FALSE, nullptr), ec)} {
+    waits_.reserve(objects.size());
+    for (const HANDLE object : objects) {
+      HANDLE wait = nullptr;
+      if (ec) return;
+      if (MULTIPROCESSING_SYSTEM(RegisterWaitForSingleObject)(
+              &wait, object, &signalled, any_.get(), INFINITE,
+              WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD) == 0) {
+        ec = last_error();
+      } else {
+        waits_.push_back(wait);
+      }
+    }
+  }
+  ManyObjects(const ManyObjects&) = delete;
+  ManyObjects& operator=(const ManyObjects&) = delete;
+  ~ManyObjects() {
+    for (const HANDLE wait : waits_) {
+      MULTIPROCESSING_SYSTEM(UnregisterWaitEx)(wait, INVALID_HANDLE_VALUE);
+    }
+  }
+  [[nodiscard]] HANDLE any() const noexcept { return any_.get(); }
+
+ private:
+  static void CALLBACK signalled(void* event, BOOLEAN /*timed_out*/) noexcept {
+    MULTIPROCESSING_SYSTEM(SetEvent)(event);
+  }
+  UniqueHandle any_;
+  std::vector<HANDLE> waits_;
+};
+
+// Waits for one of at most 63 objects. `objects` has a place for the interrupt at its end.
+inline Waited wait_for(std::span<HANDLE> objects,
+                       const Interrupt& interrupt,
+                       const detail::Deadline& deadline,
+                       std::error_code& ec) noexcept {
+  ec.clear();
+  const std::size_t own = objects.size() - 1;
+  HANDLE& event = objects[own];
+  event = !deadline.is_now() && interrupt.event != nullptr ? interrupt.event() : invalid_handle;
+  const bool blind = interrupt.raised != nullptr && event == invalid_handle;
+  const auto count = static_cast<DWORD>(event == invalid_handle ? own : own + 1);
+  for (;;) {
+    if (interrupt.is_raised()) return Waited::interrupted;
+    const DWORD limit = as_milliseconds(
+        deadline.left(blind ? Interrupt::longest_blind_wait : std::chrono::hours{1}));
+    DWORD result = WAIT_TIMEOUT;
+    if (count == 0) {
+      MULTIPROCESSING_SYSTEM(Sleep)(limit);
+    } else {
+      result = MULTIPROCESSING_SYSTEM(WaitForMultipleObjects)(count, objects.data(), FALSE, limit);
+    }
+    if (result == WAIT_FAILED) {
+      ec = last_error();
+      return Waited::timed_out;
+    }
+    if (result < own) return Waited::ready;
+    if (result != WAIT_TIMEOUT) {
+      if (interrupt.is_raised()) return Waited::interrupted;
+      MULTIPROCESSING_SYSTEM(SwitchToThread)();  // meant for another, who is about to leave
+    } else if (deadline.passed()) {
+      return Waited::timed_out;
+    }
+  }
+}
+
+}  // namespace windows
+
+inline UniqueHandle make_event(std::error_code& ec) noexcept {
+  return windows::owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, TRUE, FALSE, nullptr), ec);
+}
+
+inline void set_event(native_handle_type event) noexcept {
+  MULTIPROCESSING_SYSTEM(SetEvent)(event);
+}
+
+inline void reset_event(native_handle_type event) noexcept {
+  MULTIPROCESSING_SYSTEM(ResetEvent)(event);
+}
+
+inline Waited wait_ready(native_handle_type handle,
+                         Readiness what,
+                         const Interrupt& interrupt,
+                         const detail::Deadline& deadline,
+                         std::error_code& ec) noexcept {
+  ec.clear();
+  if (what == Readiness::writable) {
+    return interrupt.is_raised() ? Waited::interrupted : Waited::ready;
+  }
+  bool ready = false;
+  return wait_any({&handle, 1}, {&ready, 1}, interrupt, deadline, ec);
+}
+
+inline Waited wait_any(std::span<const native_handle_type> handles,
+                       std::span<bool> ready,
+                       const Interrupt& interrupt,
+                       const detail::Deadline& deadline,
+                       std::error_code& ec) noexcept try {
+  std::vector<windows::Watched> watched;
+  watched.reserve(handles.size());
+  std::vector<HANDLE> objects;
+  bool any_ready = false;
+  for (const native_handle_type handle : handles) {
+    watched.emplace_back(handle, ec);
+    if (ec) return Waited::timed_out;
+    objects.push_back(watched.back().object());
+    any_ready = any_ready || watched.back().is_ready_at_once();
+  }
+  std::unique_ptr<windows::ManyObjects> many;
+  if (objects.size() >= MAXIMUM_WAIT_OBJECTS) {
+    many = std::make_unique<windows::ManyObjects>(objects, ec);
+    if (ec) return Waited::timed_out;
+    objects.assign(1, many->any());
+  }
+  objects.push_back(nullptr);
+  Waited waited = interrupt.is_raised() ? Waited::interrupted : Waited::ready;
+  if (!any_ready) waited = windows::wait_for(objects, interrupt, deadline, ec);
+  if (waited != Waited::ready) return waited;
+  for (std::size_t i = 0; i < handles.size(); ++i) ready[i] = watched[i].is_ready();
+  return waited;
+} catch (const std::bad_alloc&) {
+  ec = std::make_error_code(std::errc::not_enough_memory);
+  return Waited::timed_out;
+}
+
+inline Waited pause_for(std::chrono::nanoseconds time, const Interrupt& interrupt) noexcept {
+  std::error_code ignored;
+  HANDLE none = nullptr;
+  return windows::wait_for({&none, 1}, interrupt, detail::Deadline{time}, ignored);
+}
+
+}  // namespace multiprocessing::os
