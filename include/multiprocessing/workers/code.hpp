@@ -170,8 +170,7 @@ template <class Key, class F>
   Encoder encoder{bytes, &transit};
   codec<CodeReference>::encode(encoder, refer_to<Key>());
   if constexpr (belongs_to_code<F> && std::is_empty_v<F>) {
-    struct Nothing {};
-    encode<F>(encoder, std::bit_cast<F>(Nothing{}));
+    encode<F>(encoder, std::bit_cast<F>(std::byte{}));
   } else if constexpr (belongs_to_code<F>) {
     F function{};
     std::memcpy(&function, code.callable.data(), sizeof function);

@@ -13,7 +13,7 @@ inline void Crew::start_process(Place& place) {
   slot.begun.store(0, std::memory_order_relaxed);
   slot.ready.store(0, std::memory_order_seq_cst);
   std::error_code ec;
-  os::ChannelEnds ends = os::make_channel(ec);
+  auto ends = os::TwoWayEnd::create(ec);
   if (ec) throw std::system_error{ec, "making a worker's channel"};
   WorkerLink link{place.tasks,  results_,
                   board_,       std::make_shared<DuplexCore>(std::move(ends.second)),
