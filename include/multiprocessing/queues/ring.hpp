@@ -346,7 +346,9 @@ std::size_t Ring::get_batch(std::size_t most_messages,
 inline void Ring::commit_taken(const Head& head, std::size_t messages) {
   if (counts_tasks_) note_taken(head, messages);
   memory().consumers.head.commit(head);
-  if (counts_tasks_) settle_note();
+  if (!counts_tasks_) return;
+  MULTIPROCESSING_STOP_POINT("ring.tasks.taken");
+  settle_note();
 }
 
 inline std::size_t Ring::qsize() const noexcept {
