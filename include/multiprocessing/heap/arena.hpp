@@ -36,10 +36,10 @@ struct ArenaHeader {
   std::uint64_t end;                     ///< Where the blocks end, and the waiting room begins.
   std::atomic<std::uint64_t> committed;  ///< Up to here blocks may be touched. Only grows; stored
                                          ///< by the creator.
-  std::atomic<std::uint64_t> objects;  ///< Counts those that got a number by next_object().
-  std::atomic<std::uint32_t> seats;    ///< As many seats of the waiting room are made. Only grows;
-                                       ///< stored by the holder of `room`.
-  os::RobustLock room;                 ///< Held while seats are made.
+  std::atomic<std::uint64_t> objects;    ///< Counts those that got a number by next_object().
+  std::atomic<std::uint32_t> seats;  ///< As many seats of the waiting room are made. Only grows;
+                                     ///< stored by the holder of `room`.
+  os::RobustLock room;               ///< Held while seats are made.
 };
 
 /// @brief What this process knows of an arena.
