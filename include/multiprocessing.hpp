@@ -11,6 +11,7 @@
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/serialization.hpp>
+#include <multiprocessing/shared_memory.hpp>
 #include <multiprocessing/sharedctypes.hpp>
 #include <multiprocessing/synchronize.hpp>
 #include <multiprocessing/timeout.hpp>
