@@ -13,6 +13,8 @@
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/serialization.hpp>
+#include <multiprocessing/shared_memory.hpp>
+#include <multiprocessing/sharedctypes.hpp>
 #include <multiprocessing/synchronize.hpp>
 #include <multiprocessing/timeout.hpp>
 #include <multiprocessing/version.hpp>

@@ -6,9 +6,11 @@
 #include <multiprocessing/logging.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
+#include <multiprocessing/sharedctypes.hpp>
 #include <multiprocessing/synchronize.hpp>
 
 #include <cstddef>
+#include <initializer_list>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -85,6 +87,43 @@ class Context {
                                                  Task action = {},
                                                  Timeout timeout = forever) const {
     return multiprocessing::Barrier{parties, std::move(action), timeout};
+  }
+
+  /// @brief `ctx.Value<int>(1)`, `ctx.Value<Point>(x, y)`; with a lock that is given in front.
+  template <class T, class... A>
+  [[nodiscard]] auto Value(A&&... arguments) const {
+    using AnyLock = detail::FirstLock<std::remove_cvref_t<A>...>;
+    return multiprocessing::Value<T, AnyLock>(std::forward<A>(arguments)...);
+  }
+  template <class T, class... A>
+  [[nodiscard]] multiprocessing::RawValue<T> RawValue(A&&... arguments) const {
+    return multiprocessing::RawValue<T>(std::forward<A>(arguments)...);
+  }
+  /// @brief `ctx.Array<int>(100)`, `ctx.Array<int>({1, 2, 3})`; with a lock that is given in front.
+  template <class T>
+  [[nodiscard]] multiprocessing::Array<T> Array(std::size_t size) const {
+    return multiprocessing::Array<T>(size);
+  }
+  template <class T>
+  [[nodiscard]] multiprocessing::Array<T> Array(std::initializer_list<T> values) const {
+    return multiprocessing::Array<T>(values);
+  }
+  template <class T, class AnyLock>
+  [[nodiscard]] multiprocessing::Array<T, AnyLock> Array(AnyLock lock, std::size_t size) const {
+    return {std::move(lock), size};
+  }
+  template <class T, class AnyLock>
+  [[nodiscard]] multiprocessing::Array<T, AnyLock> Array(AnyLock lock,
+                                                         std::initializer_list<T> values) const {
+    return {std::move(lock), values};
+  }
+  template <class T>
+  [[nodiscard]] multiprocessing::RawArray<T> RawArray(std::size_t size) const {
+    return multiprocessing::RawArray<T>(size);
+  }
+  template <class T>
+  [[nodiscard]] multiprocessing::RawArray<T> RawArray(std::initializer_list<T> values) const {
+    return multiprocessing::RawArray<T>(values);
   }
 
   /// @brief This context's. @param allow_none it always has one.

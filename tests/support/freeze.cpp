@@ -12,6 +12,7 @@ void test::start_of_main() {
 void test::end_of_test() {
   const std::lock_guard lock{multiprocessing::detail::process_state().mutex};
   multiprocessing::detail::end_forkserver();
+  multiprocessing::detail::end_tracker();
 }
 
 // The event by which close() wakes blocked threads.

@@ -75,7 +75,7 @@ class LockCore {
                                           : "what arrived is an RLock, not a Lock"};
   }
 
-  bool acquire(Timeout timeout);
+  bool acquire(Timeout timeout) { return take_again() || acquire_first(timeout); }
   bool recover(Timeout timeout);
   void release();
   [[nodiscard]] bool locked() const noexcept { return !is_known_abandoned() && is_held(); }
@@ -97,9 +97,9 @@ class LockCore {
   /// @brief As acquire(); the caller vouches that what the lock guards is sound whenever it dies
   /// before release(). Who had taken a recursive lock before, does not vouch by this.
   bool acquire_vouching(Timeout timeout) {
-    const bool had_it = is_recursive() && is_mine();
-    if (!acquire(timeout)) return false;
-    if (!had_it) state_->vouched.store(1, std::memory_order_release);
+    if (take_again()) return true;
+    if (!acquire_first(timeout)) return false;
+    state_->vouched.store(1, std::memory_order_release);
     return true;
   }
 
@@ -116,6 +116,14 @@ class LockCore {
   [[nodiscard]] bool is_known_abandoned() const noexcept {
     return state_->abandoned.load(std::memory_order_acquire) != 0;
   }
+  // Once more, if this thread has it and may.
+  bool take_again() noexcept {
+    if (!is_recursive() || !is_mine()) return false;
+    const std::uint32_t depth = state_->depth.load(std::memory_order_relaxed);
+    state_->depth.store(depth + 1, std::memory_order_relaxed);  // nobody else does
+    return true;
+  }
+  bool acquire_first(Timeout timeout);
   // The mutex has just been taken.
   void begin(std::uint32_t depth) noexcept {
     if (is_recursive()) state_->depth.store(depth, std::memory_order_relaxed);
@@ -127,11 +135,7 @@ class LockCore {
   SharedObject<LockState> state_;
 };
 
-inline bool LockCore::acquire(Timeout timeout) {
-  if (is_recursive() && is_mine()) {
-    state_->depth.fetch_add(1, std::memory_order_relaxed);
-    return true;
-  }
+inline bool LockCore::acquire_first(Timeout timeout) {
   if (is_known_abandoned()) throw_abandoned();
   const os::Acquired taken = take(state_->mutex, timeout);
   MULTIPROCESSING_STOP_POINT("lock.acquire.taken");
@@ -154,7 +158,7 @@ inline bool LockCore::acquire(Timeout timeout) {
 }
 
 inline bool LockCore::recover(Timeout timeout) {
-  if (is_recursive() && is_mine()) return acquire(timeout);
+  if (take_again()) return true;
   if (take(state_->mutex, timeout) == os::Acquired::no) return false;
   MULTIPROCESSING_STOP_POINT("lock.recover.taken");
   begin(1);
@@ -165,8 +169,9 @@ inline bool LockCore::recover(Timeout timeout) {
 
 inline void LockCore::release() {
   MULTIPROCESSING_STOP_POINT("lock.release.begun");
-  if (is_recursive() && state_->depth.load(std::memory_order_relaxed) > 1 && is_mine()) {
-    state_->depth.fetch_sub(1, std::memory_order_relaxed);
+  const std::uint32_t depth = state_->depth.load(std::memory_order_relaxed);
+  if (is_recursive() && depth > 1 && is_mine()) {
+    state_->depth.store(depth - 1, std::memory_order_relaxed);
     return;
   }
   if (!state_->mutex.unlock()) {

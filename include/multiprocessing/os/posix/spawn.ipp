@@ -46,6 +46,9 @@ class SpawnActions {
   void empty_stdin() noexcept {
     note(posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0));
   }
+  void empty_stdout() noexcept {
+    note(posix_spawn_file_actions_addopen(&actions_, STDOUT_FILENO, "/dev/null", O_WRONLY, 0));
+  }
   void close_from(int number) noexcept {
     note(posix_spawn_file_actions_addclosefrom_np(&actions_, number));
   }
@@ -62,15 +65,19 @@ class SpawnActions {
   int error_ = 0;
 };
 
-// Our environment with the child's variable in it, whatever it was here.
-// The signal mask of a process that is to be: nothing is blocked. What is ignored stays so.
+// The signal mask of a process that is to be: nothing is blocked, or all. What is ignored stays so.
 class SpawnAttributes {
  public:
-  SpawnAttributes() noexcept : error_{posix_spawnattr_init(&attributes_)} {
+  explicit SpawnAttributes(bool block_all = false) noexcept
+      : error_{posix_spawnattr_init(&attributes_)} {
     if (error_ != 0) return;
-    sigset_t none;
-    sigemptyset(&none);
-    posix_spawnattr_setsigmask(&attributes_, &none);
+    sigset_t mask;
+    if (block_all) {
+      sigfillset(&mask);
+    } else {
+      sigemptyset(&mask);
+    }
+    posix_spawnattr_setsigmask(&attributes_, &mask);
     posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
   }
   SpawnAttributes(const SpawnAttributes&) = delete;
@@ -87,9 +94,10 @@ class SpawnAttributes {
   int error_;
 };
 
+// Our environment with that variable in it, whatever it was here.
 inline std::vector<char*> environment_with(std::string& variable) {
   std::vector<char*> environment;
-  const std::string_view name{variable.data(), std::strlen(child_variable) + 1};
+  const std::string_view name{variable.data(), variable.find('=') + 1};
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     if (!std::string_view{*entry}.starts_with(name)) environment.push_back(*entry);
   }

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/posix/elf.ipp>
+#include <multiprocessing/os/posix/named_memory.ipp>
+#include <multiprocessing/os/posix/spawn.ipp>
+#include <multiprocessing/os/streams.hpp>
+#include <multiprocessing/os/tracker.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace multiprocessing::os {
+
+namespace posix {
+
+inline constexpr const char* tracker_variable = "MULTIPROCESSING_TRACKER";
+
+struct TrackerMessage {
+  std::uint64_t comes = 0;
+  MemoryIdentity identity;
+  std::array<char, 256> name{};
+};
+
+struct Tracked {
+  std::string name;
+  MemoryIdentity identity;
+  bool operator==(const Tracked&) const = default;
+};
+
+inline void remove_tracked(const std::vector<Tracked>& left, const char* whose) {
+  std::string names;
+  std::size_t count = 0;
+  for (const Tracked& one : left) {
+    std::error_code ec;
+    remove_named_memory(one.name, one.identity, ec);
+    if (ec) continue;  // somebody else has
+    names += (count++ == 0 ? " " : ", ") + one.name;
+  }
+  if (count == 0) return;
+  write_error_line("multiprocessing: process " + std::string{whose} + " has ended and left " +
+                   std::to_string(count) + " shared memory segment" + (count == 1 ? "" : "s") +
+                   ", which are removed:" + names + "\n");
+}
+
+inline void serve_as_tracker(int from, const char* whose) {
+  std::vector<Tracked> names;
+  for (;;) {
+    TrackerMessage message;
+    const auto size = ::recv(from, &message, sizeof message, 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) break;
+    if (size != static_cast<ssize_t>(sizeof message)) continue;
+    message.name.back() = '\0';
+    Tracked one{message.name.data(), message.identity};
+    if (message.comes != 0) {
+      names.push_back(std::move(one));
+    } else {
+      std::erase(names, one);
+    }
+  }
+  remove_tracked(names, whose);
+}
+
+// Before main(): such a process is nothing else. Its calls are the system's, for what a test puts
+// in their place may not be there yet.
+__attribute__((constructor(101), used)) inline void become_tracker_if_asked() {
+  const char* const whose = std::getenv(tracker_variable);
+  if (whose == nullptr) return;
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (::getsockopt(first_handle, SOL_SOCKET, SO_TYPE, &type, &size) != 0 ||
+      type != SOCK_SEQPACKET) {
+    return;  // somebody else set the variable
+  }
+  if (::fork() != 0) ::_exit(0);  // whose child it is, waits for this one
+  ::setsid();
+  ::prctl(PR_SET_NAME, "mp-tracker");
+  serve_as_tracker(first_handle, whose);
+  ::_exit(0);
+}
+
+// Whether the program's own file has that function, so that running it anew leads there.
+inline bool is_in_program(std::uintptr_t address) {
+  bool found = false;
+  elf::each_image([&](const dl_phdr_info& image) {
+    for (const ElfW(Phdr) & header : elf::headers_of(image)) {
+      found = found || (header.p_type == PT_LOAD &&
+                        address - (image.dlpi_addr + header.p_vaddr) < header.p_memsz);
+    }
+    return true;  // the first is the program
+  });
+  return found;
+}
+
+}  // namespace posix
+
+inline bool needs_tracker() noexcept {
+  return true;
+}
+
+inline UniqueHandle start_tracker(std::error_code& ec) {
+  if (!posix::is_in_program(reinterpret_cast<std::uintptr_t>(&posix::become_tracker_if_asked))) {
+    ec = std::make_error_code(std::errc::function_not_supported);
+    return {};
+  }
+  std::array<int, 2> ends{};
+  if (MULTIPROCESSING_SYSTEM(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) !=
+      0) {
+    posix::assign_errno(ec);
+    return {};
+  }
+  UniqueHandle second{ends[1]};
+  UniqueHandle ours = posix::above_streams(ends[0], ec);
+  if (ec) return {};
+  posix::SpawnActions actions;
+  actions.pass(second.get(), posix::first_handle, posix::first_handle + 1);
+  actions.empty_stdin();
+  actions.empty_stdout();
+  actions.close_from(posix::first_handle + 1);
+  const posix::SpawnAttributes attributes{true};
+  std::string variable =
+      posix::tracker_variable + ("=" + std::to_string(MULTIPROCESSING_SYSTEM(getpid)()));
+  const auto environment = posix::environment_with(variable);
+  std::string shown = "multiprocessing-tracker";
+  char* const arguments[] = {shown.data(), nullptr};
+  pid_t pid = 0;
+  int error = actions.error() != 0 ? actions.error() : attributes.error();
+  if (error == 0) {
+    error = MULTIPROCESSING_SYSTEM(posix_spawn)(&pid, "/proc/self/exe", actions.get(),
+                                                attributes.get(), arguments, environment.data());
+  }
+  ec.assign(error, std::system_category());
+  if (ec) return {};
+  while (MULTIPROCESSING_SYSTEM(waitpid)(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return ours;
+}
+
+inline void tell_tracker(native_handle_type tracker,
+                         bool comes,
+                         std::string_view name,
+                         const MemoryIdentity& identity,
+                         std::error_code& ec) noexcept {
+  posix::TrackerMessage message;
+  message.comes = comes ? 1 : 0;
+  message.identity = identity;
+  name.copy(message.name.data(), message.name.size() - 1);
+  ssize_t sent = 0;
+  do {
+    sent = MULTIPROCESSING_SYSTEM(send)(tracker, &message, sizeof message, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) return posix::assign_errno(ec);
+  ec.clear();
+}
+
+}  // namespace multiprocessing::os

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file tracker.hpp
+/// @brief A process that removes the names that another one leaves behind.
+#include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/os/named_memory.hpp>
+#include <multiprocessing/os/native_handle.hpp>
+
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace multiprocessing::os {
+
+/// @brief Whether names outlive those who made them. Windows: no, so none of this is called there.
+[[nodiscard]] bool needs_tracker() noexcept;
+
+/// @brief Starts a process that waits until this one has ended, or has closed the handle, and then
+/// removes the names that it was told of and that stand for the same memory still; once, and saying
+/// so on the error output.
+///
+/// It is this program's file, run anew, and leaves it before main() and before static objects are
+/// made. It is nobody's child, in a session of its own, with all signals blocked, and holds nothing
+/// of ours but the error output.
+/// @returns where it listens; for this process alone: a child closes it.
+/// @errors POSIX `socketpair`, `posix_spawn`; `function_not_supported`: the program's own file does
+/// not contain this library, only a shared library of it does.
+[[nodiscard]] UniqueHandle start_tracker(std::error_code& ec);
+
+/// @brief Tells it that a name comes, or that it has gone. Waits for nobody while it lives.
+/// @errors POSIX `send`: EPIPE: it has died.
+void tell_tracker(native_handle_type tracker,
+                  bool comes,
+                  std::string_view name,
+                  const MemoryIdentity& identity,
+                  std::error_code& ec) noexcept;
+
+}  // namespace multiprocessing::os
+
+#if MULTIPROCESSING_WINDOWS
+#  include <multiprocessing/os/windows/tracker.ipp>
+#else
+#  include <multiprocessing/os/posix/tracker.ipp>
+#endif
