@@ -170,8 +170,8 @@ template <class Key, class F>
   Encoder encoder{bytes, &transit};
   codec<CodeReference>::encode(encoder, refer_to<Key>());
   if constexpr (belongs_to_code<F> && std::is_empty_v<F>) {
-    struct Nothing {};
-    encode<F>(encoder, std::bit_cast<F>(Nothing{}));
+    struct Blank {};
+    encode<F>(encoder, std::bit_cast<F>(Blank{}));
   } else if constexpr (belongs_to_code<F>) {
     F function{};
     std::memcpy(&function, code.callable.data(), sizeof function);
