@@ -101,6 +101,7 @@ FAULT_ERRNO(pipe2)
 FAULT_ERRNO(poll)
 FAULT_ERRNO(ppoll)
 FAULT_ERRNO(prctl)
+FAULT_ERRNO(prlimit)
 FAULT_ERRNO(pwritev2)
 FAULT_ERRNO(read)
 FAULT_ERRNO(recv)
@@ -323,6 +324,12 @@ void count_processors() {
   EXPECT_GE(os::usable_cpu_count(), 1U);
 }
 
+void limit_memory() {
+  std::error_code ec;
+  const os::MemoryLimit limit{std::size_t{1} << 40U, ec};
+  check(ec);
+}
+
 void spawn() {
   std::error_code ec;
   const int pid = os::spawn_program("/bin/true", {}, large_message, {}, ec).pid;
@@ -400,6 +407,7 @@ const std::vector<Operation> operations{
     {"joinable_queue", use_joinable_queue},
     {"random_bytes", use_random_bytes},
     {"processors", count_processors},
+    {"limit_memory", limit_memory},
     {"spawn", spawn},
     {"fork", fork_and_discard},
 };
@@ -464,6 +472,8 @@ const std::vector<Row> rows{
     {"ppoll", EINVAL, {EINVAL, nothing}},
     {"pread", EINTR, {nothing}},
     {"pread", EIO, {EIO}},
+    {"prlimit", EPERM, {EPERM, nothing}},
+    {"prlimit", EINVAL, {EINVAL, nothing}},
     {"pthread_mutex_init", EAGAIN, {EAGAIN}},
     {"pthread_mutex_init", ENOMEM, {ENOMEM}},
     {"pthread_mutex_init", EPERM, {EPERM}},

@@ -62,7 +62,10 @@ class Completions : public std::enable_shared_from_this<Completions> {
   template <class Future>
   void watch(const Future& future, std::size_t number) {
     const FutureCore* const core = future.core().get();
-    if (!waits_with_) waits_with_ = future.core();
+    if (const auto crew = future.core()->crew(); crew && !has_crew_) {
+      crew_ = crew;
+      has_crew_ = true;
+    }
     future.core()->when_done([weak = weak_from_this(), number, core] {
       if (const auto self = weak.lock()) self->add(number, *core);
     });
@@ -87,7 +90,7 @@ class Completions : public std::enable_shared_from_this<Completions> {
             const Deadline& deadline,
             const std::stop_token& stop) {
     constexpr std::chrono::milliseconds tick{20};
-    const auto crew = waits_with_ ? waits_with_->crew() : nullptr;
+    const auto crew = crew_.lock();
     if (crew && crew->is_ours()) {
       // Futures of other crews become done unseen by this one's loop.
       while (!enough() && !deadline.passed() && !stop.stop_requested()) {
@@ -118,7 +121,8 @@ class Completions : public std::enable_shared_from_this<Completions> {
   std::deque<std::size_t> done_;
   std::size_t count_ = 0;
   bool failed_ = false;
-  std::shared_ptr<FutureCore> waits_with_;
+  std::weak_ptr<Crew> crew_;
+  bool has_crew_ = false;
 };
 
 }  // namespace detail

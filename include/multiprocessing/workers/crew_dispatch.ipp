@@ -6,16 +6,10 @@
 
 namespace multiprocessing::detail {
 
-/// Held while code is looked up for the first time, and while a worker is forked: it must not begin
-/// with the loader's lock held by us.
-inline std::mutex& code_mutex() {
-  static std::mutex one;
-  return one;
-}
-
 inline std::uint32_t Crew::number_of(const Code& code) {
   if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
-  const std::lock_guard lock{code_mutex()};
+  // It is held across every fork: no child begins with the loader's lock held by us.
+  const std::lock_guard lock{process_state().mutex};
   pages_.reserve(pages_.size() + 1);
   pages_.push_back(board_->write(code.define(code)));
   codes_.push_back(code);

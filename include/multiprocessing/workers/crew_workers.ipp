@@ -22,10 +22,7 @@ inline void Crew::start_process(Place& place) {
   options.daemon = true;
   options.start_method = options_.start_method;
   auto worker = std::make_shared<PoolWorker>(std::move(options), std::move(link));
-  {
-    const std::lock_guard lock{code_mutex()};
-    worker->start();
-  }
+  worker->start();
   worker->drop_link();
 
   const std::lock_guard lock{mutex_};

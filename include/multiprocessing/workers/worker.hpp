@@ -4,6 +4,7 @@
 /// @brief A crew's worker: the process, and what it does.
 #include <multiprocessing/connection/core.hpp>
 #include <multiprocessing/os/exception.hpp>
+#include <multiprocessing/os/limits.hpp>
 #include <multiprocessing/os/process.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues/ring.hpp>
@@ -22,6 +23,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -160,6 +162,9 @@ class WorkerLoop {
       rest = parts.value;
       arrived = Transit{std::move(parts.objects), std::move(message->handles)};
     }
+    std::optional<os::MemoryLimit> limit;
+    std::error_code ignored;  // a system that cannot limit does not
+    if (task_.max_memory != 0) limit.emplace(task_.max_memory, ignored);
     Decoder arguments{rest, &arrived};
     Encoder result{result_, &departing_};
     code_[task_.code].call(page, arguments, result);

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file limits.hpp
+/// @brief How much memory this process may use.
+#include <multiprocessing/detail/config.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <system_error>
+
+namespace multiprocessing::os {
+
+/// @brief For as long as it lives, this process may allocate only so many bytes more than it has:
+/// beyond that, allocations fail as if the machine had no more.
+///
+/// POSIX: RLIMIT_DATA, which counts private writable memory, not shared memory nor code. Windows:
+/// nothing is limited.
+/// @threads One object at a time in a process.
+class MemoryLimit {
+ public:
+  MemoryLimit() noexcept = default;
+  /// @errors POSIX `prlimit`: EPERM; no /proc: `function_not_supported`. Nothing is limited then.
+  MemoryLimit(std::size_t bytes, std::error_code& ec) noexcept;
+  MemoryLimit(const MemoryLimit&) = delete;
+  MemoryLimit& operator=(const MemoryLimit&) = delete;
+  ~MemoryLimit();
+
+ private:
+  bool is_set_ = false;
+  std::uint64_t before_ = 0;
+};
+
+}  // namespace multiprocessing::os
+
+#if MULTIPROCESSING_WINDOWS
+#  include <multiprocessing/os/windows/limits.ipp>
+#else
+#  include <multiprocessing/os/posix/limits.ipp>
+#endif

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: BSL-1.0
+// What CPython's tests pin of its ProcessPoolExecutor (ExecutorTest, ProcessPoolExecutorTest,
+// ExecutorDeadlockTest, ExecutorShutdownTest, ProcessPoolShutdownTest, test_init), under every
+// start method.
+#include <multiprocessing.hpp>
+
+#include <support/eventually.hpp>
+#include <support/pool_tasks.hpp>
+#include <support/start_methods.hpp>
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+using test::eventually;
+using test::square;
+
+namespace {
+
+class Executor : public test::EveryStartMethod {
+ protected:
+  std::optional<mp::ProcessPoolExecutor> made;
+  mp::ProcessPoolExecutor& executor(mp::ExecutorOptions options = {.max_workers = 2}) {
+    made.emplace(std::move(options));
+    return *made;
+  }
+  /// One whose workers' deaths break it, as Python's.
+  mp::ProcessPoolExecutor& breakable() {
+    return executor({.max_workers = 2, .breaks_when_worker_dies = true});
+  }
+};
+TEST_EVERY_START_METHOD(Executor);
+
+template <class Results>
+std::vector<int> all_of(Results&& results) {
+  std::vector<int> all;
+  for (const int x : results) all.push_back(x);
+  return all;
+}
+int nap_and_square(int x) {
+  ::usleep(20'000);
+  return x * x;
+}
+
+// An endless range.
+struct Endless {
+  struct iterator {
+    using value_type = int;
+    using difference_type = std::ptrdiff_t;
+    using iterator_concept = std::input_iterator_tag;
+    int* at = nullptr;
+    int operator*() const { return *at; }
+    iterator& operator++() {
+      ++*at;
+      return *this;
+    }
+    void operator++(int) { ++*at; }
+    friend bool operator==(const iterator&, std::default_sentinel_t) { return false; }
+  };
+  int* at;
+  [[nodiscard]] iterator begin() const { return {at}; }
+  [[nodiscard]] static std::default_sentinel_t end() { return {}; }
+};
+
+// ---- ExecutorTest ----
+
+TEST_P(Executor, SubmitsAndMaps) {
+  auto& all = executor();
+  EXPECT_EQ(all.submit(test::product, 2, 8).result(), 16);
+  EXPECT_EQ(all_of(all.map(test::product, std::vector{1, 2, 3}, std::vector{4, 5, 6, 7})),
+            (std::vector{4, 10, 18}));
+  EXPECT_EQ(all_of(all.map(mp::MapOptions{.chunksize = 3}, square, std::vector{1, 2, 3, 4})),
+            (std::vector{1, 4, 9, 16}));
+  EXPECT_THROW(all.map(mp::MapOptions{.chunksize = 0}, square, std::vector{1}),
+               std::invalid_argument);
+}
+
+TEST_P(Executor, ThrowsAtItsPlaceInAMapAndGoesOn) {
+  const auto divide = [](int x, int y) {
+    if (y == 0) throw std::domain_error{"by zero"};
+    return x / y;
+  };
+  auto results = executor().map(divide, std::vector{6, 6, 6}, std::vector{1, 0, 2});
+  EXPECT_EQ(results.next(), 6);
+  EXPECT_THROW(results.next(), std::domain_error);
+  EXPECT_EQ(results.next(), 3);
+  EXPECT_EQ(results.next(), std::nullopt);
+}
+
+TEST_P(Executor, TellsATasksTimeoutFromTheMaps) {
+  auto results =
+      executor().map([](int) -> int { throw mp::TimeoutError{"its own"}; }, std::vector{1, 2});
+  EXPECT_THROW(results.next(), mp::TimeoutError);
+  EXPECT_THROW(results.next(), mp::TimeoutError);
+  EXPECT_EQ(results.next(), std::nullopt);
+}
+
+TEST_P(Executor, EndsAMapWhoseTimeIsOver) {
+  auto& all = executor();
+  const auto wait = [](int x) {
+    if (x == 2) test::wait_for_ever();
+    return x;
+  };
+  auto results = all.map(mp::MapOptions{.timeout = 200ms}, wait, std::vector{0, 2, 1});
+  EXPECT_EQ(results.next(), 0);
+  EXPECT_THROW(while (results.next()){}, mp::TimeoutError);
+  EXPECT_EQ(results.next(), std::nullopt);
+  all.kill_workers();
+}
+
+TEST_P(Executor, ReadsOnlyAsMuchOfAnInputAsItsBufferHolds) {
+  auto& all = executor();
+  int read = 0;
+  auto results = all.map(mp::MapOptions{.buffersize = 3}, square, Endless{&read});
+  EXPECT_EQ(read, 2);  // the third stands ready, the fourth was not asked for
+  EXPECT_EQ(results.next(), 0);
+  EXPECT_EQ(read, 3);
+  results.close();
+  EXPECT_EQ(results.next(), std::nullopt);
+  for (const std::size_t buffersize : {1U, 2U, 5U, 10U}) {
+    EXPECT_EQ(all_of(all.map(mp::MapOptions{.buffersize = buffersize}, test::product,
+                             std::vector{1, 2, 3, 4, 5}, std::vector{1, 2, 3, 4, 5})),
+              (std::vector{1, 4, 9, 16, 25}));
+  }
+  EXPECT_TRUE(all_of(all.map(mp::MapOptions{.buffersize = 2}, square, std::vector<int>{})).empty());
+}
+
+TEST_P(Executor, ShutsDownRightAfterAMap) {
+  auto& all = executor();
+  auto results = all.map(square, std::vector{1, 2, 3});
+  all.shutdown();
+  EXPECT_EQ(all_of(results), (std::vector{1, 4, 9}));
+}
+
+TEST(ExecutorMaking, NeedsAWorker) {
+  EXPECT_THROW(mp::ProcessPoolExecutor{0U}, std::invalid_argument);
+  EXPECT_THROW(mp::ProcessPoolExecutor{static_cast<unsigned>(-1)}, std::invalid_argument);
+}
+
+// ---- ProcessPoolExecutorTest ----
+
+TEST_P(Executor, BreaksAsAWholeIfItIsToldTo) {
+  auto& all = breakable();
+  const auto running = all.submit(test::wait_for_ever);
+  eventually([&] { return running.running(); });
+  const auto waiting = all.submit(square, 2);
+  ::kill(*all.stats().workers[0].pid, SIGKILL);
+  try {
+    running.result();
+    FAIL();
+  } catch (const mp::BrokenProcessPool& error) {
+    EXPECT_NE(std::string{error.what()}.find("SIGKILL"), std::string::npos) << error.what();
+  }
+  EXPECT_TRUE(waiting.exception() || waiting.result() == 4);
+  EXPECT_THROW(all.submit(square, 2), mp::BrokenProcessPool);
+  all.terminate_workers();
+  all.kill_workers();
+}
+
+TEST_P(Executor, NamesTheWorkerThatDiedAndItsCode) {
+  auto& all = executor();
+  try {
+    all.submit(test::exit_with, 99).result();
+    FAIL();
+  } catch (const mp::BrokenProcessPool& error) {
+    EXPECT_NE(std::string{error.what()}.find("exited with code 99"), std::string::npos)
+        << error.what();
+    EXPECT_NE(std::string{error.what()}.find("int (*)(int)"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(all.submit(square, 3).result(), 9);
+}
+
+TEST_P(Executor, StartsWorkersOnDemandAndNotMoreThanItMay) {
+  mp::Event go;
+  {
+    auto& all = executor({.max_workers = 3});
+    EXPECT_TRUE(mp::active_children().empty());
+    for (int i = 0; i < 4; ++i) all.submit(square, i).result();
+    EXPECT_EQ(mp::active_children().size(), 1U);  // an idle one is used again
+    std::vector<mp::Future<void>> blocked;
+    for (int i = 0; i < 75; ++i) blocked.push_back(all.submit(test::wait_for, go));
+    EXPECT_EQ(mp::active_children().size(), 3U);
+    go.set();
+    for (auto& each : blocked) each.result();
+  }
+  made.reset();
+  EXPECT_TRUE(mp::active_children().empty());
+}
+
+TEST_P(Executor, ReplacesWorkersAfterSomeTasks) {
+  auto& all = executor({.max_workers = 1, .max_tasks_per_child = 3});
+  const int first = all.submit(test::own_pid).result();
+  EXPECT_EQ(all.submit(test::own_pid).result(), first);
+  EXPECT_EQ(all.submit(test::own_pid).result(), first);
+  const int second = all.submit(test::own_pid).result();
+  EXPECT_NE(second, first);
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < 20; ++i) futures.push_back(all.submit(square, i));
+  all.shutdown(false);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(futures[static_cast<std::size_t>(i)].result(), i * i);
+}
+
+TEST_P(Executor, StopsARunningTaskWhenItsWorkersAreTerminatedOrKilled) {
+  for (const bool kills : {false, true}) {
+    mp::Queue<std::string> said;
+    auto& all = executor();
+    const auto future = all.submit(
+        [](mp::Queue<std::string> queue) {
+          queue.put("started");
+          test::wait_for_ever();
+        },
+        said);
+    EXPECT_EQ(said.get(), "started");
+    kills ? all.kill_workers() : all.terminate_workers();
+    EXPECT_THROW(future.result(), mp::CancelledError);
+    EXPECT_TRUE(mp::active_children().empty());
+    EXPECT_THROW(all.submit(square, 1), std::invalid_argument);
+  }
+  auto& unused = executor();
+  unused.terminate_workers();
+}
+
+// ---- ExecutorDeadlockTest ----
+
+template <class Argument>
+int value_of(const Argument& argument) {
+  return argument.value;
+}
+
+TEST_P(Executor, FailsOneTaskWhoseArgumentCannotBeEncodedOrDecoded) {
+  auto& all = executor();
+  using Unsendable = test::Mined<test::Throws, false>;
+  using Unreadable = test::Mined<test::Throws, true>;
+  using Fatal = test::Mined<test::Crashes, true>;
+  using Final = test::Mined<test::Exits, true>;
+  EXPECT_ANY_THROW(all.submit(value_of<Unsendable>, Unsendable{}).result());
+  EXPECT_THROW(all.submit(value_of<Unreadable>, Unreadable{}).result(), std::length_error);
+  EXPECT_THROW(all.submit(value_of<Fatal>, Fatal{}).result(), mp::BrokenProcessPool);
+  EXPECT_THROW(all.submit(value_of<Final>, Final{}).result(), mp::BrokenProcessPool);
+  EXPECT_EQ(all.submit(square, 3).result(), 9);
+}
+
+TEST_P(Executor, FailsOneTaskWhoseResultCannotBeEncodedOrDecoded) {
+  auto& all = executor();
+  using Unsendable = test::Mined<test::Throws, false>;
+  using Fatal = test::Mined<test::Crashes, false>;
+  using Final = test::Mined<test::Exits, false>;
+  using Unreadable = test::Mined<test::Throws, true>;
+  EXPECT_THROW(all.submit([] { return Unsendable{}; }).result(), std::length_error);
+  EXPECT_THROW(all.submit([] { return Fatal{}; }).result(), mp::BrokenProcessPool);
+  EXPECT_THROW(all.submit([] { return Final{}; }).result(), mp::BrokenProcessPool);
+  EXPECT_THROW(all.submit([] { return Unreadable{}; }).result(), std::length_error);
+  EXPECT_EQ(all.submit(square, 3).result(), 9);
+}
+
+TEST_P(Executor, FailsATaskThatCrashesOrExits) {
+  auto& all = executor();
+  EXPECT_THROW(all.submit([] { ::kill(::getpid(), SIGSEGV); }).result(), mp::BrokenProcessPool);
+  EXPECT_THROW(all.submit([] { throw mp::SystemExit{3}; }).result(), mp::SystemExit);
+  EXPECT_THROW(all.submit([] { std::exit(3); }).result(), mp::BrokenProcessPool);
+  EXPECT_THROW(all.submit([](int x) { throw x; }, 42).result(), mp::RemoteError);
+  EXPECT_EQ(all.submit(square, 3).result(), 9);
+}
+
+TEST_P(Executor, ShutsDownWhileAWorkerCrashes) {
+  auto& all = executor();
+  const auto future = all.submit([] { ::kill(::getpid(), SIGSEGV); });
+  all.shutdown();
+  EXPECT_THROW(future.result(), mp::BrokenProcessPool);
+}
+
+TEST_P(Executor, TakesMoreThanAPipeWhenAWorkerDies) {
+  auto& all = executor();
+  std::vector<mp::Future<std::size_t>> futures;
+  const std::string large(1 << 20, 'x');
+  const auto die = all.submit(test::kill_itself, 1);
+  for (int i = 0; i < 10; ++i) {
+    futures.push_back(all.submit([](const std::string& text) { return text.size(); }, large));
+  }
+  EXPECT_THROW(die.result(), mp::BrokenProcessPool);
+  for (auto& future : futures) EXPECT_EQ(future.result(), large.size());
+}
+
+TEST_P(Executor, TakesManySubmitsWhileItsLoopIsHeldUp) {
+  auto& all = executor();
+  mp::Event called;
+  mp::Event go_on;
+  const auto first = all.submit(square, 1);
+  first.add_done_callback([&](const auto&) {
+    called.set();
+    go_on.wait();
+  });
+  called.wait();
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < 1000; ++i) futures.push_back(all.submit(square, i));
+  go_on.set();
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(futures[static_cast<std::size_t>(i)].result(), i * i);
+}
+
+// ---- shutdown ----
+
+TEST_P(Executor, RefusesTasksAfterShutdown) {
+  auto& all = executor();
+  all.submit(square, 1);
+  all.shutdown();
+  all.shutdown();
+  EXPECT_THROW(all.submit(square, 2), std::invalid_argument);
+  EXPECT_TRUE(mp::active_children().empty());
+}
+
+TEST_P(Executor, FinishesWhatWasSubmittedBeforeShutdown) {
+  auto& all = executor();
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < 50; ++i) futures.push_back(all.submit(square, i));
+  all.shutdown();
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(futures[static_cast<std::size_t>(i)].result(0s), i * i);
+}
+
+TEST_P(Executor, CancelsWhatHasNotBegunIfShutdownIsToldTo) {
+  auto& all = executor();
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < 50; ++i) futures.push_back(all.submit(nap_and_square, i));
+  all.shutdown(true, true);
+  int cancelled = 0;
+  for (int i = 0; i < 50; ++i) {
+    const auto& future = futures[static_cast<std::size_t>(i)];
+    EXPECT_TRUE(future.done());
+    cancelled += future.cancelled() ? 1 : 0;
+    if (!future.cancelled()) {
+      EXPECT_EQ(future.result(), i * i);
+    }
+  }
+  EXPECT_GT(cancelled, 20);
+}
+
+TEST_P(Executor, ShutsDownAfterACancel) {
+  auto& all = executor({.max_workers = 1});
+  const auto first = all.submit(nap_and_square, 1);
+  const auto second = all.submit(square, 2);
+  EXPECT_TRUE(second.cancel() || second.done() || second.running());
+  all.shutdown();
+  EXPECT_TRUE(second.done());
+}
+
+TEST_P(Executor, GoesOnInTheBackgroundWhenShutdownDoesNotWait) {
+  auto& all = executor();
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < 10; ++i) futures.push_back(all.submit(nap_and_square, i));
+  all.shutdown(false);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(futures[static_cast<std::size_t>(i)].result(), i * i);
+  eventually([] { return mp::active_children().empty(); });
+}
+
+TEST_P(Executor, ShutsDownWithOneTaskForEachWorkerOfWhichOneFails) {
+  for (const unsigned workers : {2U, 4U}) {
+    auto& all = executor({.max_workers = workers, .max_tasks_per_child = 1});
+    const auto good = all.submit(square, 2);
+    const auto bad = all.submit(test::throw_range_error, 1);
+    const auto last = all.submit(square, 3);
+    all.shutdown(false);
+    EXPECT_EQ(good.result(), 4);
+    EXPECT_THROW(bad.result(), std::range_error);
+    EXPECT_EQ(last.result(), 9);
+  }
+}
+
+// ---- test_init ----
+
+int& initial() {
+  static int one = 0;
+  return one;
+}
+
+TEST_P(Executor, RunsItsInitializerInEveryWorkerBeforeTasks) {
+  auto& all =
+      executor({.max_workers = 2, .initializer = mp::Task{[](int x) { initial() = x; }, 123}});
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < 20; ++i) futures.push_back(all.submit([] { return initial(); }));
+  for (auto& future : futures) EXPECT_EQ(future.result(), 123);
+}
+
+TEST_P(Executor, IsBrokenByAnInitializerThatThrowsAndLogsIt) {
+  std::string logged;
+  mp::set_log_sink([&](mp::LogLevel, std::string_view text) { logged += text; });
+  {
+    auto& all =
+        executor({.max_workers = 1,
+                  .initializer = mp::Task{[] { throw std::runtime_error{"cannot begin"}; }}});
+    EXPECT_THROW(all.submit(square, 1).result(), mp::BrokenProcessPool);
+    EXPECT_THROW(all.submit(square, 1), mp::BrokenProcessPool);
+    all.shutdown();
+  }
+  EXPECT_NE(logged.find("cannot begin"), std::string::npos);
+  mp::set_log_sink({});
+  mp::set_log_level(mp::LogLevel::off);
+}
+
+}  // namespace

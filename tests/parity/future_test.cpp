@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: BSL-1.0
+// What CPython's tests pin of its Future (FutureTests), wait (WaitTests) and as_completed
+// (AsCompletedTests).
+#include <multiprocessing.hpp>
+
+#include <support/eventually.hpp>
+#include <support/pool_tasks.hpp>
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <coroutine>
+#include <exception>
+#include <functional>
+#include <list>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+using Future = mp::Future<int>;
+
+namespace {
+
+Future pending() {
+  return {};
+}
+Future running() {
+  Future future;
+  future.set_running_or_notify_cancel();
+  return future;
+}
+Future cancelled() {
+  Future future;
+  future.cancel();
+  return future;
+}
+Future failed() {
+  Future future;
+  future.set_exception(std::make_exception_ptr(std::out_of_range{"failed"}));
+  return future;
+}
+Future successful(int value = 42) {
+  Future future;
+  future.set_result(value);
+  return future;
+}
+
+// ---- FutureTests ----
+
+TEST(FutureAddDoneCallback, SeesAResultAnErrorAndACancellation) {
+  std::vector<std::string> seen;
+  const auto look = [&](const Future& future) {
+    if (future.cancelled()) {
+      seen.emplace_back("cancelled");
+    } else {
+      seen.emplace_back(future.exception() ? "threw" : std::to_string(future.result()));
+    }
+  };
+  Future one;
+  one.add_done_callback(look);
+  EXPECT_TRUE(seen.empty());
+  one.set_result(5);
+  Future two;
+  two.add_done_callback(look);
+  two.set_exception(std::make_exception_ptr(std::runtime_error{"x"}));
+  Future three;
+  three.add_done_callback(look);
+  EXPECT_TRUE(three.cancel());
+  EXPECT_EQ(seen, (std::vector<std::string>{"5", "threw", "cancelled"}));
+}
+
+TEST(FutureAddDoneCallback, IsCalledAtOnceWhenItIsDoneAlready) {
+  int calls = 0;
+  for (const Future& future : {successful(), failed(), cancelled()}) {
+    future.add_done_callback([&](const Future&) { ++calls; });
+  }
+  EXPECT_EQ(calls, 3);
+}
+
+TEST(FutureAddDoneCallback, ThatThrowsIsLoggedAndTheNextIsCalled) {
+  std::string logged;
+  mp::set_log_sink([&](mp::LogLevel, std::string_view text) { logged += text; });
+  int calls = 0;
+  Future future;
+  future.add_done_callback([&](const Future&) { throw std::runtime_error{"doh!"}; });
+  future.add_done_callback([&](const Future&) { ++calls; });
+  future.set_result(1);
+  EXPECT_EQ(calls, 1);
+  EXPECT_NE(logged.find("doh!"), std::string::npos);
+  logged.clear();
+  future.add_done_callback([&](const Future&) { throw std::runtime_error{"late"}; });
+  EXPECT_NE(logged.find("late"), std::string::npos);
+  mp::set_log_sink({});
+  mp::set_log_level(mp::LogLevel::off);
+}
+
+TEST(FutureCancel, WorksWhileItIsPendingOnly) {
+  EXPECT_TRUE(pending().cancel());
+  EXPECT_TRUE(cancelled().cancel());
+  EXPECT_FALSE(running().cancel());
+  EXPECT_FALSE(failed().cancel());
+  EXPECT_FALSE(successful().cancel());
+}
+
+TEST(FutureState, IsToldByItsQuestions) {
+  EXPECT_FALSE(pending().cancelled());
+  EXPECT_FALSE(running().cancelled());
+  EXPECT_TRUE(cancelled().cancelled());
+  EXPECT_FALSE(failed().cancelled());
+  EXPECT_FALSE(successful().cancelled());
+
+  EXPECT_FALSE(pending().done());
+  EXPECT_FALSE(running().done());
+  EXPECT_TRUE(cancelled().done());
+  EXPECT_TRUE(failed().done());
+  EXPECT_TRUE(successful().done());
+
+  EXPECT_FALSE(pending().running());
+  EXPECT_TRUE(running().running());
+  EXPECT_FALSE(cancelled().running());
+  EXPECT_FALSE(failed().running());
+  EXPECT_FALSE(successful().running());
+}
+
+TEST(FutureResult, IsWhatTheStateSays) {
+  EXPECT_THROW(pending().result(0s), mp::TimeoutError);
+  EXPECT_THROW(running().result(0s), mp::TimeoutError);
+  EXPECT_THROW(cancelled().result(0s), mp::CancelledError);
+  EXPECT_THROW(failed().result(0s), std::out_of_range);
+  EXPECT_EQ(successful().result(0s), 42);
+}
+
+TEST(FutureException, IsWhatTheStateSays) {
+  EXPECT_THROW(static_cast<void>(pending().exception(0s)), mp::TimeoutError);
+  EXPECT_THROW(static_cast<void>(running().exception(0s)), mp::TimeoutError);
+  EXPECT_THROW(static_cast<void>(cancelled().exception(0s)), mp::CancelledError);
+  EXPECT_TRUE(failed().exception(0s));
+  EXPECT_FALSE(successful().exception(0s));
+}
+
+TEST(FutureResult, WakesWhenAnotherThreadSetsIt) {
+  const Future future;
+  std::thread thread{[&] { future.set_result(42); }};
+  EXPECT_EQ(future.result(), 42);
+  thread.join();
+  const Future other;
+  std::thread canceller{[&] { other.cancel(); }};
+  EXPECT_THROW(other.result(), mp::CancelledError);
+  canceller.join();
+  const Future third;
+  std::thread thrower{
+      [&] { third.set_exception(std::make_exception_ptr(std::out_of_range{"x"})); }};
+  EXPECT_TRUE(third.exception());
+  thrower.join();
+}
+
+TEST(FutureResult, EndsItsWaitWhenAStopIsRequested) {
+  const Future future;
+  std::stop_source source;
+  std::thread thread{[&] { source.request_stop(); }};
+  EXPECT_THROW(future.result(mp::forever, source.get_token()), mp::CancelledError);
+  thread.join();
+}
+
+TEST(FutureSet, RefusesASecondResult) {
+  const Future future = successful();
+  EXPECT_THROW(future.set_result(1), mp::InvalidStateError);
+  EXPECT_THROW(future.set_exception(std::make_exception_ptr(1)), mp::InvalidStateError);
+  EXPECT_EQ(future.result(), 42);
+  const Future other = failed();
+  EXPECT_THROW(other.set_exception(std::make_exception_ptr(1)), mp::InvalidStateError);
+  EXPECT_THROW(other.result(), std::out_of_range);
+  EXPECT_THROW(static_cast<void>(running().set_running_or_notify_cancel() &&
+                                 successful().set_running_or_notify_cancel()),
+               mp::InvalidStateError);
+  EXPECT_FALSE(cancelled().set_running_or_notify_cancel());
+}
+
+TEST(FutureResult, OfMoveOnlyTypesComesOnce) {
+  const mp::Future<std::unique_ptr<int>> future;
+  future.set_result(std::make_unique<int>(3));
+  EXPECT_EQ(*future.result(), 3);
+  EXPECT_THROW(future.result(), std::logic_error);
+}
+
+// ---- co_await ----
+
+struct Detached {
+  struct promise_type {
+    static Detached get_return_object() { return {}; }
+    static std::suspend_never initial_suspend() noexcept { return {}; }
+    static std::suspend_never final_suspend() noexcept { return {}; }
+    static void return_void() {}
+    static void unhandled_exception() { std::terminate(); }
+  };
+};
+Detached add(Future one, Future two, int& sum, bool& threw) {
+  sum = co_await one;
+  try {
+    sum += co_await two;
+  } catch (const std::out_of_range&) {
+    threw = true;
+  }
+}
+
+TEST(FutureCoAwait, ResumesWithTheResultOrTheError) {
+  int sum = 0;
+  bool threw = false;
+  const Future one;
+  const Future two;
+  add(one, two, sum, threw);
+  EXPECT_EQ(sum, 0);
+  one.set_result(3);
+  EXPECT_EQ(sum, 3);
+  two.set_result(4);
+  EXPECT_EQ(sum, 7);
+  add(successful(1), failed(), sum, threw);
+  EXPECT_EQ(sum, 1);
+  EXPECT_TRUE(threw);
+}
+
+// ---- WaitTests ----
+
+int nothing(const std::vector<Future>& futures) {
+  return static_cast<int>(futures.size());
+}
+
+TEST(WaitForFutures, ReturnsEachOnceAlsoWhenItIsGivenTwice) {
+  const Future future = successful();
+  const auto result = mp::wait(std::vector{future, future}, mp::forever, mp::ALL_COMPLETED);
+  EXPECT_EQ(nothing(result.done), 1);
+  EXPECT_EQ(nothing(result.not_done), 0);
+}
+
+TEST(WaitForFutures, ReturnsWhenTheFirstIsDone) {
+  const Future one;
+  const Future two;
+  std::thread thread{[&] { one.set_result(1); }};
+  const auto result = mp::wait(std::list{one, two}, mp::forever, mp::FIRST_COMPLETED);
+  thread.join();
+  EXPECT_EQ(nothing(result.done), 1);
+  EXPECT_EQ(nothing(result.not_done), 1);
+  const auto at_once =
+      mp::wait(std::vector{cancelled(), successful(), pending()}, mp::forever, mp::FIRST_COMPLETED);
+  EXPECT_EQ(nothing(at_once.done), 2);
+  EXPECT_EQ(nothing(at_once.not_done), 1);
+}
+
+TEST(WaitForFutures, ReturnsAtTheFirstException) {
+  const Future one;
+  const Future two;
+  std::thread thread{[&] {
+    one.set_result(1);
+    two.set_exception(std::make_exception_ptr(std::runtime_error{"x"}));
+  }};
+  const auto result = mp::wait(std::vector{one, two, pending()}, mp::forever, mp::FIRST_EXCEPTION);
+  thread.join();
+  EXPECT_EQ(nothing(result.done), 2);
+  EXPECT_EQ(nothing(result.not_done), 1);
+  // Cancelled ones, and those that succeeded before, are no exception.
+  const auto later =
+      mp::wait(std::vector{cancelled(), successful(), pending()}, 1ms, mp::FIRST_EXCEPTION);
+  EXPECT_EQ(nothing(later.not_done), 1);
+  const auto at_once = mp::wait(std::vector{failed(), pending()}, mp::forever, mp::FIRST_EXCEPTION);
+  EXPECT_EQ(nothing(at_once.done), 1);
+}
+
+TEST(WaitForFutures, ReturnsWhenAllAreDoneOrTheTimeIsOver) {
+  const Future one;
+  std::thread thread{[&] { one.set_result(1); }};
+  const auto all = mp::wait(std::vector{successful(), cancelled(), failed(), one});
+  thread.join();
+  EXPECT_EQ(nothing(all.done), 4);
+  const auto late = mp::wait(std::vector{successful(), pending()}, 10ms);
+  EXPECT_EQ(nothing(late.done), 1);
+  EXPECT_EQ(nothing(late.not_done), 1);
+}
+
+// ---- AsCompletedTests ----
+
+TEST(AsCompleted, GivesTheDoneOnesFirst) {
+  const Future one;
+  std::vector<int> order;
+  std::thread thread;
+  for (const Future& future : mp::as_completed(std::vector{one, successful(7)})) {
+    order.push_back(future.result());
+    if (!thread.joinable()) thread = std::thread{[&] { one.set_result(8); }};
+  }
+  thread.join();
+  EXPECT_EQ(order, (std::vector{7, 8}));
+}
+
+TEST(AsCompleted, ThrowsWhenTheTimeIsOver) {
+  for (const auto timeout : {0ms, 10ms}) {
+    auto all = mp::as_completed(std::vector{pending(), successful(), pending(), failed()}, timeout);
+    EXPECT_TRUE(all.next());
+    EXPECT_TRUE(all.next());
+    try {
+      all.next();
+      FAIL();
+    } catch (const mp::TimeoutError& error) {
+      EXPECT_STREQ(error.what(), "2 (of 4) futures unfinished");
+    }
+  }
+}
+
+TEST(AsCompleted, GivesEachOnceAndKeepsNoReference) {
+  auto core = successful().core();
+  const std::weak_ptr watched{core};
+  auto all = mp::as_completed(std::vector{Future{core}, Future{core}});
+  core.reset();
+  {
+    const auto future = all.next();
+    EXPECT_TRUE(future);
+    EXPECT_EQ(all.next(), std::nullopt);
+  }
+  EXPECT_TRUE(watched.expired());
+}
+
+}  // namespace

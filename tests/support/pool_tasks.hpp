@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file pool_tasks.hpp
+/// @brief What the workers of the pool tests do.
+#include <multiprocessing.hpp>
+
+#include <csignal>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+namespace test {
+
+inline int square(int x) {
+  return x * x;
+}
+inline int product(int x, int y) {
+  return x * y;
+}
+inline int own_pid() {
+  return ::getpid();
+}
+[[noreturn]] inline void wait_for_ever() {
+  for (;;) ::pause();
+}
+inline void wait_for(const multiprocessing::Event& event) {
+  multiprocessing::Event{event}.wait();
+}
+[[noreturn]] inline int throw_range_error(int x) {
+  throw std::range_error{"bad " + std::to_string(x)};
+}
+inline int kill_itself(int /*unused*/) {
+  ::kill(::getpid(), SIGKILL);
+  return 0;
+}
+inline int exit_with(int code) {
+  ::_exit(code);
+}
+
+/// @brief A range that ends by an exception behind `good` items.
+class Faulty {
+ public:
+  class iterator {
+   public:
+    using value_type = int;
+    using difference_type = std::ptrdiff_t;
+    using iterator_concept = std::input_iterator_tag;
+    iterator() = default;
+    explicit iterator(int good) : good_{good} {}
+    int operator*() const { return at_; }
+    iterator& operator++() {
+      ++at_;
+      check();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    void check() const {
+      if (at_ >= good_) throw std::domain_error{"the input ended badly"};
+    }
+    friend bool operator==(const iterator&, std::default_sentinel_t) { return false; }
+
+   private:
+    int good_ = 0;
+    int at_ = 0;
+  };
+  explicit Faulty(int good) : good_{good} {}
+  [[nodiscard]] iterator begin() const {
+    iterator first{good_};
+    first.check();
+    return first;
+  }
+  [[nodiscard]] static std::default_sentinel_t end() { return {}; }
+
+ private:
+  int good_;
+};
+
+/// @brief Encodes or decodes with a fault, here or there.
+template <class Fault, bool WhenDecoded>
+struct Mined {
+  int value = 0;
+  template <class Archive>
+  void save(Archive& archive) const {
+    if constexpr (!WhenDecoded) Fault::happen();
+    archive(value);
+  }
+  template <class Archive>
+  void load(Archive& archive) {
+    archive(value);
+    if constexpr (WhenDecoded) Fault::happen();
+  }
+};
+struct Throws {
+  static void happen() { throw std::length_error{"mined"}; }
+};
+struct Crashes {
+  static void happen() { ::kill(::getpid(), SIGSEGV); }
+};
+struct Exits {
+  static void happen() { ::_exit(99); }
+};
+
+}  // namespace test
