@@ -624,7 +624,7 @@ TEST(Connection, TravelsThroughADuplexPipe) {
   for (const bool duplex : {true, false}) {
     mp::Pipe pipe{duplex};
     first.send(pipe.second);
-    mp::Connection arrived = second.recv<mp::Connection>();
+    auto arrived = second.recv<mp::Connection>();
     pipe.second.close();
     EXPECT_EQ(arrived.readable(), duplex);
     EXPECT_TRUE(arrived.writable());

@@ -268,14 +268,18 @@ TEST_F(Logging, LetsASinkTakeItselfAway) {
 }
 
 TEST_F(Logging, LetsASinkUseTheLibraryAsItEnds) {
-  struct AtItsEnd {
-    std::string* name;
-    ~AtItsEnd() { *name = mp::current_process().name(); }
+  class AtItsEnd {
+   public:
+    explicit AtItsEnd(std::string& name) : name_{name} {}
+    AtItsEnd(const AtItsEnd&) = delete;
+    AtItsEnd& operator=(const AtItsEnd&) = delete;
+    ~AtItsEnd() { name_ = mp::current_process().name(); }
+
+   private:
+    std::string& name_;
   };
   std::string name;
-  mp::set_log_sink(
-      [end = std::make_shared<AtItsEnd>(AtItsEnd{&name})](mp::LogLevel, std::string_view) {});
-  name.clear();  // of the first
+  mp::set_log_sink([end = std::make_shared<AtItsEnd>(name)](mp::LogLevel, std::string_view) {});
   mp::set_log_sink({});
   EXPECT_EQ(name, "MainProcess");
 }

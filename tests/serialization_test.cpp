@@ -339,7 +339,7 @@ TEST(Archive, LeavesObjectsValidWhenDecodingFails) {
   const auto bytes = mp::dumps(std::vector<std::string>{"one", "two"});
   mp::Decoder decoder{std::span{bytes}.first(bytes.size() - 1)};
   EXPECT_THROW(decoder(strings), mp::SerializationError);
-  strings.push_back("after");
+  strings.emplace_back("after");
   EXPECT_EQ(strings.back(), "after");
 }
 
@@ -406,6 +406,7 @@ struct Immovable {
   Immovable() = default;
   Immovable(const Immovable&) = delete;
   Immovable& operator=(const Immovable&) = delete;
+  ~Immovable() = default;
   template <class Archive>
   void serialize(Archive&) {}
 };

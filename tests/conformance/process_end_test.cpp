@@ -127,6 +127,9 @@ const Line* handlers_line = nullptr;
 
 struct Announced {
   const char* what;
+  explicit Announced(const char* that) : what{that} {}
+  Announced(const Announced&) = delete;
+  Announced& operator=(const Announced&) = delete;
   ~Announced() {
     if (handlers_line != nullptr) handlers_line->say(what);
   }

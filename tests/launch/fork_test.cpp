@@ -187,6 +187,9 @@ TEST(ForkOfThreads, IsLoggedOnceInAProcess) {
 struct LastWords {
   Line line;
   std::string what;
+  LastWords(Line to, std::string that) : line{std::move(to)}, what{std::move(that)} {}
+  LastWords(const LastWords&) = delete;
+  LastWords& operator=(const LastWords&) = delete;
   ~LastWords() { line.say(what + (::getpid() == maker ? " in the parent" : " in the child")); }
   int maker = ::getpid();
 };

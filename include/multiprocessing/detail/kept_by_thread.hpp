@@ -13,12 +13,14 @@ template <class Kind, class T>
 [[nodiscard]] T* kept_by_thread() noexcept {
   thread_local bool is_gone = false;
   struct Kept {
-    bool* gone;
     T value = {};
-    ~Kept() { *gone = true; }
+    Kept() = default;
+    Kept(const Kept&) = delete;
+    Kept& operator=(const Kept&) = delete;
+    ~Kept() { is_gone = true; }
   };
   if (is_gone) return nullptr;
-  thread_local Kept one{&is_gone};
+  thread_local Kept one;
   return &one.value;
 }
 

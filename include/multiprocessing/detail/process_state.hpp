@@ -105,7 +105,7 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   // ---- shared memory with a name ----
   std::intptr_t tracker = -1;  ///< Where its tracker hears of it; closed in each fork.
 };
-static_assert(sizeof(ProcessState) == alignof(ProcessState));
+static_assert(sizeof(ProcessState) == 1024);
 
 }  // namespace detail
 }  // namespace multiprocessing
