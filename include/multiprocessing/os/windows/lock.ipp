@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/lock.hpp>
+#include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/random.hpp>
 #include <multiprocessing/os/windows/api.ipp>
 
