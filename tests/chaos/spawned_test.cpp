@@ -76,7 +76,9 @@ void fill(const Things& things) {
 // A producer: its item is there or not, and everything goes on.
 void expect_one_or_none(const Things& things) {
   auto first = get(things);
-  if (first) EXPECT_TRUE(*first == small || *first == large);
+  if (first) {
+    EXPECT_TRUE(*first == small || *first == large);
+  }
   EXPECT_FALSE(get(things));
   put_small(things);
   EXPECT_EQ(get(things), small);
@@ -191,8 +193,8 @@ const Case cases[] = {
 };
 
 class Spawned : public testing::TestWithParam<Case> {};
-INSTANTIATE_TEST_SUITE_P(, Spawned, testing::ValuesIn(cases), [](const auto& info) {
-  return info.param.name;
+INSTANTIATE_TEST_SUITE_P(, Spawned, testing::ValuesIn(cases), [](const auto& one) {
+  return one.param.name;
 });
 
 std::vector<std::string> points_of(const Case& which) {
@@ -220,7 +222,9 @@ TEST_P(Spawned, KilledAtAnyStepTheOthersGoOn) {
     is_over = true;
     peer.join();
     // Where a peer took part, the victim may have had nothing to do there.
-    if (which.peer == nothing) EXPECT_EQ(victim.exitcode(), test::killed_code);
+    if (which.peer == nothing) {
+      EXPECT_EQ(victim.exitcode(), test::killed_code);
+    }
     which.check(things);
   }
 }
