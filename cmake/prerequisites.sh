@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSL-1.0
 # Sourced by examples/run and tests/run. Gets what is missing on a Debian or Ubuntu machine:
 #
-#   prerequisites <what>...     what: build, tests, clang, tidy
+#   prerequisites <what>...     what: build, tests, clang, tidy, mingw
 #
 # and leaves in the array `cmake_arguments` what CMake must be told. Removes no package, changes
 # nothing that is there and new enough, and asks nobody anything. Where a thing cannot be had it says
@@ -119,8 +119,18 @@ _boost() {
   cmake_arguments+=("-DBoost_INCLUDE_DIR=$PWD/$unpacked")
 }
 
+# A folder with Boost's headers alone, for a compiler that must not see this machine's others.
+_boost_for_mingw() {
+  local headers=/usr/include
+  [ ! -e build/boost/usr/include/boost/version.hpp ] || headers=$PWD/build/boost/usr/include
+  mkdir -p build/boost-only
+  ln -sfn "$headers/boost" build/boost-only/boost
+  cmake_arguments=("-DBoost_INCLUDE_DIR=$PWD/build/boost-only")
+}
+
 prerequisites() {
   local what version
+  cmake_arguments=()
   _packages=()
   mkdir -p build
   : >"$_log"
@@ -140,6 +150,12 @@ prerequisites() {
         _tool clang++ clang
         _tool clang-format clang-format
         ;;
+      mingw)
+        _tool x86_64-w64-mingw32-g++-posix g++-mingw-w64-x86-64-posix
+        _tool wine wine
+        [ -e /usr/lib/wine/wine64 ] || _packages+=(wine64)
+        [ -e /usr/src/googletest/CMakeLists.txt ] || _packages+=(googletest)
+        ;;
       tidy)
         _tool clang++ clang
         _tool clang-tidy clang-tidy
@@ -150,6 +166,7 @@ prerequisites() {
     _get "${_packages[@]}"
   fi
   _boost
+  [[ " $* " != *" mingw "* ]] || _boost_for_mingw
   version=$(cmake --version | sed -n 's/^cmake version //p')
   _at_least "$version" 3.25 || _fail "needs CMake 3.25 or newer, and $version is installed"
   version=$(g++ -dumpfullversion)

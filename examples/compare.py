@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSL-1.0
 """Runs an example and its Python twin, and fails when they print different things.
 
-    compare.py <start method> <program> <twin.py>
+    compare.py <start method> <twin.py> <program>...
+
+The program may be several words, e.g. an emulator and what it runs.
 
 Ids (numbers of five digits or more, hexadecimal ones, and what follows "pid", "id" or "subprocess:") and
 times (16:21:02.345, 0.123) differ from run to run and count as the same; and since several processes print at
@@ -38,8 +40,9 @@ def run(*command):
 
 
 def main():
-    method, program, twin = sys.argv[1:]
-    ours, our_errors = run(program, method)
+    method, twin, *program = sys.argv[1:]
+    ours, our_errors = run(*program, method)
+    program = program[-1]
     theirs, their_errors = run(sys.executable, "-B", twin, method)
     if not ours:
         sys.exit(f"{program} {method} printed nothing")

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+// Not on Windows: plug-ins are not built there
 #include <multiprocessing/callable.hpp>
 #include <multiprocessing/reduction.hpp>
 

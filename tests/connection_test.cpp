@@ -2,8 +2,11 @@
 #include <multiprocessing/connection.hpp>
 #include <multiprocessing/os/process_wide.hpp>
 
+#include <support/asleep.hpp>
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 
 #include <gtest/gtest.h>
 
@@ -22,13 +25,17 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <sys/resource.h>
-#include <sys/time.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/resource.h>
+#  include <sys/time.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 
 namespace {
 
@@ -81,7 +88,7 @@ class Blocked {
   template <class Work>
   explicit Blocked(Work work)
       : thread_{[this, work] {
-          id_ = static_cast<int>(::gettid());
+          id_ = test::thread_id();
           work();
         }} {
     eventually([this] { return id_ != 0 && state() == 'S'; });
@@ -92,6 +99,7 @@ class Blocked {
   [[nodiscard]] int id() const { return id_; }
 
  private:
+#if MULTIPROCESSING_POSIX
   [[nodiscard]] char state() const {
     const std::string path = "/proc/self/task/" + std::to_string(id_) + "/stat";
     std::array<char, 256> text{};
@@ -103,11 +111,17 @@ class Blocked {
     const auto end = line.rfind(')');
     return end == std::string_view::npos ? 'S' : line[end + 2];
   }
+#else
+  [[nodiscard]] char state() const {
+    return test::sleeps_in_futex(id_) ? 'S' : 'R';
+  }
+#endif
 
   std::atomic<int> id_{0};
   std::thread thread_;
 };
 
+#if MULTIPROCESSING_POSIX
 // Leaves this process room for so many more descriptors.
 class DescriptorsLeft {
  public:
@@ -127,6 +141,7 @@ class DescriptorsLeft {
  private:
   rlimit before_{};
 };
+#endif
 
 template <class Work>
 std::errc error_of(Work work) {
@@ -234,11 +249,12 @@ TEST_P(EveryPipe, EndsWhenTheOtherEndIsClosed) {
   EXPECT_THROW(static_cast<void>(receiving.try_recv<int>()), mp::EOFError);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryPipe, EndsWhenTheLastProcessWithTheOtherEndDies) {
   Forked child{[&] {
     receiving.close();
     sending.send(1);
-    for (;;) ::pause();
+    test::wait_for_ever();
   }};
   sending.close();
   EXPECT_EQ(receiving.recv<int>(), 1);
@@ -253,6 +269,7 @@ TEST_P(EveryPipe, EndsWhenTheLastProcessWithTheOtherEndDies) {
   }
   EXPECT_TRUE(ended);
 }
+#endif
 
 TEST_P(EveryPipe, CannotSendWhenNobodyCanReceive) {
   receiving.close();  // SIGPIPE has its default effect: raised, it would end this program
@@ -328,6 +345,7 @@ TEST_P(EveryPipe, PollWaitsForAsLongAsItWasTold) {
   sending.send(1);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryPipe, PollInAnotherProcessTakesNoPartOfAMessage) {
   Forked child{[&] {
     for (int i = 0; i < 200; ++i) static_cast<void>(receiving.poll(1ms));
@@ -342,6 +360,7 @@ TEST_P(EveryPipe, PollInAnotherProcessTakesNoPartOfAMessage) {
   }
   EXPECT_EQ(child.join(), 0);
 }
+#endif
 
 TEST_P(EveryPipe, TriesWithoutWaiting) {
   EXPECT_EQ(receiving.try_recv<int>(), std::nullopt);
@@ -402,6 +421,7 @@ TEST_P(EveryPipe, CloseIsForAllCopiesHere) {
   EXPECT_THROW(sending.send_bytes("1"), std::invalid_argument);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryPipe, CloseHereLeavesTheEndOpenInOtherProcesses) {
   auto [done, tell] = mp::Pipe();
   auto& tell_parent = tell;
@@ -417,6 +437,7 @@ TEST_P(EveryPipe, CloseHereLeavesTheEndOpenInOtherProcesses) {
   EXPECT_EQ(child.join(), 0);
   EXPECT_THROW(static_cast<void>(receiving.recv<int>()), mp::EOFError);
 }
+#endif
 
 TEST_P(EveryPipe, CloseWakesWhoIsBlockedInIt) {
   std::atomic<int> woken{0};
@@ -457,11 +478,12 @@ TEST_P(EveryPipe, CloseDoesNotDisturbOtherConnections) {
   other.second.send(9);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryPipe, AChildOfAForkMayCloseWhatAThreadOfTheParentIsBlockedIn) {
-#if defined(__SANITIZE_THREAD__)
+#  if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer ends a forked child whose thread gets the address of one that the "
                   "parent had";
-#endif
+#  endif
   const Blocked blocked{[&] { EXPECT_EQ(receiving.recv<int>(), 3); }};
   Forked child{[&] {
     receiving.close();
@@ -474,7 +496,9 @@ TEST_P(EveryPipe, AChildOfAForkMayCloseWhatAThreadOfTheParentIsBlockedIn) {
   EXPECT_EQ(child.join(), 0);
   sending.send(3);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(EveryPipe, InterruptedCallsGoOn) {
   struct sigaction counting {};
   struct sigaction before {};
@@ -509,7 +533,9 @@ TEST_P(EveryPipe, InterruptedCallsGoOn) {
   }
   sigaction(SIGUSR1, &before, nullptr);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST_P(EveryPipe, EveryDescriptorIsClosedOnExec) {
   EXPECT_NE(::fcntl(receiving.fileno(), F_GETFD) & FD_CLOEXEC, 0);
   EXPECT_NE(::fcntl(sending.fileno(), F_GETFD) & FD_CLOEXEC, 0);
@@ -517,6 +543,7 @@ TEST_P(EveryPipe, EveryDescriptorIsClosedOnExec) {
   const auto event = static_cast<int>(mp::detail::process_state().interrupt.load());
   EXPECT_NE(::fcntl(event, F_GETFD) & FD_CLOEXEC, 0);
 }
+#endif
 
 // Messages of a writer carry their size and a pattern; what readers got goes home as a note.
 struct Note {
@@ -527,6 +554,7 @@ struct Note {
   }
 };
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryPipe, IsSharedByManyProcessesAtBothEnds) {
   constexpr unsigned writers = 3;
   constexpr unsigned readers = 3;
@@ -579,6 +607,7 @@ TEST_P(EveryPipe, IsSharedByManyProcessesAtBothEnds) {
   for (const auto& [note, times] : seen) EXPECT_EQ(times, 1);
   for (auto& child : children) EXPECT_EQ(child.join(), 0);
 }
+#endif
 
 TEST(Pipe, IsTwoWayUnlessToldOtherwise) {
   auto [first, second] = mp::Pipe();
@@ -602,11 +631,13 @@ TEST(Pipe, OneWayEndsKnowTheirDirection) {
   EXPECT_THROW(static_cast<void>(sending.poll()), std::invalid_argument);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: limits of resources
 TEST(Pipe, SaysThatTheSystemHasNoHandlesLeft) {
   const DescriptorsLeft two{2};
   EXPECT_EQ(error_of([] { mp::Pipe pipe{false}; }), std::errc::too_many_files_open);
   mp::Pipe pipe;
 }
+#endif
 
 TEST(Connection, DeliversWhatCameBeforeThePeerClosedWithUnreadMessages) {
   auto [first, second] = mp::Pipe();
@@ -681,6 +712,7 @@ TEST(Connection, RefusesMoreHandlesThanAMessageCanCarry) {
   EXPECT_EQ(ends[251].recv<int>(), 1);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: limits of resources
 TEST(Connection, SaysWhenThereIsNoRoomForTheHandlesThatCameAlong) {
   auto [first, second] = mp::Pipe();
   mp::Pipe other;
@@ -697,7 +729,9 @@ TEST(Connection, SaysWhenThereIsNoRoomForTheHandlesThatCameAlong) {
   EXPECT_EQ(second.recv<int>(), 3);
   mp::Pipe still_room;
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Connection, SendsNothingWhenTheSystemRefusesMemory) {
   mp::Pipe pipe;
   Forked child{[&] {  // SIGXFSZ has its default effect: raised, it would end this child
@@ -711,3 +745,4 @@ TEST(Connection, SendsNothingWhenTheSystemRefusesMemory) {
   }};
   EXPECT_EQ(child.join(), 0);
 }
+#endif

@@ -2,7 +2,9 @@
 #include <multiprocessing/heap.hpp>
 #include <multiprocessing/synchronize.hpp>
 
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/processes.hpp>
 
 #include <gtest/gtest.h>
@@ -20,7 +22,9 @@
 
 namespace mp = multiprocessing;
 using mp::detail::Block;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 
 namespace {
 
@@ -89,6 +93,7 @@ TEST(HeapReuse, OfWhatNoOtherProcessCanHaveSeen) {
   EXPECT_EQ(places.size(), 1U);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(HeapReuse, NotOfWhatAForkedChildMayHave) {
   const Block keeps = Block::allocate(100, "a test");
   std::optional<Block> block{Block::allocate(100, "a test")};
@@ -110,6 +115,7 @@ TEST(HeapReuse, NotOfWhatAForkedChildMayHave) {
   }
   EXPECT_EQ(Block::allocate(100, "a test").data(), later);
 }
+#endif
 
 TEST(HeapReuse, NotOfWhatTravelled) {
   const Block keeps = Block::allocate(100, "a test");

@@ -4,6 +4,8 @@
 #include <multiprocessing/process.hpp>
 
 #include <support/captured.hpp>
+#include <support/codes.hpp>
+#include <support/eventually.hpp>
 #include <support/line.hpp>
 #include <support/processes.hpp>
 
@@ -27,8 +29,10 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
+#if MULTIPROCESSING_POSIX
+#  include <spawn.h>
+#  include <sys/wait.h>
+#endif
 #include <unistd.h>
 
 namespace mp = multiprocessing;
@@ -42,11 +46,14 @@ mp::ProcessOptions spawned(mp::ProcessOptions options = {}) {
   options.start_method = mp::StartMethod::spawn;
   return options;
 }
+#if MULTIPROCESSING_POSIX
 mp::ProcessOptions forked(mp::ProcessOptions options = {}) {
   options.start_method = mp::StartMethod::fork;
   return options;
 }
+#endif
 
+#if MULTIPROCESSING_POSIX
 // The open descriptors as "number:cloexec", less that of the listing.
 std::string descriptors() {
   std::set<int> numbers;
@@ -65,9 +72,11 @@ void say_descriptors(const Line& line) {
 void wait_until_told(const Line& line) {
   static_cast<void>(line.hear());
 }
+#endif
 
 // ---- spawn ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST(Spawn, ChildHoldsItsStateAndStreamsAndNothingElse) {
   const Line unrelated;
   const int inheritable = ::fcntl(STDIN_FILENO, F_DUPFD, 100);  // not close-on-exec
@@ -86,6 +95,7 @@ TEST(Spawn, ChildHoldsItsStateAndStreamsAndNothingElse) {
   for (auto& sibling : siblings) sibling.join();
   ::close(inheritable);
 }
+#endif
 
 void answer_all(const std::vector<Line>& lines) {
   for (const Line& line : lines) line.say(std::to_string(&line - lines.data()));
@@ -114,6 +124,7 @@ TEST(Spawn, PassesAHandleThatIsNamedTwiceOnce) {
   process.join();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: /proc
 TEST(Spawn, ChildIsShownUnderTheProgramsName) {
   const Line line;
   mp::Process process(
@@ -122,6 +133,7 @@ TEST(Spawn, ChildIsShownUnderTheProgramsName) {
   EXPECT_EQ(line.hear(), test::first_line("/proc/self/comm"));
   process.join();
 }
+#endif
 
 TEST(Spawn, ChildDoesNotPassItsOriginOn) {
   ASSERT_EQ(std::getenv("MULTIPROCESSING_CHILD"), nullptr);
@@ -165,6 +177,7 @@ TEST(Spawn, OfAProgramThatIsNotThereFailsAndNamesIt) {
   EXPECT_EQ(process.exitcode(), 3);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: /proc
 TEST(Spawn, RunsTheProgramThatWasSet) {
   const Executable other(std::filesystem::read_symlink("/proc/self/exe"));
   const Line line;
@@ -187,6 +200,7 @@ TEST(Spawn, RunsTheProgramThatWasSet) {
   nothing_done.join();
   EXPECT_EQ(nothing_done.exitcode(), 0);
 }
+#endif
 
 class Refuses {
  public:
@@ -211,6 +225,7 @@ TEST(Spawn, ChildWhoseStateCannotBeDecodedSaysWhy) {
   EXPECT_NE(errors.text().find("it cannot be decoded"), std::string::npos) << errors.text();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: another environment
 // A run of this program with that variable, by somebody who is not start().
 std::pair<int, std::string> run_with(const char* variable) {
   const Captured errors(STDERR_FILENO);
@@ -233,10 +248,12 @@ TEST(Spawn, ProgramThatFindsNoStateSaysSo) {
     EXPECT_NE(text.find("MULTIPROCESSING_CHILD"), std::string::npos) << text;
   }
 }
+#endif
 
 class Inner : public mp::Process<Inner> {
  public:
   void run() override {}
+  [[nodiscard]] auto reduce() const { return mp::arguments(); }
 };
 
 class Outer : public mp::Process<Outer> {
@@ -257,13 +274,14 @@ TEST(Spawn, ProcessMadeAnewIsNotCountedItsMembersAre) {
   mp::set_start_method(mp::StartMethod::spawn, true);
   process.start();
   process.join();
-  mp::set_start_method(mp::StartMethod::fork, true);
+  mp::set_start_method(mp::get_all_start_methods().front(), true);
   const std::string path = name.substr(name.find('-'));
   EXPECT_EQ(line.hear(), name + " Inner" + path + ":1");
 }
 
 // ---- fork ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Fork, ChildHoldsNoneOfTheLibrarysDescriptorsOfOthers) {
   const Line hold;
   mp::Process first(forked(), wait_until_told, hold);
@@ -304,9 +322,11 @@ TEST(Fork, ChildOfAThreadOutlivesTheThread) {
   EXPECT_TRUE(mp::active_children().size() == 1);
   process.kill();
   process.join();
-  EXPECT_EQ(process.exitcode(), -SIGKILL);
+  EXPECT_EQ(process.exitcode(), test::killed_code);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX
 int count_descriptors() {
   mp::Process process(forked(), [] {
     throw mp::SystemExit(static_cast<int>(test::names_in("/proc/self/fd").size()));
@@ -315,7 +335,9 @@ int count_descriptors() {
   process.join();
   return process.exitcode().value();
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Fork, GrandchildHoldsNothingOfItsGrandparent) {
   const Line line;
   mp::Process process(
@@ -329,7 +351,9 @@ TEST(Fork, GrandchildHoldsNothingOfItsGrandparent) {
   EXPECT_EQ(line.hear(), "the same");
   process.join();
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 // What one thread's start holds for a moment must not be in another's child.
 TEST(Fork, StartsProcessesFromManyThreadsAtOnceWithoutMixingThem) {
   const int alone = count_descriptors();
@@ -345,7 +369,9 @@ TEST(Fork, StartsProcessesFromManyThreadsAtOnceWithoutMixingThem) {
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(right, 200);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 // While siblings come and go, a child must never hold another's lifeline: its parent's death would
 // go unnoticed.
 TEST(Fork, ChildrenOfManyThreadsAllSeeTheDeathOfTheirParent) {
@@ -357,15 +383,13 @@ TEST(Fork, ChildrenOfManyThreadsAllSeeTheDeathOfTheirParent) {
         for (int i = 0; i < 4; ++i) {
           threads.emplace_back([&out] {
             for (int k = 0; k < 10; ++k) {
-              mp::Process(forked({.daemon = true}), [] {
-                for (;;) ::pause();
-              }).start();
+              mp::Process(forked({.daemon = true}), [] { test::wait_for_ever(); }).start();
             }
             out.say("started");
           });
         }
         for (auto& thread : threads) thread.join();
-        for (;;) ::pause();
+        test::wait_for_ever();
       },
       line);
   parent.start();
@@ -375,5 +399,6 @@ TEST(Fork, ChildrenOfManyThreadsAllSeeTheDeathOfTheirParent) {
   line.hang_up();
   EXPECT_EQ(line.hear(), "");  // none of the forty is left to hold the line
 }
+#endif
 
 }  // namespace

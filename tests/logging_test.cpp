@@ -4,7 +4,9 @@
 #include <multiprocessing/process.hpp>
 
 #include <support/captured.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/line.hpp>
 
 #include <gtest/gtest.h>
@@ -22,7 +24,9 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <sys/socket.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/socket.h>
+#endif
 #include <unistd.h>
 
 namespace mp = multiprocessing;
@@ -100,6 +104,7 @@ TEST_F(Logging, DropsALineWhoseTextCannotBeMade) {
 
 // ---- lines ----
 
+#if MULTIPROCESSING_POSIX
 class ErrorPackets {  // the error output, one packet for each write
  public:
   ErrorPackets() : before_{::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)} {
@@ -123,7 +128,9 @@ class ErrorPackets {  // the error output, one packet for each write
   int before_;
   std::array<int, 2> ends_{-1, -1};
 };
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST_F(Logging, WritesALineInOneCall) {
   const std::string text(10'000, 'x');
   std::string first;
@@ -139,6 +146,7 @@ TEST_F(Logging, WritesALineInOneCall) {
   EXPECT_EQ(first, "[INFO/MainProcess] " + text + "\n");
   EXPECT_EQ(second, "[WARNING/MainProcess] short\n");
 }
+#endif
 
 TEST_F(Logging, ShowsNoControlCharacterOfATextOrAName) {
   const Captured errors(STDERR_FILENO);
@@ -155,6 +163,7 @@ TEST_F(Logging, ShowsNoControlCharacterOfATextOrAName) {
             "Gr\xc3\xbc\xc3\x9f\n[INFO/a]\\n[b] \n[INFO/] nameless\n");
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_F(Logging, KeepsLinesOfManyProcessesAndThreadsApart) {
   constexpr int processes = 4;
   constexpr int threads = 2;
@@ -201,6 +210,7 @@ TEST_F(Logging, IsNotStoppedByAnErrorOutputThatNobodyReads) {
   });
   EXPECT_EQ(speaker.join(), 0);
 }
+#endif
 
 // ---- sinks ----
 

@@ -19,8 +19,10 @@
 #include <utility>
 #include <vector>
 
-#include <sys/resource.h>
-#include <sys/wait.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/resource.h>
+#  include <sys/wait.h>
+#endif
 #include <unistd.h>
 
 namespace mp = multiprocessing;
@@ -93,6 +95,7 @@ TEST(ProcessName, IsTheClassAndANumberThatCountsAllProcesses) {
   const Typed<std::pair<int, Worker>> fourth;
   struct Local : mp::Process<Local> {
     void run() override {}
+    [[nodiscard]] auto reduce() const { return mp::arguments(); }
   };
   const Local fifth;
   const unsigned number = number_of(first);
@@ -153,9 +156,7 @@ TEST(ProcessUse, BeforeTheStartIsRefused) {
 
 TEST(ProcessUse, ByAnotherProcessIsRefused) {
   const Line line;
-  mp::Process sleeper([] {
-    for (;;) ::pause();
-  });
+  mp::Process sleeper([] { test::wait_for_ever(); });
   mp::Process unstarted(nothing);
   sleeper.start();
   // The child holds copies of both objects.
@@ -259,11 +260,10 @@ TEST_F(StartMethod, CanBeSetByItsName) {
 
 // ---- a bare fork() ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(BareFork, ChildIsNobodysProcessAndMayHaveChildren) {
   const Line line;
-  mp::Process sleeper([] {
-    for (;;) ::pause();
-  });
+  mp::Process sleeper([] { test::wait_for_ever(); });
   sleeper.start();
   const int sentinel = sleeper.sentinel();
   const pid_t pid = ::fork();
@@ -307,7 +307,7 @@ TEST(BareFork, DoesNotKeepDaemonsOfADeadParentAlive) {
             {.daemon = true},
             [](const Line& to) {
               to.say("daemon");
-              for (;;) ::pause();
+              test::wait_for_ever();
             },
             out);
         daemon.start();
@@ -316,7 +316,7 @@ TEST(BareFork, DoesNotKeepDaemonsOfADeadParentAlive) {
           static_cast<void>(in.hear());
           ::_exit(0);
         }
-        for (;;) ::pause();
+        test::wait_for_ever();
       },
       line, release);
   parent.start();
@@ -327,9 +327,11 @@ TEST(BareFork, DoesNotKeepDaemonsOfADeadParentAlive) {
   EXPECT_EQ(line.hear(), "");  // the daemon has gone; the bare child still waits
   release.say("end");
 }
+#endif
 
 // ---- scarcity ----
 
+#if MULTIPROCESSING_POSIX
 class Scarce {  // descriptors up to the one that is open now
  public:
   explicit Scarce(unsigned more) {
@@ -347,7 +349,9 @@ class Scarce {  // descriptors up to the one that is open now
  private:
   rlimit before_{};
 };
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: limits of resources
 TEST(Scarcity, OfDescriptorsFailsTheStartAndNothingElse) {
   for (const auto method : mp::get_all_start_methods()) {
     int failures = 0;
@@ -380,6 +384,7 @@ TEST(Scarcity, OfDescriptorsFailsTheStartAndNothingElse) {
     EXPECT_GT(successes, 0);
   }
 }
+#endif
 
 // ---- tasks ----
 

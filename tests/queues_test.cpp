@@ -17,9 +17,11 @@
 #include <thread>
 #include <vector>
 
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/resource.h>
+#  include <sys/stat.h>
+#  include <sys/syscall.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
@@ -46,6 +48,7 @@ struct Refuses {  // a type whose encoding may fail
   }
 };
 
+#if MULTIPROCESSING_POSIX
 bool sleeps_in_futex(int pid) {
   std::ifstream file{"/proc/" + std::to_string(pid) + "/syscall"};
   std::string number;
@@ -73,6 +76,7 @@ std::uint64_t memory_of_newest_descriptor() {
   EXPECT_GE(newest, 0);
   return static_cast<std::uint64_t>(status.st_blocks) * 512;
 }
+#endif
 
 }  // namespace
 
@@ -300,6 +304,7 @@ TEST(QueuePut, FromManyThreadsAndProcessesArrivesExactlyOnce) {
   }
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(QueueWaiting, OfAStoppedProcessHoldsNobodyUp) {
   mp::Queue<int> empty;
   mp::Queue<int> full{1};
@@ -322,6 +327,7 @@ TEST(QueueWaiting, OfAStoppedProcessHoldsNobodyUp) {
   for (auto* process : {&getter, &putter}) process->join();
   EXPECT_EQ(full.get(), 1);
 }
+#endif
 
 TEST(QueueWaiting, EndsForAsManyConsumersAsThereAreItems) {
   mp::Queue<int> queue;
@@ -345,6 +351,7 @@ TEST(QueuePut, OfUnreadItemsDoesNotHoldUpTheProcessEnd) {
   EXPECT_EQ(queue.qsize(), 100U);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: memory is not given back
 TEST(QueueMemory, IsGivenBackWhenTheBacklogHasBeenRead) {
   mp::Queue<std::string> queue;
   const std::string item(std::size_t{1} << 20U, 'x');
@@ -353,7 +360,9 @@ TEST(QueueMemory, IsGivenBackWhenTheBacklogHasBeenRead) {
   for (int i = 0; i < 400; ++i) ASSERT_EQ(queue.get(), item);
   EXPECT_LE(memory_of_newest_descriptor(), std::uint64_t{40} << 20U);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: memory is not given back
 TEST(QueueMemory, OfASteadyFlowStaysSmall) {
   mp::Queue<std::string> queue;
   for (int i = 0; i < 100'000; ++i) {
@@ -362,7 +371,9 @@ TEST(QueueMemory, OfASteadyFlowStaysSmall) {
   }
   EXPECT_LE(memory_of_newest_descriptor(), std::uint64_t{1} << 20U);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: memory is not given back
 TEST(QueueMemory, IsSmallAgainForLargeItemsAfterABurst) {
   mp::Queue<std::string> queue;
   const std::string item(100'000, 'x');
@@ -374,14 +385,18 @@ TEST(QueueMemory, IsSmallAgainForLargeItemsAfterABurst) {
   }
   EXPECT_LE(memory_of_newest_descriptor(), std::uint64_t{12} << 20U);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: memory is not given back
 TEST(QueueMemory, OfOneHugeItemIsGivenBackWhenItHasBeenRead) {
   mp::Queue<std::string> queue;
   queue.put(std::string(std::size_t{100} << 20U, 'x'));
   queue.get();
   EXPECT_LE(memory_of_newest_descriptor(), std::uint64_t{20} << 20U);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: limits of resources
 TEST(QueueMemory, RefusedByTheSystemIsAnErrorOfPutAndTheQueueGoesOn) {
   mp::Queue<std::uint64_t> results;
   mp::Process process{[](mp::Queue<std::uint64_t> out) {
@@ -418,13 +433,14 @@ TEST(QueueMemory, WithLittleAddressSpaceIsASmallerQueue) {
     queue.put(1);
     if (queue.get() != 1) throw std::runtime_error{"lost"};
   }};
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#  if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer's shadow alone is larger than the limit";
-#endif
+#  endif
   process.start();
   process.join();
   EXPECT_EQ(process.exitcode(), 0);
 }
+#endif
 
 TEST(QueueTransit, KeepsTheQueuesTypeAndIdentity) {
   mp::Queue<int> queue;
@@ -453,6 +469,7 @@ TEST(QueueTransit, KeepsTheQueuesTypeAndIdentity) {
   EXPECT_THROW((void)mp::detail::decode<mp::Queue<long>>(again), mp::SerializationError);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST(QueueTransit, TakesItsOwnHandlesAlongWhateverIsClosedMeanwhile) {
   mp::Queue<int> queue;
   std::vector<std::byte> bytes;
@@ -465,6 +482,7 @@ TEST(QueueTransit, TakesItsOwnHandlesAlongWhateverIsClosedMeanwhile) {
   ASSERT_EQ(::fstat(transit.departing()[0], &memory), 0);
   EXPECT_GT(memory.st_size, 0);
 }
+#endif
 
 TEST(QueueTransit, WithoutHandlesIsRefused) {
   mp::Queue<int> queue;

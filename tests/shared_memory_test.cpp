@@ -4,7 +4,9 @@
 
 #include <support/captured.hpp>
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 
 #include <gtest/gtest.h>
 
@@ -31,14 +33,18 @@
 #include <vector>
 
 #include <signal.h>
-#include <sys/wait.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/wait.h>
+#endif
 #include <unistd.h>
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using namespace std::string_literals;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 
 namespace {
 
@@ -86,6 +92,7 @@ std::vector<std::byte> bytes(std::string_view text) {
   return {span.begin(), span.end()};
 }
 
+#if MULTIPROCESSING_POSIX
 // A process that has the segment's name ready in a pipe, and is then killed.
 class Creator {
  public:
@@ -93,7 +100,7 @@ class Creator {
   explicit Creator(Work work)
       : process_{[&] {
           work();
-          for (;;) ::pause();
+          test::wait_for_ever();
         }} {}
   void kill() { process_.kill(); }
   [[nodiscard]] int pid() const { return process_.pid(); }
@@ -101,6 +108,7 @@ class Creator {
  private:
   Forked process_;
 };
+#endif
 
 std::vector<int> trackers_of(int creator) {
   std::vector<int> found;
@@ -117,6 +125,7 @@ std::vector<int> trackers_of(int creator) {
 
 }  // namespace
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(SharedMemory, IsTheSameForAllWhoKnowItsName) {
   const std::string name = unique("basics");
   mp::SharedMemory first = created(512, name);
@@ -142,6 +151,7 @@ TEST(SharedMemory, IsTheSameForAllWhoKnowItsName) {
   EXPECT_EQ(error_of([&] { first.unlink(); }), ENOENT);
   EXPECT_EQ(error_of([&] { attached(name); }), ENOENT);
 }
+#endif
 
 TEST(SharedMemory, RefusesMisuseAsPythonDoes) {
   using Options = mp::SharedMemoryOptions;
@@ -181,6 +191,7 @@ TEST(SharedMemoryName, MayHaveAnyCharactersButTwo) {
   EXPECT_FALSE(exists(odd));
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(SharedMemoryName, GoesWithItsCreatorsLastCopyOnly) {
   const std::string name = unique("owner");
   {
@@ -202,6 +213,7 @@ TEST(SharedMemoryName, GoesWithItsCreatorsLastCopyOnly) {
   attached(name).unlink();
   EXPECT_FALSE(exists(name));
 }
+#endif
 
 TEST(SharedMemoryName, OfAnotherMemoryIsLeftAlone) {
   const std::string name = unique("another");
@@ -230,6 +242,7 @@ TEST(SharedMemoryTransit, AttachesByName) {
 
 // ---- the tracker ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(ResourceTracker, RemovesWhatAKilledCreatorLeftAndSaysSoOnce) {
   const std::string first = unique("first");
   const std::string second = unique("second");
@@ -255,7 +268,9 @@ TEST(ResourceTracker, RemovesWhatAKilledCreatorLeftAndSaysSoOnce) {
       "\n";
   EXPECT_EQ(said, expected);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(ResourceTracker, SaysNothingWhenAllIsRemoved) {
   test::Captured errors{STDERR_FILENO};
   int pid = 0;
@@ -291,7 +306,9 @@ TEST(ResourceTracker, IsNotHeldUpByAChildThatOutlivesTheCreator) {
   ::close(line[0]);
   ::close(line[1]);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(ResourceTracker, ThatDiedIsStartedAgainAndToldEverything) {
   const std::string name = unique("restarted");
   test::Captured errors{STDERR_FILENO};
@@ -322,6 +339,7 @@ TEST(ResourceTracker, LeavesTheSignalMaskAndChildrenOfItsStarterAlone) {
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
   EXPECT_EQ(errno, ECHILD);
 }
+#endif
 
 // ---- ShareableList ----
 
@@ -455,6 +473,7 @@ TEST(ShareableListInPython, IsTheSameList) {
 
 // ---- SharedMemoryManager ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(SharedMemoryManager, RemovesAllThatItMade) {
   std::string first;
   std::string second;
@@ -486,3 +505,4 @@ TEST(SharedMemoryManager, RemovesAllThatItMade) {
   }
   mp::SharedMemoryManager never_started;
 }
+#endif

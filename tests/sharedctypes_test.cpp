@@ -2,7 +2,9 @@
 #include <multiprocessing/context.hpp>
 #include <multiprocessing/sharedctypes.hpp>
 
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -26,7 +28,9 @@
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 using test::in_a_thread;
 
 namespace {
@@ -43,6 +47,7 @@ struct WithDefault {
   int number = 7;
 };
 
+#if MULTIPROCESSING_POSIX
 template <class Shared>
 void die_holding(Shared shared) {
   EXPECT_EQ(Forked{[&] {
@@ -51,6 +56,7 @@ void die_holding(Shared shared) {
             }}.join(),
             0);
 }
+#endif
 
 }  // namespace
 
@@ -73,6 +79,7 @@ TEST(Value, IsZeroOrWhatItIsMadeOf) {
   EXPECT_EQ(mp::RawValue<int>{}.value(), 0);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Value, IsSharedByItsCopiesAndWithAForkedChild) {
   mp::Value<int> value{1};
   const mp::Value<int> copy{value};  // NOLINT(performance-unnecessary-copy-initialization)
@@ -107,6 +114,7 @@ TEST(ValueUpdate, LosesNoIncrement) {
   EXPECT_EQ(count.load(), 1500);
   for (const auto number : large.load().numbers) EXPECT_EQ(number, 1500U);
 }
+#endif
 
 TEST(ValueUpdate, ThatThrowsChangesNothing) {
   mp::Value<int> value{1};
@@ -145,6 +153,7 @@ TEST(ValueLock, IsItsOwnOrOneThatIsGiven) {
   in_a_thread([&] { EXPECT_FALSE(second.get_lock().acquire(0s)); });
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(ValueLock, IsAbandonedByWhoDiesHoldingItByItself) {
   mp::Value<int> value{1};
   die_holding(value);
@@ -156,7 +165,9 @@ TEST(ValueLock, IsAbandonedByWhoDiesHoldingItByItself) {
   value.get_lock().release();
   EXPECT_EQ(value.load(), 1);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(ValueLock, IsNotAbandonedByWhoDiesInAnUpdate) {
   mp::Value<int> value{1};
   EXPECT_EQ(Forked{[&] {
@@ -225,6 +236,7 @@ TEST(Array, HasItsElements) {
   EXPECT_EQ((mp::Array<double, mp::Lock>{mp::Lock{}, values}[0]), 1.5);
   EXPECT_TRUE(mp::RawArray<int>(0).empty());
 }
+#endif
 
 TEST(Array, IsZeroAlsoOnMemoryThatIsUsedAgain) {
   const mp::RawArray<int> keeps(1);

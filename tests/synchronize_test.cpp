@@ -2,8 +2,11 @@
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/synchronize.hpp>
 
+#include <support/codes.hpp>
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -28,19 +31,23 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <linux/seccomp.h>
-#include <pthread.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
+#if MULTIPROCESSING_POSIX
+#  include <linux/seccomp.h>
+#  include <pthread.h>
+#  include <sys/mman.h>
+#  include <sys/prctl.h>
+#  include <sys/resource.h>
+#  include <sys/syscall.h>
+#endif
 #include <unistd.h>
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
 using test::expect_at_least;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 using test::in_a_thread;
 using test::Thread;
 
@@ -52,15 +59,16 @@ mp::Lock abandoned_lock() {
   return lock;
 }
 
+#if MULTIPROCESSING_POSIX
 // Runs `work()` in a child that is killed when it makes a system call, or reads the clock of an
 // x86 processor.
 template <class Work>
 int exit_code_without_system(Work work) {
   return Forked{[&] {
            work();  // what is set up by the first call is set up
-#if defined(__x86_64__)
+#  if defined(__x86_64__)
            ::prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
-#endif
+#  endif
            ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
            work();
            ::syscall(SYS_exit, 0);
@@ -98,6 +106,7 @@ int mappings_of_shared_memory() {
   }
   return count;
 }
+#endif
 
 }  // namespace
 
@@ -144,6 +153,7 @@ TEST(LockAcquire, GoesOnWhenTheOwnerReleases) {
   }
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(LockAcquire, GoesOnThroughSignals) {
   const Interruptions interruptions;
   mp::Lock lock;
@@ -157,11 +167,13 @@ TEST(LockAcquire, GoesOnThroughSignals) {
   lock.release();
   waiter.join();
 }
-
-TEST(LockAcquire, OfAFreeLockNeitherCallsTheSystemNorReadsAClock) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "ThreadSanitizer makes system calls of its own";
 #endif
+
+#if MULTIPROCESSING_POSIX  // not on Windows: watching system calls
+TEST(LockAcquire, OfAFreeLockNeitherCallsTheSystemNorReadsAClock) {
+#  if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer makes system calls of its own";
+#  endif
   mp::Lock lock;
   EXPECT_EQ(exit_code_without_system([&] {
               for (const mp::Timeout timeout : {mp::forever, mp::Timeout{1h}, mp::Timeout{0s}}) {
@@ -174,6 +186,7 @@ TEST(LockAcquire, OfAFreeLockNeitherCallsTheSystemNorReadsAClock) {
             }),
             0);
 }
+#endif
 
 TEST(LockRelease, OfAFreeLockIsRefused) {
   mp::Lock lock;
@@ -194,6 +207,7 @@ TEST(LockRelease, ByAnotherThreadIsRefused) {
   lock.release();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(LockRelease, ByAForkedChildOfTheOwnerIsRefused) {
   mp::Lock lock;
   lock.acquire();
@@ -212,6 +226,7 @@ TEST(LockRelease, ByAForkedChildOfTheOwnerIsRefused) {
   EXPECT_TRUE(lock.acquire(0s));
   lock.release();
 }
+#endif
 
 TEST(LockCopy, IsTheSameLock) {
   mp::Lock lock;
@@ -260,6 +275,7 @@ TEST(LockGuards, OfTheStandardTakeIt) {
   EXPECT_EQ(plain, 20'000);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Lock, ExcludesThreadsOfSeveralProcesses) {
   void* const page = ::mmap(nullptr, sizeof(std::uint64_t), PROT_READ | PROT_WRITE,
                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -285,9 +301,11 @@ TEST(Lock, ExcludesThreadsOfSeveralProcesses) {
   EXPECT_EQ(*counter, 4 * each);
   ::munmap(page, sizeof(std::uint64_t));
 }
+#endif
 
 // ---- Lock: owners that die ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(LockAbandoned, ByAThreadThrowsUntilSomebodyRecoversIt) {
   mp::Lock lock = abandoned_lock();
   EXPECT_FALSE(lock.locked());
@@ -311,7 +329,7 @@ TEST(LockAbandoned, ByAThreadThrowsUntilSomebodyRecoversIt) {
 
 TEST(LockAbandoned, ByAProcessThatIsKilledOrEnds) {
   mp::Lock lock;
-  for (const int code : {0, -SIGKILL}) {
+  for (const int code : {0, test::killed_code}) {
     Forked owner{[&] {
       lock.acquire();
       if (code != 0) ::raise(SIGKILL);
@@ -328,7 +346,7 @@ TEST(LockAbandoned, ThrowsInAllWhoWaitAlready) {
   mp::Lock lock;
   Forked owner{[&] {
     lock.acquire();
-    for (;;) ::pause();
+    test::wait_for_ever();
   }};
   ASSERT_TRUE(eventually([&] { return lock.locked(); }));
   std::atomic<int> told = 0;
@@ -346,6 +364,7 @@ TEST(LockAbandoned, ThrowsInAllWhoWaitAlready) {
   EXPECT_TRUE(lock.recover(0s));
   lock.release();
 }
+#endif
 
 TEST(LockRecover, OfASoundLockAcquiresIt) {
   mp::Lock lock;
@@ -366,11 +385,12 @@ TEST(LockRecover, OfASoundLockAcquiresIt) {
   lock.release();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(LockRecover, WaitingForAnOwnerThatDiesTakesTheLock) {
   mp::Lock lock;
   Forked owner{[&] {
     lock.acquire();
-    for (;;) ::pause();
+    test::wait_for_ever();
   }};
   ASSERT_TRUE(eventually([&] { return lock.locked(); }));
   Thread waiter{[&] {
@@ -384,6 +404,7 @@ TEST(LockRecover, WaitingForAnOwnerThatDiesTakesTheLock) {
   EXPECT_TRUE(lock.acquire(0s));
   lock.release();
 }
+#endif
 
 TEST(LockRecover, ByOneWhoDiesLeavesItAbandoned) {
   mp::Lock lock = abandoned_lock();
@@ -398,6 +419,7 @@ TEST(LockRecover, ByOneWhoDiesLeavesItAbandoned) {
 
 // ---- Lock: its memory ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(LockMemory, StaysMappedWhenTheLastCopyGoesWhileAThreadHoldsIt) {
   std::optional<mp::Lock> held{std::in_place};
   mp::Lock outer;
@@ -419,6 +441,7 @@ TEST(LockMemory, StaysMappedWhenTheLastCopyGoesWhileAThreadHoldsIt) {
   EXPECT_EQ(other.join(), 0);
   EXPECT_THROW(outer.acquire(), mp::AbandonedLock);
 }
+#endif
 
 TEST(LockMemory, StaysMappedWhenAnotherThreadDestroysTheLastCopy) {
   std::optional<mp::Lock> held{std::in_place};
@@ -440,6 +463,7 @@ TEST(LockMemory, StaysMappedWhenAnotherThreadDestroysTheLastCopy) {
   EXPECT_THROW(outer.acquire(), mp::AbandonedLock);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(LockMemory, GoesWithTheLastCopyWhenNobodyHereHoldsTheLock) {
   const int before = mappings_of_shared_memory();
   for (int i = 0; i < 3; ++i) {
@@ -472,6 +496,7 @@ TEST(LockMemory, RefusedByTheSystemIsAnError) {
             }}.join(),
             0);
 }
+#endif
 
 // ---- Event ----
 
@@ -520,6 +545,7 @@ TEST(EventWait, EndsForAllWhoWaitedThoughTheEventIsClearedAtOnce) {
   }
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(EventWait, EndsForThousandsInSeveralProcesses) {
   mp::Event event;
   std::array<mp::Event, 2> all_asleep;
@@ -539,7 +565,9 @@ TEST(EventWait, EndsForThousandsInSeveralProcesses) {
   EXPECT_EQ(first.join(), 0);
   EXPECT_EQ(second.join(), 0);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(EventWait, GoesOnThroughSignals) {
   const Interruptions interruptions;
   mp::Event event;
@@ -549,11 +577,13 @@ TEST(EventWait, GoesOnThroughSignals) {
   event.set();
   waiter.join();
 }
-
-TEST(EventSet, WithoutWaitersAndWaitWhenItIsSetDoNotCallTheSystem) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "ThreadSanitizer makes system calls of its own";
 #endif
+
+#if MULTIPROCESSING_POSIX  // not on Windows: watching system calls
+TEST(EventSet, WithoutWaitersAndWaitWhenItIsSetDoNotCallTheSystem) {
+#  if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer makes system calls of its own";
+#  endif
   mp::Event event;
   EXPECT_EQ(exit_code_without_system([&] {
               static_cast<void>(event.wait(0s));
@@ -565,6 +595,7 @@ TEST(EventSet, WithoutWaitersAndWaitWhenItIsSetDoNotCallTheSystem) {
             }),
             0);
 }
+#endif
 
 // ---- in transit ----
 
@@ -596,6 +627,7 @@ T decoded(std::span<const std::byte> bytes, mp::Transit& transit) {
   return mp::detail::decode<T>(decoder);
 }
 
+#if MULTIPROCESSING_POSIX
 std::vector<mp::os::UniqueHandle> one(int descriptor) {
   std::vector<mp::os::UniqueHandle> handles;
   handles.emplace_back(descriptor);
@@ -628,6 +660,7 @@ void expect_refusals(const std::vector<mp::native_handle_type>& others) {
   refused(memory(true, static_cast<off_t>(sizeof(State)) - 1, State::expected_magic));
   for (const auto other : others) refused(duplicates(std::array{other}));
 }
+#endif
 
 }  // namespace
 
@@ -662,6 +695,7 @@ TEST(EventTransit, KeepsTheEventsIdentity) {
 
 // What a program that was built earlier sends: the place in the list of objects, which is the
 // shared memory, and the place and size in there.
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST(LockTransit, HasItsForm) {
   const mp::Lock lock;
   const mp::Event event;
@@ -690,6 +724,7 @@ TEST(LockTransit, HasItsForm) {
   EXPECT_EQ(offsetof(mp::detail::EventState, bell), 12U);
   EXPECT_EQ(sizeof(mp::detail::EventState), 24U);
 }
+#endif
 
 TEST(LockTransit, WithoutHandlesIsRefused) {
   EXPECT_THROW((void)mp::dumps(mp::Lock{}), mp::SerializationError);
@@ -719,6 +754,7 @@ TEST(LockTransit, RefusesBytesThatAreNotALocks) {
   }
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST(LockTransit, RefusesHandlesThatAreNotALocks) {
   const Sent queue{mp::Queue<int>{}};
   const Sent lock{mp::Lock{}};
@@ -727,3 +763,4 @@ TEST(LockTransit, RefusesHandlesThatAreNotALocks) {
                    std::array{lock.transit.departing()[0], lock.transit.departing()[0]})),
                mp::SerializationError);
 }
+#endif

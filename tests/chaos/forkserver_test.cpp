@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A fork server is killed at every step of its work, and at any moment: each process that was to be
 // started runs exactly once.
+// Not on Windows: the fork server
 #include <multiprocessing.hpp>
 
 #include <gtest/gtest.h>

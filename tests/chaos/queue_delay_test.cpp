@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // How soon the others go on after a death. Nothing is asserted of a time: it is printed.
+// Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/asleep.hpp>

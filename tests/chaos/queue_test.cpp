@@ -3,6 +3,7 @@
 // the queue and with the others at work. What must hold: nobody hangs (the
 // watchdog), what put() returned from arrives exactly once, nothing arrives twice, half-written
 // items vanish, and only what a killed consumer had in its hands may be lost.
+// Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/eventually.hpp>

@@ -73,6 +73,7 @@ TEST_P(Event, SendsOnAllWhoWaitThoughItIsClearedAtOnce) {
   }
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(Event, SendsOnTheOthersWhenWaitersAreKilled) {
   const Line line;
   mp::Event event;
@@ -91,6 +92,7 @@ TEST_P(Event, SendsOnTheOthersWhenWaitersAreKilled) {
   EXPECT_EQ(line.hear(), "set");
   for (auto& waiter : waiters) waiter.join();
 }
+#endif
 
 class Waiter : public mp::Process<Waiter> {
  public:

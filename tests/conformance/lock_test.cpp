@@ -4,6 +4,7 @@
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/synchronize.hpp>
 
+#include <support/eventually.hpp>
 #include <support/line.hpp>
 #include <support/start_methods.hpp>
 
@@ -199,7 +200,7 @@ void end_holding(mp::Lock lock) {
 void hold_for_ever(mp::Lock lock, mp::Event is_held) {
   lock.recover();
   is_held.set();
-  for (;;) ::pause();
+  test::wait_for_ever();
 }
 void end_a_thread_holding(mp::Lock lock, mp::Event is_abandoned, mp::Event is_over) {
   std::thread{[&] { lock.acquire(); }}.join();

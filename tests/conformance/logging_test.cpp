@@ -18,7 +18,9 @@
 #include <string_view>
 #include <vector>
 
-#include <sys/wait.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/wait.h>
+#endif
 #include <unistd.h>
 
 namespace mp = multiprocessing;
@@ -84,6 +86,7 @@ TEST_P(Logging, OfTheCodeThatAProcessExitsWith) {
             "[INFO/w] child process calling run()\n");
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(Logging, OfAnExitIsDoneByTheChildAndNotByItsCopies) {
   const Captured errors(STDERR_FILENO);
   mp::log_to_stderr();
@@ -95,11 +98,10 @@ TEST_P(Logging, OfAnExitIsDoneByTheChildAndNotByItsCopies) {
   EXPECT_EQ(lines_of(errors, "w"),
             "[INFO/w] child process calling run()\n[INFO/w] process exiting with code 0\n");
 }
+#endif
 
 void have_a_daemon_and_a_child(const Line& line) {
-  mp::Process daemon({.name = "daemon", .daemon = true}, [] {
-    for (;;) ::pause();
-  });
+  mp::Process daemon({.name = "daemon", .daemon = true}, [] { test::wait_for_ever(); });
   mp::Process child(
       {.name = "child"}, [](const Line& from) { static_cast<void>(from.hear()); }, line);
   daemon.start();

@@ -117,9 +117,9 @@ TEST_P(PipeBetween, TakesConnectionsToAnotherProcess) {
       },
       theirs);
   process.start();
-  auto [near, far] = mp::Pipe();
-  ours.send(far);
-  EXPECT_EQ(near.recv<std::string>(), "through the other");
+  auto [close_by, distant] = mp::Pipe();
+  ours.send(distant);
+  EXPECT_EQ(close_by.recv<std::string>(), "through the other");
   process.join();
   EXPECT_EQ(process.exitcode(), 0);
 }

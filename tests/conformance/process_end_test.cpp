@@ -3,6 +3,7 @@
 #include <multiprocessing/process.hpp>
 
 #include <support/captured.hpp>
+#include <support/codes.hpp>
 #include <support/eventually.hpp>
 #include <support/line.hpp>
 #include <support/processes.hpp>
@@ -25,8 +26,10 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <sys/wait.h>
+#if MULTIPROCESSING_POSIX
+#  include <pthread.h>
+#  include <sys/wait.h>
+#endif
 #include <unistd.h>
 
 namespace mp = multiprocessing;
@@ -50,6 +53,7 @@ int code_of(A&&... target) {
 
 // ---- exit codes ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(ProcessEnd, CodeIsWhatItExitsWith) {
   EXPECT_EQ(code_of([] {}), 0);
   EXPECT_EQ(code_of([] { throw mp::SystemExit(); }), 0);
@@ -58,9 +62,10 @@ TEST_P(ProcessEnd, CodeIsWhatItExitsWith) {
   EXPECT_EQ(code_of([] { throw mp::SystemExit(-1); }), 255);
   EXPECT_EQ(code_of([] { std::exit(4); }), 4);
   EXPECT_EQ(code_of([] { std::_Exit(5); }), 5);
-  EXPECT_EQ(code_of([] { ::raise(SIGKILL); }), -SIGKILL);
+  EXPECT_EQ(code_of([] { ::raise(SIGKILL); }), test::killed_code);
   EXPECT_EQ(code_of([] { std::abort(); }), -SIGABRT);
 }
+#endif
 
 TEST_P(ProcessEnd, ByAnExceptionIsReportedAndHasCode1) {
   const Captured errors(STDERR_FILENO);
@@ -95,6 +100,7 @@ struct LongError : std::exception {
   }
 };
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST_P(ProcessEnd, ReportIsWholeAlsoWhenStderrIsAPipeThatIsFull) {
   std::array<int, 2> ends{};
   ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
@@ -120,6 +126,7 @@ TEST_P(ProcessEnd, ReportIsWholeAlsoWhenStderrIsAPipeThatIsFull) {
   EXPECT_EQ(process.exitcode(), 1);
   EXPECT_TRUE(report.ends_with(std::string(1U << 20U, 'e') + "\n")) << report.size();
 }
+#endif
 
 // ---- handlers ----
 
@@ -188,9 +195,7 @@ TEST_P(ProcessEnd, WaitsForItsChildrenAndTerminatesItsDaemons) {
               to.say(mp::parent_process()->join(50ms) ? "parent has gone" : "parent waits");
             },
             out);
-        mp::Process daemon({.daemon = true}, [] {
-          for (;;) ::pause();
-        });
+        mp::Process daemon({.daemon = true}, [] { test::wait_for_ever(); });
         patient.start();
         daemon.start();
       },
@@ -231,6 +236,7 @@ TEST_P(ProcessEnd, OutputOfAChildThatThrowsComesBeforeItsReport) {
   EXPECT_EQ(output.text(), "log;error;Process w:\nstd::runtime_error: boom\n");
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST_P(ProcessEnd, StandardInputOfAChildIsEmpty) {
   std::array<int, 2> ends{};
   ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
@@ -251,7 +257,9 @@ TEST_P(ProcessEnd, StandardInputOfAChildIsEmpty) {
   before < 0 ? ::close(STDIN_FILENO) : ::dup2(before, STDIN_FILENO);
   for (const int fd : {before, ends[0], ends[1]}) ::close(fd);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX
 class Closed {  // a standard stream, for a while
  public:
   explicit Closed(int number) : number_{number}, before_{::fcntl(number, F_DUPFD_CLOEXEC, 100)} {
@@ -269,11 +277,15 @@ class Closed {  // a standard stream, for a while
   int number_;
   int before_;
 };
+#endif
 
+#if MULTIPROCESSING_POSIX
 bool is_open(int number) {
   return ::fcntl(number, F_GETFD) >= 0;
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST_P(ProcessEnd, StandardStreamsThatAreClosedStaySo) {
   const Line line;
   int code = 0;
@@ -296,9 +308,11 @@ TEST_P(ProcessEnd, StandardStreamsThatAreClosedStaySo) {
   EXPECT_EQ(code, 1);
   EXPECT_EQ(line.hear(), "empty closed closed");
 }
+#endif
 
 // ---- codes that somebody else took ----
 
+#if MULTIPROCESSING_POSIX
 class Disposition {  // of SIGCHLD, for a while
  public:
   Disposition(void (*handler)(int), int flags) {
@@ -314,7 +328,9 @@ class Disposition {  // of SIGCHLD, for a while
  private:
   struct sigaction before_ {};
 };
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(ProcessEnd, IsKnownAlsoWhenSigchldIsIgnored) {
   for (const auto& [handler, flags] : {std::pair{SIG_IGN, 0}, std::pair{SIG_DFL, SA_NOCLDWAIT}}) {
     const Disposition disposition(handler, flags);
@@ -326,7 +342,7 @@ TEST_P(ProcessEnd, IsKnownAlsoWhenSigchldIsIgnored) {
     mp::Process process(
         [](const Line& to) {
           to.say("ready");
-          for (;;) ::pause();
+          test::wait_for_ever();
         },
         line);
     process.start();
@@ -339,7 +355,9 @@ TEST_P(ProcessEnd, IsKnownAlsoWhenSigchldIsIgnored) {
     EXPECT_TRUE(process.exitcode() == -SIGTERM || process.exitcode() == 255) << *process.exitcode();
   }
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: waiting for children that are not known
 TEST_P(ProcessEnd, IsKnownAlsoWhenTheProgramWaitsForAllItsChildren) {
   for (int i = 0; i < 20; ++i) {
     mp::Process process([] { throw mp::SystemExit(7); });
@@ -355,6 +373,7 @@ TEST_P(ProcessEnd, IsKnownAlsoWhenTheProgramWaitsForAllItsChildren) {
     EXPECT_TRUE(mp::active_children().empty());
   }
 }
+#endif
 
 TEST_P(ProcessEnd, IsSeenByAllThreadsThatWaitForIt) {
   for (int round = 0; round < 20; ++round) {
@@ -386,7 +405,7 @@ void start_daemon_and_wait(const Line& line, bool from_thread) {
       {.daemon = true},
       [](const Line& to) {
         to.say(mp::current_process().daemon() ? "daemon" : "no daemon");
-        for (;;) ::pause();
+        test::wait_for_ever();
       },
       line);
   if (from_thread) {
@@ -394,17 +413,27 @@ void start_daemon_and_wait(const Line& line, bool from_thread) {
   } else {
     daemon.start();
   }
-  for (;;) ::pause();
+  test::wait_for_ever();
 }
 
 TEST_P(ProcessEnd, OfAParentIsThatOfItsDaemonsHoweverItDies) {
-  for (const int signal : {SIGKILL, SIGTERM, SIGHUP}) {
+#if MULTIPROCESSING_POSIX
+  constexpr int signals[] = {SIGKILL, SIGTERM, SIGHUP};
+#else
+  constexpr int signals[] = {SIGTERM};
+#endif
+  for (const int signal : signals) {
     for (const bool from_thread : {false, true}) {
       const Line line;
       mp::Process parent(start_daemon_and_wait, line, from_thread);
       parent.start();
       EXPECT_EQ(line.hear(), "daemon");
+#if MULTIPROCESSING_POSIX
       ASSERT_EQ(::kill(*parent.pid(), signal), 0);
+#else
+      parent.terminate();
+      EXPECT_EQ(signal, SIGTERM);
+#endif
       parent.join();
       line.hang_up();
       EXPECT_EQ(line.hear(), "");  // the daemon was the last that could speak
@@ -417,16 +446,18 @@ void end_with_a_daemon(const Line& line, int way) {
       {.daemon = true},
       [](const Line& to) {
         to.say("daemon");
-        for (;;) ::pause();
+        test::wait_for_ever();
       },
       line);
   std::thread([&] { daemon.start(); }).join();
   static_cast<void>(line.hear());
   if (way == 0) ::_exit(0);
-  if (way == 1) std::quick_exit(0);
   if (way == 2) std::abort();
   if (way == 3) std::exit(0);
+#if MULTIPROCESSING_POSIX
+  if (way == 1) std::quick_exit(0);
   if (way == 4) ::execl("/bin/sh", "sh", "-c", ":", nullptr);
+#endif
 }
 
 TEST_P(ProcessEnd, OfAParentIsThatOfItsDaemonsAlsoWithoutAnySignal) {
@@ -435,7 +466,7 @@ TEST_P(ProcessEnd, OfAParentIsThatOfItsDaemonsAlsoWithoutAnySignal) {
     mp::Process parent(end_with_a_daemon, line, way);
     parent.start();
     parent.join();
-    EXPECT_EQ(parent.exitcode(), way == 2 ? -SIGABRT : 0);
+    EXPECT_EQ(parent.exitcode(), way == 2 ? test::aborted_code : 0);
     line.hang_up();
     EXPECT_EQ(line.hear(), "");
   }
@@ -447,14 +478,14 @@ void have_daemons_down_to(const Line& line, int depth) {
       {.name = "daemon " + std::to_string(depth), .daemon = true},
       [](const Line& to) {
         to.say(mp::current_process().name());
-        for (;;) ::pause();
+        test::wait_for_ever();
       },
       line);
   daemon.start();
   mp::Process child({.name = "child"}, have_daemons_down_to, line, depth - 1);
   if (depth > 0) child.start();
   line.say("pid " + std::to_string(::getpid()) + " of daemon " + std::to_string(*daemon.pid()));
-  for (;;) ::pause();
+  test::wait_for_ever();
 }
 
 bool runs(int pid) {
@@ -462,6 +493,7 @@ bool runs(int pid) {
   return !state.empty() && state.find(") Z ") == std::string::npos;
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(ProcessEnd, OfADaemonIsThatOfItsOwnParentAndNoOther) {
   const Line line;
   mp::Process parent(have_daemons_down_to, line, 1);
@@ -487,6 +519,7 @@ TEST_P(ProcessEnd, OfADaemonIsThatOfItsOwnParentAndNoOther) {
   line.hang_up();
   EXPECT_EQ(line.hear(), "");
 }
+#endif
 
 void try_to_have_a_child(const Line& line) {
   mp::Process child([] {});

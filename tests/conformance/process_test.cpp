@@ -2,6 +2,7 @@
 // What a process is and does, whichever way it was started.
 #include <multiprocessing/process.hpp>
 
+#include <support/codes.hpp>
 #include <support/eventually.hpp>
 #include <support/line.hpp>
 #include <support/processes.hpp>
@@ -21,8 +22,10 @@
 #include <utility>
 #include <vector>
 
-#include <poll.h>
-#include <sys/wait.h>
+#if MULTIPROCESSING_POSIX
+#  include <poll.h>
+#  include <sys/wait.h>
+#endif
 #include <unistd.h>
 
 namespace mp = multiprocessing;
@@ -34,15 +37,14 @@ namespace {
 
 void nothing() {}
 void wait_for_ever() {
-  for (;;) ::pause();
+  test::wait_for_ever();
 }
 [[noreturn]] void say_and_wait_for_ever(const Line& line) {
   line.say("ready");
-  for (;;) ::pause();
+  test::wait_for_ever();
 }
-bool is_ready(int handle) {
-  pollfd waited{handle, POLLIN, 0};
-  return ::poll(&waited, 1, 0) == 1;
+bool is_ready(mp::native_handle_type handle) {
+  return mp::os::wait_ready(handle, mp::detail::Deadline{0s});
 }
 bool is_active(int pid) {
   const auto active = mp::active_children();
@@ -113,15 +115,15 @@ TEST_P(Process, IsKeptByTheLibraryWhenItsObjectHasGone) {
   EXPECT_EQ(children[0].name(), "orphan");
   children[0].kill();
   EXPECT_TRUE(children[0].join());
-  EXPECT_EQ(children[0].exitcode(), -SIGKILL);
+  EXPECT_EQ(children[0].exitcode(), test::killed_code);
 }
 
 TEST_P(Process, CanBeTerminatedKilledAndInterrupted) {
   const std::pair<void (mp::BaseProcess::*)(), int> ways[] = {
-      {&mp::BaseProcess::terminate, SIGTERM},
-      {&mp::BaseProcess::kill, SIGKILL},
-      {&mp::BaseProcess::interrupt, SIGINT}};
-  for (const auto& [way, signal] : ways) {
+      {&mp::BaseProcess::terminate, -SIGTERM},
+      {&mp::BaseProcess::kill, test::killed_code},
+      {&mp::BaseProcess::interrupt, test::interrupted_code}};
+  for (const auto& [way, code] : ways) {
     const Line line;
     mp::Process process(say_and_wait_for_ever, line);
     process.start();
@@ -132,11 +134,12 @@ TEST_P(Process, CanBeTerminatedKilledAndInterrupted) {
     EXPECT_FALSE(process.join(1ms));
     (process.*way)();
     EXPECT_TRUE(process.join());
-    EXPECT_EQ(process.exitcode(), -signal);
+    EXPECT_EQ(process.exitcode(), code);
     (process.*way)();  // it does not hear it
   }
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(Process, IsAliveWhileItIsStopped) {
   const Line line;
   mp::Process process(say_and_wait_for_ever, line);
@@ -153,8 +156,9 @@ TEST_P(Process, IsAliveWhileItIsStopped) {
   EXPECT_TRUE(process.is_alive());
   process.kill();
   EXPECT_TRUE(process.join());
-  EXPECT_EQ(process.exitcode(), -SIGKILL);
+  EXPECT_EQ(process.exitcode(), test::killed_code);
 }
+#endif
 
 void wait_until_told(const Line& line) {
   static_cast<void>(line.hear());
@@ -165,7 +169,7 @@ TEST_P(Process, HasASentinelThatIsReadyAfterItsEnd) {
   mp::Process process(wait_until_told, line);
   EXPECT_THROW(static_cast<void>(process.sentinel()), std::invalid_argument);
   process.start();
-  const int sentinel = process.sentinel();
+  const auto sentinel = process.sentinel();
   EXPECT_FALSE(is_ready(sentinel));
   line.say("end");
   EXPECT_TRUE(process.join());
@@ -173,6 +177,7 @@ TEST_P(Process, HasASentinelThatIsReadyAfterItsEnd) {
   EXPECT_EQ(process.sentinel(), sentinel);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: /proc
 TEST_P(Process, CostsItsParentFewDescriptorsThenOneThenNone) {
   const auto count = [] { return test::names_in("/proc/self/fd").size(); };
   const Line line;
@@ -191,6 +196,7 @@ TEST_P(Process, CostsItsParentFewDescriptorsThenOneThenNone) {
   process.close();
   EXPECT_EQ(count(), before);
 }
+#endif
 
 TEST_P(Process, CanBeClosedOnceItHasEnded) {
   const Line line;
@@ -440,6 +446,7 @@ TEST_P(Process, ObjectIsTheCurrentProcessInTheChild) {
   EXPECT_EQ(process.name(), "super-ego");
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 class Silent : public mp::Process<Silent> {
   void run() override {}
 };
@@ -462,6 +469,7 @@ TEST_P(Process, SubclassWithoutReduceCanOnlyBeForked) {
   }
   EXPECT_FALSE(process.is_alive());
 }
+#endif
 
 class Derived : public UpperCaser {
  public:
@@ -544,6 +552,7 @@ void have_child_that_watches(const Line& line) {
   wait_for_ever();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(Process, SeesTheDeathOfItsParent) {
   for (const int signal : {SIGTERM, SIGKILL}) {
     const Line line;
@@ -558,6 +567,7 @@ TEST_P(Process, SeesTheDeathOfItsParent) {
     EXPECT_EQ(line.hear(), "");  // the grandchild has ended too
   }
 }
+#endif
 
 void say_start_method(const Line& line) {
   const auto fixed = mp::get_start_method(true);

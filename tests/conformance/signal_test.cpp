@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What signals do to processes, whichever way they were started.
+// Not on Windows: signals
 #include <multiprocessing/process.hpp>
 
 #include <support/eventually.hpp>
@@ -79,9 +80,7 @@ TEST_P(Signals, EndAChildOfAThreadThatBlocksThem) {
   std::thread([] {  // the watchdog's signal finds another
     const AllBlocked blocked;
     for (int round = 0; round < 20; ++round) {  // also before the child has begun
-      mp::Process process([] {
-        for (;;) ::pause();
-      });
+      mp::Process process([] { test::wait_for_ever(); });
       process.start();
       process.terminate();
       EXPECT_TRUE(process.join());
@@ -100,7 +99,7 @@ TEST_P(Signals, EndTheDaemonsOfAProcessThatBlocksThem) {
             {.daemon = true},
             [](const Line& up) {
               up.say("daemon");
-              for (;;) ::pause();
+              test::wait_for_ever();
             },
             to);
         daemon.start();
@@ -213,7 +212,7 @@ TEST_P(Signals, OfTheTerminalLetTheNextProcessStart) {
           [](const Line& to) {
             const Disposition usual(SIGINT, SIG_DFL);
             to.say("ready");
-            for (;;) ::pause();
+            test::wait_for_ever();
           },
           line);
       process.start();

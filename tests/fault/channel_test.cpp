@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The channels on a kernel that interrupts every call, has less to give, or is older.
+// Not on Windows: system calls of POSIX that fail
 #include <gtest/gtest.h>
 
 #include <algorithm>

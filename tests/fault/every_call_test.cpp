@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Every operation of os/, and a queue, with every system call that it makes failing in turn, once
 // with each errno of the call's manual.
+// Not on Windows: system calls of POSIX that fail
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The system refuses what a start by the fork server needs, here and in the server: start() says
 // so, nothing is left, and the next start succeeds.
+// Not on Windows: system calls of POSIX that fail
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What os/module does where /proc is missing and the loader refuses.
+// Not on Windows: system calls of POSIX that fail
 #include <gtest/gtest.h>
 
 #include <cerrno>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Starting and reaping processes on a system that refuses, interrupts, or is older.
+// Not on Windows: system calls of POSIX that fail
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Forking a process that has threads: what works, what is said, what the threads leave.
+// Not on Windows: fork
 #include <multiprocessing/launch.hpp>
 #include <multiprocessing/logging.hpp>
 #include <multiprocessing/process.hpp>

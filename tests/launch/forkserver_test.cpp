@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The fork server as a process: one for a tree, its start and end, what its children see of it.
+// Not on Windows: the fork server
 #include <multiprocessing/launch.hpp>
 #include <multiprocessing/process.hpp>
 

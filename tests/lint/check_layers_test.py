@@ -24,7 +24,8 @@ CLEAN = {
     "multiprocessing/os/pipe.hpp": CONTRACT,
     "multiprocessing/os/posix/pipe.ipp":
         START + "#include <multiprocessing/os/pipe.hpp>\n\n#include <unistd.h>\n#ifdef __linux__\n#endif\n",
-    "multiprocessing/os/windows/pipe.ipp": START + "#include <windows.h>\n",
+    "multiprocessing/os/windows/api.ipp": START + "#include <windows.h>\n",
+    "multiprocessing/os/windows/pipe.ipp": START + "#include <multiprocessing/os/windows/api.ipp>\n",
     "multiprocessing/serialization.hpp":
         START + "#include <multiprocessing/serialization/text.hpp>\n",
     "multiprocessing/serialization/archive.hpp": START,
@@ -128,6 +129,10 @@ class CheckLayers(unittest.TestCase):
                 self.expect(f"multiprocessing/queues.hpp:3: the system header {system} outside",
                             {"multiprocessing/queues.hpp": START + f"#include <{system}>\n"})
 
+    def test_a_second_windows_h(self):
+        self.expect("multiprocessing/os/windows/pipe.ipp:3: windows.h is included in",
+                    {"multiprocessing/os/windows/pipe.ipp": START + "#include <windows.h>\n"})
+
     def test_a_system_header_in_a_contract(self):
         self.expect("multiprocessing/os/pipe.hpp:3: the system header fcntl.h outside",
                     {"multiprocessing/os/pipe.hpp":
@@ -161,13 +166,13 @@ class CheckLayers(unittest.TestCase):
                                START + "int x;\n" * 399 + "// words\n/* and\nmore */\n\n" * 50}), [])
 
     def test_too_many_headers_over_300(self):
-        self.expect("nine headers in ten must have at most 300 lines of code, 14 of 16 do",
+        self.expect("nine headers in ten must have at most 300 lines of code, 15 of 17 do",
                     {"multiprocessing/queues.hpp": START + "int x;\n" * 350,
                      "multiprocessing/process.hpp": START + "int x;\n" * 350})
 
     def test_too_many_headers_over_100(self):
-        self.expect("half the headers must have at most 100 lines of code, 16 of 33 do",
-                    {f"multiprocessing/queues/{i}.hpp": START + "int x;\n" * 150 for i in range(17)})
+        self.expect("half the headers must have at most 100 lines of code, 17 of 35 do",
+                    {f"multiprocessing/queues/{i}.hpp": START + "int x;\n" * 150 for i in range(18)})
 
     def test_a_first_line_without_licence(self):
         self.expect("multiprocessing/queues.hpp:1: the first line is not",

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+// Not on Windows: the fork server
 #include <multiprocessing/os/channel.hpp>
 #include <multiprocessing/os/one_way_channel.hpp>
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+// Not on Windows: /proc
 #include <multiprocessing/os/cpu.hpp>
 
 #include <gtest/gtest.h>

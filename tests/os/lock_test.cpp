@@ -4,7 +4,9 @@
 
 #include <support/asleep.hpp>
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 
 #include <gtest/gtest.h>
 
@@ -14,15 +16,19 @@
 #include <system_error>
 #include <thread>
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
+#if MULTIPROCESSING_POSIX
+#  include <linux/futex.h>
+#  include <sys/syscall.h>
+#endif
 #include <unistd.h>
 
 namespace os = multiprocessing::os;
 using multiprocessing::detail::Deadline;
 using namespace std::chrono_literals;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 
 namespace {
 
@@ -59,6 +65,7 @@ TEST(RobustLockUnlock, GivesBackWhatThisThreadHolds) {
   EXPECT_TRUE(lock->unlock());
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(RobustLockUnlock, IsRefusedToEverybodyElse) {
   const SharedLock lock;
   EXPECT_FALSE(lock->unlock());
@@ -111,7 +118,7 @@ TEST(RobustLockLock, GetsWhatWasHeldByWhoeverDiesWhileItWaits) {
     const SharedLock lock;
     Forked owner{[&] {
       EXPECT_EQ(lock->lock(never), os::Acquired::yes);
-      for (;;) ::pause();
+      test::wait_for_ever();
     }};
     ASSERT_TRUE(eventually([&] { return lock->is_held(); }));
     std::atomic<int> waiter = 0;
@@ -126,9 +133,11 @@ TEST(RobustLockLock, GetsWhatWasHeldByWhoeverDiesWhileItWaits) {
     EXPECT_FALSE(lock->is_held());
   }
 }
+#endif
 
 // The kernel looks at what a thread was about to take when the thread ends: by then other memory
 // may lie there.
+#if MULTIPROCESSING_POSIX  // not on Windows: a list of locks that the system keeps
 TEST(RobustLockLock, ThatTimedOutIsForgottenByTheSystem) {
   const SharedLock lock;
   ASSERT_EQ(lock->try_lock(), os::Acquired::yes);
@@ -141,3 +150,4 @@ TEST(RobustLockLock, ThatTimedOutIsForgottenByTheSystem) {
   });
   EXPECT_TRUE(lock->unlock());
 }
+#endif

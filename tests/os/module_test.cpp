@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+// Not on Windows: plug-ins are not built there
 #include <multiprocessing/os/module.hpp>
 
 #include <gtest/gtest.h>
@@ -35,6 +36,7 @@ os::Module own_module() {
 
 }  // namespace
 
+#if MULTIPROCESSING_POSIX  // not on Windows: /proc
 TEST(ModuleOf, KnowsTheProgram) {
   const os::Module module = own_module();
   EXPECT_EQ(module.path, os::executable_path());
@@ -43,6 +45,7 @@ TEST(ModuleOf, KnowsTheProgram) {
   EXPECT_FALSE(module.segments.empty());
   EXPECT_EQ(os::module_of(address_of(&variable)).value().id, module.id);
 }
+#endif
 
 TEST(ModuleOf, KnowsSharedLibraries) {
   const os::Module library = os::module_of(address_of(&test::library_answer)).value();

@@ -6,6 +6,9 @@
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/spawn.hpp>
 
+#include <support/codes.hpp>
+#include <support/eventually.hpp>
+
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -18,9 +21,11 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/resource.h>
+#  include <sys/socket.h>
+#  include <sys/wait.h>
+#endif
 #include <unistd.h>
 
 namespace os = multiprocessing::os;
@@ -32,6 +37,7 @@ namespace {
 const detail::Deadline now{0s};
 const detail::Deadline never{multiprocessing::forever};
 
+#if MULTIPROCESSING_POSIX
 template <class Work>
 int forked(Work work) {
   std::error_code ec;
@@ -53,19 +59,19 @@ int code_of(int pid) {
   EXPECT_TRUE(end.ended);
   return end.code.value();
 }
+#endif
 
 // ---- ends ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(CollectProcess, TellsHowItEnded) {
   EXPECT_EQ(code_of(forked([] { ::_exit(7); })), 7);
-  EXPECT_EQ(code_of(forked([] { ::raise(SIGKILL); })), -SIGKILL);
+  EXPECT_EQ(code_of(forked([] { ::raise(SIGKILL); })), test::killed_code);
 }
 
 TEST(CollectProcess, TellsNothingWhileItRunsOrIsStopped) {
   std::error_code ec;
-  const int pid = forked([] {
-    for (;;) ::pause();
-  });
+  const int pid = forked([] { test::wait_for_ever(); });
   const os::UniqueHandle process = os::open_process(pid, ec);
   EXPECT_FALSE(os::wait_ready(process.get(), now));
   EXPECT_FALSE(os::wait_ready(process.get(), detail::Deadline{5ms}));
@@ -77,7 +83,7 @@ TEST(CollectProcess, TellsNothingWhileItRunsOrIsStopped) {
   os::signal_process(process.get(), os::Signal::kill, ec);
   EXPECT_FALSE(ec);
   EXPECT_TRUE(os::wait_ready(process.get(), never));
-  EXPECT_EQ(os::collect_process(process.get()).code, -SIGKILL);
+  EXPECT_EQ(os::collect_process(process.get()).code, test::killed_code);
   os::signal_process(process.get(), os::Signal::kill, ec);
   EXPECT_FALSE(ec);
 }
@@ -103,12 +109,11 @@ TEST(OpenProcess, SaysThatThereIsNone) {
 }
 
 TEST(DiscardProcess, LeavesNothingOfIt) {
-  const int pid = forked([] {
-    for (;;) ::pause();
-  });
+  const int pid = forked([] { test::wait_for_ever(); });
   os::discard_process(pid);
   EXPECT_EQ(::waitpid(pid, nullptr, WNOHANG), -1);
 }
+#endif
 
 TEST(OpenReady, IsReady) {
   std::error_code ec;
@@ -119,6 +124,7 @@ TEST(OpenReady, IsReady) {
 
 // ---- exits ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(EndExitWith, RunsWhatWasRegisteredLaterAndNothingElse) {
   EXPECT_EQ(code_of(forked([] {
               static_cast<void>(std::atexit([] { ::_exit(50); }));  // earlier: not run
@@ -146,9 +152,11 @@ TEST(CallAtExit, GetsTheCodeAndLetsTheRestGoOn) {
             })),
             60);
 }
+#endif
 
 // ---- signals ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(UnblockSignals, LetsEverySignalThrough) {
   std::thread([] {
     sigset_t blocked;
@@ -159,9 +167,11 @@ TEST(UnblockSignals, LetsEverySignalThrough) {
     for (int signal = 1; signal < NSIG; ++signal) EXPECT_NE(::sigismember(&blocked, signal), 1);
   }).join();
 }
+#endif
 
 // ---- lifelines ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: a lifeline that is a socket
 TEST(Lifeline, ShowsTheParentsEnd) {
   std::error_code ec;
   os::Lifeline lifeline = os::make_lifeline(ec);
@@ -184,7 +194,9 @@ TEST(Lifeline, CarriesTheExitCodeAsTheSystemCutsIt) {
   orphaned.parents.reset();
   os::report_exit(orphaned.childs.get(), 1);  // raises no SIGPIPE
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(DieWithParent, KillsWhenTheOtherEndIsClosed) {
   for (const bool closed_before : {false, true}) {
     std::error_code ec;
@@ -197,12 +209,12 @@ TEST(DieWithParent, KillsWhenTheOtherEndIsClosed) {
       os::die_with_parent(lifeline.childs.get(), ec);
       if (ec) ::_exit(1);
       ready.childs.reset();
-      for (;;) ::pause();
+      test::wait_for_ever();
     });
     ready.childs.reset();
     EXPECT_TRUE(os::wait_ready(ready.parents.get(), never));
     lifeline.parents.reset();
-    EXPECT_EQ(code_of(pid), -SIGKILL);
+    EXPECT_EQ(code_of(pid), test::killed_code);
   }
 }
 
@@ -218,9 +230,11 @@ TEST(DieWithParent, LeavesAReporterAlone) {
   EXPECT_EQ(code_of(pid), 5);
   EXPECT_EQ(os::reported_exit(lifeline.parents.get()), 5);
 }
+#endif
 
 // ---- numbers below 3 ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Handles, StayOutOfTheStandardStreamsPlaces) {
   EXPECT_EQ(code_of(forked([] {
               ::close(0);
@@ -238,9 +252,11 @@ TEST(Handles, StayOutOfTheStandardStreamsPlaces) {
             })),
             0);
 }
+#endif
 
 // ---- fork handlers ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(ForkHandlers, MakeTheChildForgetItsParentsChildren) {
   os::install_fork_handlers();
   os::install_fork_handlers();
@@ -298,6 +314,7 @@ TEST(ForkHandlers, FindTheStateAtRestWhateverThreadsDo) {
   stop = true;
   busy.join();
 }
+#endif
 
 // ---- names ----
 
@@ -327,6 +344,7 @@ TEST(SpawnProgram, FailsWithTheSystemsReason) {
   EXPECT_EQ(ec, std::errc::permission_denied);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: limits of resources
 TEST(SpawnProgram, RefusesAStateThatMayNotBeWritten) {
   rlimit before{};
   ::getrlimit(RLIMIT_FSIZE, &before);
@@ -338,6 +356,7 @@ TEST(SpawnProgram, RefusesAStateThatMayNotBeWritten) {
   ::setrlimit(RLIMIT_FSIZE, &before);
   EXPECT_EQ(ec, std::errc::file_too_large);
 }
+#endif
 
 TEST(SpawnProgram, MadeNotThisProcess) {
   EXPECT_FALSE(os::is_spawned());

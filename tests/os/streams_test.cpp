@@ -13,7 +13,9 @@
 #include <thread>
 
 #include <fcntl.h>
-#include <sys/wait.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/wait.h>
+#endif
 #include <unistd.h>
 
 namespace os = multiprocessing::os;
@@ -21,6 +23,7 @@ using test::Captured;
 
 namespace {
 
+#if MULTIPROCESSING_POSIX
 // A child in which the standard streams may be spoilt.
 template <class Work>
 int code_of(Work work) {
@@ -30,6 +33,12 @@ int code_of(Work work) {
   EXPECT_EQ(::waitpid(pid, &status, 0), pid);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
+#else
+template <class Work>
+int code_of(Work work) {
+  return work();
+}
+#endif
 
 TEST(FlushStreams, WritesWhatIsBuffered) {
   const Captured output(STDOUT_FILENO);
@@ -73,6 +82,7 @@ TEST(FlushStreams, FlushesTheProgramsOwnBuffers) {
   EXPECT_GE(counts.syncs, 1);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST(FlushStreams, IsNotStoppedByAStreamThatThrows) {
   EXPECT_EQ(code_of([] {
               ::close(STDOUT_FILENO);
@@ -129,9 +139,11 @@ TEST(WriteError, LosesWhatCannotBeWritten) {
             }),
             0);
 }
+#endif
 
 // ---- standard input ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 int with_input(bool synchronised) {
   std::array<int, 2> ends{};
   if (::pipe(ends.data()) != 0 || ::write(ends[1], "first\nsecond\n", 13) != 13) return 1;
@@ -175,5 +187,6 @@ TEST(SilenceStdin, LeavesAHandleThatGotTheNumberAlone) {
             }),
             0);
 }
+#endif
 
 }  // namespace

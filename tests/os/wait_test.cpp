@@ -11,7 +11,9 @@
 #include <thread>
 #include <vector>
 
-#include <sys/resource.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/resource.h>
+#endif
 
 namespace os = multiprocessing::os;
 using multiprocessing::forever;
@@ -69,8 +71,9 @@ TEST(WaitReady, WaitsForAsLongAsItWasTold) {
 
 TEST(WaitReady, RefusesWhatIsNoHandle) {
   std::error_code ec;
-  static_cast<void>(os::wait_ready(1000000, os::Readiness::readable, {}, Deadline{forever}, ec));
-  EXPECT_EQ(ec, std::errc::bad_file_descriptor);
+  static_cast<void>(
+      os::wait_ready(os::to_handle(1000000), os::Readiness::readable, {}, Deadline{forever}, ec));
+  EXPECT_TRUE(ec);
 }
 
 TEST(WaitReady, EndsWhenItIsInterrupted) {
@@ -101,6 +104,7 @@ TEST(PauseFor, WaitsForTheTime) {
   EXPECT_GE(std::chrono::steady_clock::now() - before, 5ms);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: limits of resources
 TEST(WaitAny, SaysWhichOfThousandsAreReady) {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
@@ -126,14 +130,15 @@ TEST(WaitAny, SaysWhichOfThousandsAreReady) {
   events.clear();
   ::setrlimit(RLIMIT_NOFILE, &before);
 }
+#endif
 
 TEST(WaitAny, RefusesWhatIsNoHandle) {
   const auto one = event();
-  const std::array<native_handle_type, 2> handles{one.get(), 1000000};
+  const std::array<native_handle_type, 2> handles{one.get(), os::to_handle(1000000)};
   std::array<bool, 2> ready{};
   std::error_code ec;
   static_cast<void>(os::wait_any(handles, ready, {}, Deadline{forever}, ec));
-  EXPECT_EQ(ec, std::errc::bad_file_descriptor);
+  EXPECT_TRUE(ec);
 }
 
 TEST(WaitAny, OfNothingWaitsForTheTime) {

@@ -155,6 +155,7 @@ TEST(ExecutorMaking, NeedsAWorker) {
 
 // ---- ProcessPoolExecutorTest ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(Executor, BreaksAsAWholeIfItIsToldTo) {
   auto& all = breakable();
   const auto running = all.submit(test::wait_for_ever);
@@ -172,6 +173,7 @@ TEST_P(Executor, BreaksAsAWholeIfItIsToldTo) {
   all.terminate_workers();
   all.kill_workers();
 }
+#endif
 
 TEST_P(Executor, NamesTheWorkerThatDiedAndItsCode) {
   auto& all = executor();
@@ -269,6 +271,7 @@ TEST_P(Executor, FailsOneTaskWhoseResultCannotBeEncodedOrDecoded) {
   EXPECT_EQ(all.submit(square, 3).result(), 9);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(Executor, FailsATaskThatCrashesOrExits) {
   auto& all = executor();
   EXPECT_THROW(all.submit([] { ::kill(::getpid(), SIGSEGV); }).result(), mp::BrokenProcessPool);
@@ -284,6 +287,7 @@ TEST_P(Executor, ShutsDownWhileAWorkerCrashes) {
   all.shutdown();
   EXPECT_THROW(future.result(), mp::BrokenProcessPool);
 }
+#endif
 
 TEST_P(Executor, TakesMoreThanAPipeWhenAWorkerDies) {
   auto& all = executor();

@@ -26,7 +26,9 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <sys/resource.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/resource.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
@@ -360,6 +362,7 @@ TEST_P(PoolMaking, HasManyWorkers) {
   EXPECT_EQ(pool.map(square, numbers(1000)), squares(1000));
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: limits of resources
 TEST(PoolMakingByFork, LeavesNoWorkerWhenOneCannotBeStarted) {
   // Each place takes some descriptors: there are enough for some workers only.
   rlimit limit{};
@@ -373,5 +376,6 @@ TEST(PoolMakingByFork, LeavesNoWorkerWhenOneCannotBeStarted) {
   ::setrlimit(RLIMIT_NOFILE, &before);
   EXPECT_TRUE(mp::active_children().empty());
 }
+#endif
 
 }  // namespace

@@ -96,7 +96,7 @@ TEST(JoinableQueueJoin, EndsForAllThatWait) {
   std::vector<std::thread> threads;
   for (auto& id : ids) {
     threads.emplace_back([&] {
-      id = ::gettid();
+      id = test::thread_id();
       ended += queue.join() ? 1 : 0;
     });
   }
@@ -113,7 +113,7 @@ TEST(JoinableQueueJoin, ThrowsOnceWhatDiedWithItsHolder) {
     queue.get_many(4);
     queue.get();
     queue.task_done();
-    ::pause();
+    test::wait_for_ever();
   }};
   victim.start();
   eventually([&] { return queue.unfinished() == 9; });
@@ -139,13 +139,13 @@ TEST(JoinableQueueJoin, ThatSleepsHearsOfAHoldersDeath) {
   queue.put(1);
   mp::Process victim{[queue]() mutable {
     queue.get();
-    ::pause();
+    test::wait_for_ever();
   }};
   victim.start();
   eventually([&] { return queue.empty(); });
   std::atomic<int> id{0};
   std::thread joiner{[&] {
-    id = ::gettid();
+    id = test::thread_id();
     EXPECT_THROW(queue.join(), mp::LostTasks);
   }};
   eventually([&] { return id != 0 && test::sleeps_in_futex(id); });

@@ -53,7 +53,7 @@ class Blocked {
  public:
   explicit Blocked(std::function<void()> call)
       : thread_{[this, call = std::move(call)] {
-          id_ = ::gettid();
+          id_ = test::thread_id();
           EXPECT_THROW(call(), mp::ShutDown);
         }} {
     eventually([this] { return id_ != 0 && test::sleeps_in_futex(id_); });

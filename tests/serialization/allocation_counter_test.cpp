@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "serialization/allocation_counter.hpp"
 
+#include <multiprocessing/detail/config.hpp>
+
 #include <gtest/gtest.h>
 
 #include <array>
@@ -17,12 +19,20 @@ thread_local std::size_t allocated = 0;
 [[gnu::noinline]] void* counted(std::size_t size, std::size_t alignment) {
   allocated += size;
   const std::size_t whole = (size + alignment - 1) / alignment * alignment;
+#if MULTIPROCESSING_POSIX
   void* memory = std::aligned_alloc(alignment, whole == 0 ? alignment : whole);
+#else
+  void* memory = _aligned_malloc(whole == 0 ? alignment : whole, alignment);
+#endif
   if (memory == nullptr) throw std::bad_alloc{};
   return memory;
 }
 [[gnu::noinline]] void release(void* memory) noexcept {
+#if MULTIPROCESSING_POSIX
   std::free(memory);
+#else
+  _aligned_free(memory);
+#endif
 }
 
 }  // namespace

@@ -4,57 +4,16 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <string_view>
 #include <system_error>
 #include <thread>
-
-#include <sys/types.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace test {
 namespace {
 
 using namespace std::chrono_literals;
-
-std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep) {
-  std::map<int, std::string> found;
-  for (const std::string& name : names_in("/proc/self/fd")) {
-    std::error_code ec;
-    const auto target = std::filesystem::read_symlink("/proc/self/fd/" + name, ec);
-    const int number = std::stoi(name);
-    if (!ec && !keep(number))
-      found[number] = target.string();  // gone already: it was the listing's
-  }
-  return found;
-}
-
-std::map<std::string, std::string> as_map(const std::vector<std::string>& names) {
-  std::map<std::string, std::string> map;
-  for (const auto& name : names) map[name];
-  return map;
-}
-
-// Tests run beside each other: a name that a stranger's process holds open is the stranger's.
-bool held_by_a_stranger(const std::string& name) {
-  const std::string path = "/dev/shm/" + name;
-  std::vector<int> ours{getpid()};
-  for (const auto& process : family()) ours.push_back(process.pid);
-  for (const std::string& pid : names_in("/proc")) {
-    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (std::ranges::find(ours, std::stoi(pid)) != ours.end()) continue;
-    for (const char* folder : {"/fd/", "/map_files/"}) {
-      const std::string where = "/proc/" + pid + folder;
-      for (const std::string& link : names_in(where)) {
-        std::error_code ec;
-        if (std::filesystem::read_symlink(where + link, ec) == path && !ec) return true;
-      }
-    }
-  }
-  return false;
-}
 
 template <class Key>
 void compare(std::string_view kind,
@@ -87,19 +46,33 @@ void compare(std::string_view kind,
 
 }  // namespace
 
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code ec;
+  for (std::filesystem::directory_iterator entry{folder, ec}, end; !ec && entry != end;
+       entry.increment(ec)) {
+    names.push_back(entry->path().filename().string());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+std::string first_line(const std::string& path) {
+  std::ifstream file{path};
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
 Belongings belongings(const std::function<bool(int)>& keep) {
   Belongings now;
   now.descriptors = open_descriptors(keep);
   for (const auto& process : family()) {
     now.processes[process.pid] = process.command + (process.state == 'Z' ? ", not reaped" : "");
   }
-  for (const std::string& id : names_in("/proc/self/task")) {
-    now.threads[std::stoi(id)] = first_line("/proc/self/task/" + id + "/comm");
-  }
-  now.shared = as_map(names_in("/dev/shm"));
-  // CPython's semaphores: the examples' twins may run at the same time.
-  std::erase_if(now.shared, [](const auto& name) { return name.first.starts_with("sem.mp-"); });
-  now.files = as_map(names_in("."));
+  now.threads = own_threads();
+  now.shared = shared_names();
+  for (const auto& name : names_in(".")) now.files[name];
   return now;
 }
 
@@ -136,8 +109,7 @@ void LeakAudit::OnTestEnd(const testing::TestInfo& info) {
   ADD_FAILURE() << text;
   for (const auto& process : family()) {  // the next test is to start from a clean table
     if (before_.processes.contains(process.pid)) continue;
-    kill(process.pid, SIGKILL);
-    waitpid(process.pid, nullptr, 0);
+    end_process(process.pid);
   }
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 /// @file captured.hpp
 /// @brief What this process and those that it starts write to a descriptor.
+#include <multiprocessing/detail/config.hpp>
+
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -10,21 +12,70 @@
 #include <system_error>
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/mman.h>
+#else
+#  include <io.h>
+#  include <sys/stat.h>
+#endif
 
 namespace test {
+
+namespace detail {
+
+#if MULTIPROCESSING_POSIX
+inline int keep_aside(int descriptor) {
+  return ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+}
+// To which everybody appends.
+inline int temporary_file() {
+  const int file = ::memfd_create("captured", MFD_CLOEXEC);
+  return file < 0 || ::fcntl(file, F_SETFL, O_APPEND) != 0 ? -1 : file;
+}
+inline std::string text_of(int file) {
+  std::string all;
+  std::array<char, 4096> piece{};
+  for (;;) {
+    const auto got = ::pread(file, piece.data(), piece.size(), static_cast<off_t>(all.size()));
+    if (got <= 0) return all;
+    all.append(piece.data(), static_cast<std::size_t>(got));
+  }
+}
+#else
+inline int keep_aside(int descriptor) {
+  return ::_dup(descriptor);
+}
+// Goes when the last who has it open closes it.
+inline int temporary_file() {
+  static int number = 0;
+  const std::string name = "captured." + std::to_string(number++);
+  return ::_open(name.c_str(), _O_RDWR | _O_CREAT | _O_EXCL | _O_TEMPORARY | _O_BINARY,
+                 _S_IREAD | _S_IWRITE);
+}
+// Everybody writes at one place, which stays where it was.
+inline std::string text_of(int file) {
+  const long end = ::_lseek(file, 0, SEEK_CUR);
+  std::string all(static_cast<std::size_t>(end), '\0');
+  ::_lseek(file, 0, SEEK_SET);
+  static_cast<void>(::_read(file, all.data(), static_cast<unsigned>(end)));
+  ::_lseek(file, end, SEEK_SET);
+  std::erase(all, '\r');
+  return all;
+}
+#endif
+
+}  // namespace detail
 
 /// @brief While it lives, a standard descriptor is a file, whose text it knows.
 class Captured {
  public:
   explicit Captured(int descriptor)
       : descriptor_{descriptor},
-        before_{::fcntl(descriptor, F_DUPFD_CLOEXEC, 3)},
-        file_{::memfd_create("captured", MFD_CLOEXEC)} {
+        before_{detail::keep_aside(descriptor)},
+        file_{detail::temporary_file()} {
     flush();
-    if (before_ < 0 || file_ < 0 || ::fcntl(file_, F_SETFL, O_APPEND) != 0 ||
-        ::dup2(file_, descriptor_) != descriptor_) {
+    if (before_ < 0 || file_ < 0 || ::dup2(file_, descriptor_) < 0) {
       throw std::system_error{errno, std::system_category(), "cannot capture"};
     }
   }
@@ -37,15 +88,7 @@ class Captured {
     ::close(file_);
   }
 
-  [[nodiscard]] std::string text() const {
-    std::string all;
-    std::array<char, 4096> piece{};
-    for (;;) {
-      const auto got = ::pread(file_, piece.data(), piece.size(), static_cast<off_t>(all.size()));
-      if (got <= 0) return all;
-      all.append(piece.data(), static_cast<std::size_t>(got));
-    }
-  }
+  [[nodiscard]] std::string text() const { return detail::text_of(file_); }
 
  private:
   static void flush() {

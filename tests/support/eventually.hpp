@@ -16,4 +16,9 @@ bool eventually(Condition condition) {
   return true;
 }
 
+/// @brief Until somebody ends this process.
+[[noreturn]] inline void wait_for_ever() {
+  for (;;) std::this_thread::sleep_for(std::chrono::hours{1});
+}
+
 }  // namespace test

@@ -6,16 +6,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <iostream>
-#include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
-
-#include <sys/resource.h>
-#include <unistd.h>
 
 [[gnu::weak]] void test::start_of_main() {}
 [[gnu::weak]] void test::end_of_test() {}
@@ -28,29 +22,21 @@ namespace {
 // A folder of its own to run in, where a file that a test leaves is seen.
 class Scratch {
  public:
-  Scratch() {
-    std::string name = (std::filesystem::temp_directory_path() / "multiprocessing.XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) {
-      throw std::system_error{errno, std::system_category(), "mkdtemp " + name};
-    }
-    std::filesystem::current_path(name);
-    setenv("TMPDIR", name.c_str(), 1);
-    folder_ = name;
-  }
+  Scratch() { std::filesystem::current_path(folder_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() { remove(); }
 
   void remove() const {
-    if (getpid() != owner_) return;
+    if (test::own_process_id() != owner_) return;
     std::error_code ec;
-    std::filesystem::current_path("/", ec);
+    std::filesystem::current_path(folder_.parent_path(), ec);
     std::filesystem::remove_all(folder_, ec);
   }
 
  private:
-  pid_t owner_ = getpid();
-  std::filesystem::path folder_;
+  int owner_ = test::own_process_id();
+  std::filesystem::path folder_ = test::make_temporary_folder();
 };
 
 class EndOfTest : public testing::EmptyTestEventListener {
@@ -76,8 +62,7 @@ int main(int argc, char** argv) {
 #if defined(__SANITIZE_THREAD__)
   std::thread{[] {}}.join();  // with the first begins one of the sanitizer's own, and it stays
 #endif
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);  // many tests kill; a core file each would be the leak
+  test::forbid_core_files();
   test::enter_own_group();
   const Scratch scratch;
   auto& listeners = testing::UnitTest::GetInstance()->listeners();

@@ -4,10 +4,13 @@
 /// @brief What the workers of the pool tests do.
 #include <multiprocessing.hpp>
 
+#include <support/eventually.hpp>
+
 #include <csignal>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <unistd.h>
@@ -23,9 +26,6 @@ inline int product(int x, int y) {
 inline int own_pid() {
   return ::getpid();
 }
-[[noreturn]] inline void wait_for_ever() {
-  for (;;) ::pause();
-}
 inline void wait_for(const multiprocessing::Event& event) {
   multiprocessing::Event{event}.wait();
 }
@@ -33,7 +33,10 @@ inline void wait_for(const multiprocessing::Event& event) {
   throw std::range_error{"bad " + std::to_string(x)};
 }
 inline int kill_itself(int /*unused*/) {
-  ::kill(::getpid(), SIGKILL);
+  namespace os = multiprocessing::os;
+  std::error_code ec;
+  const os::UniqueHandle self = os::open_process(os::process_id(), ec);
+  os::signal_process(self.get(), os::Signal::kill, ec);
   return 0;
 }
 inline int exit_with(int code) {
@@ -97,7 +100,7 @@ struct Throws {
   static void happen() { throw std::length_error{"mined"}; }
 };
 struct Crashes {
-  static void happen() { ::kill(::getpid(), SIGSEGV); }
+  static void happen() { std::raise(SIGSEGV); }
 };
 struct Exits {
   static void happen() { ::_exit(99); }

@@ -2,11 +2,16 @@
 #include <support/processes.hpp>
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <system_error>
 
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace test {
@@ -25,24 +30,6 @@ ProcessInfo read_process(int pid) {
 }
 
 }  // namespace
-
-std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code ec;
-  for (std::filesystem::directory_iterator entry{folder, ec}, end; !ec && entry != end;
-       entry.increment(ec)) {
-    names.push_back(entry->path().filename().string());
-  }
-  std::ranges::sort(names);
-  return names;
-}
-
-std::string first_line(const std::string& path) {
-  std::ifstream file{path};
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
 
 std::vector<ProcessInfo> family() {
   std::vector<ProcessInfo> others;
@@ -74,6 +61,77 @@ std::vector<ProcessInfo> family() {
 
 void enter_own_group() {
   if (isatty(STDIN_FILENO) == 0 && isatty(STDOUT_FILENO) == 0) setpgid(0, 0);
+}
+
+void end_process(int pid) {
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+}
+
+int own_process_id() {
+  return getpid();
+}
+
+std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep) {
+  std::map<int, std::string> found;
+  for (const std::string& name : names_in("/proc/self/fd")) {
+    std::error_code ec;
+    const auto target = std::filesystem::read_symlink("/proc/self/fd/" + name, ec);
+    const int number = std::stoi(name);
+    if (!ec && !keep(number))
+      found[number] = target.string();  // gone already: it was the listing's
+  }
+  return found;
+}
+
+std::map<int, std::string> own_threads() {
+  std::map<int, std::string> threads;
+  for (const std::string& id : names_in("/proc/self/task")) {
+    threads[std::stoi(id)] = first_line("/proc/self/task/" + id + "/comm");
+  }
+  return threads;
+}
+
+std::map<std::string, std::string> shared_names() {
+  std::map<std::string, std::string> names;
+  for (const std::string& name : names_in("/dev/shm")) {
+    // CPython's semaphores: the examples' twins may run at the same time.
+    if (!name.starts_with("sem.mp-")) names[name];
+  }
+  return names;
+}
+
+// Tests run beside each other: a name that a stranger's process holds open is the stranger's.
+bool held_by_a_stranger(const std::string& name) {
+  const std::string path = "/dev/shm/" + name;
+  std::vector<int> ours{getpid()};
+  for (const auto& process : family()) ours.push_back(process.pid);
+  for (const std::string& pid : names_in("/proc")) {
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (std::ranges::find(ours, std::stoi(pid)) != ours.end()) continue;
+    for (const char* folder : {"/fd/", "/map_files/"}) {
+      const std::string where = "/proc/" + pid + folder;
+      for (const std::string& link : names_in(where)) {
+        std::error_code ec;
+        if (std::filesystem::read_symlink(where + link, ec) == path && !ec) return true;
+      }
+    }
+  }
+  return false;
+}
+
+std::filesystem::path make_temporary_folder() {
+  std::string name = (std::filesystem::temp_directory_path() / "multiprocessing.XXXXXX").string();
+  if (mkdtemp(name.data()) == nullptr) {
+    throw std::system_error{errno, std::system_category(), "mkdtemp " + name};
+  }
+  setenv("TMPDIR", name.c_str(), 1);
+  return name;
+}
+
+void forbid_core_files() {
+  const rlimit none{0, 0};
+  setrlimit(RLIMIT_CORE, &none);
 }
 
 }  // namespace test

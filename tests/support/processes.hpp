@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 /// @file processes.hpp
-/// @brief What the tests' own machinery reads from /proc. It does not use the library: it judges
-/// it.
+/// @brief What the tests' own machinery asks the system. It does not use the library: it judges it.
+#include <filesystem>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 namespace test {
 
-/// @brief A process as /proc shows it.
+/// @brief A process as /proc shows it; Windows: without group and state.
 struct ProcessInfo {
   int pid = 0;
   int parent = 0;
@@ -23,8 +25,30 @@ struct ProcessInfo {
 [[nodiscard]] std::vector<ProcessInfo> family();
 
 /// @brief Makes this process the leader of a group of its own, unless a person sits at a terminal
-///        and would want to stop it from there.
+///        and would want to stop it from there. Windows: whoever kills it kills its descendants
+///        too.
 void enter_own_group();
+
+/// @brief Kills a process, and reaps it where it is a child.
+void end_process(int pid);
+
+[[nodiscard]] int own_process_id();
+
+/// @brief This process's descriptors (Windows: handles), and what each refers to.
+[[nodiscard]] std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep);
+
+/// @brief This process's threads, and what they are called.
+[[nodiscard]] std::map<int, std::string> own_threads();
+
+/// @brief What shared memory has a name, less what a stranger's process holds open.
+[[nodiscard]] std::map<std::string, std::string> shared_names();
+[[nodiscard]] bool held_by_a_stranger(const std::string& name);
+
+/// @brief A new folder for temporary files, which TMPDIR (Windows: TMP) names from now on.
+[[nodiscard]] std::filesystem::path make_temporary_folder();
+
+/// @brief What many tests do would leave a core file each.
+void forbid_core_files();
 
 /// @brief The names in a folder; none when it cannot be read.
 [[nodiscard]] std::vector<std::string> names_in(const std::string& folder);

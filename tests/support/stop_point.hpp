@@ -28,8 +28,14 @@
 #include <system_error>
 #include <vector>
 
-#include <sys/mman.h>
-#include <unistd.h>
+#if defined(_WIN32)
+extern "C" __declspec(dllimport) int __stdcall TerminateProcess(void* process, unsigned code);
+extern "C" __declspec(dllimport) void* __stdcall GetCurrentProcess();
+extern "C" __declspec(dllimport) void __stdcall Sleep(unsigned long milliseconds);
+#else
+#  include <sys/mman.h>
+#  include <unistd.h>
+#endif
 
 namespace test {
 
@@ -44,6 +50,32 @@ namespace detail {
 inline constexpr std::size_t longest_stop_name = 96;
 using StopName = std::array<char, longest_stop_name>;
 
+// Of this system's two ways to stop.
+#if defined(_WIN32)
+inline void kill_this_process() noexcept {
+  ::TerminateProcess(::GetCurrentProcess(), 0x10000);
+}
+inline void stand_still() noexcept {
+  ::Sleep(1000);
+}
+inline void* memory_for_all(std::size_t size) {
+  return ::operator new(size);  // nobody is forked
+}
+#else
+inline void kill_this_process() noexcept {
+  ::kill(::getpid(), SIGKILL);
+}
+inline void stand_still() noexcept {
+  ::pause();
+}
+inline void* memory_for_all(std::size_t size) {
+  void* const page =
+      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) throw std::system_error{errno, std::system_category(), "stop board"};
+  return page;
+}
+#endif
+
 // One per tree of forked processes: a spawned process starts a board of its own.
 struct StopBoard {
   std::atomic<unsigned> reached{0};
@@ -54,12 +86,7 @@ struct StopBoard {
 };
 
 inline StopBoard& stop_board() {
-  static StopBoard& board = *[] {
-    void* page = ::mmap(nullptr, sizeof(StopBoard), PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED) throw std::system_error{errno, std::system_category(), "stop board"};
-    return new (page) StopBoard;
-  }();
+  static StopBoard& board = *new (memory_for_all(sizeof(StopBoard))) StopBoard;
   return board;
 }
 inline StopBoard& made_before_any_fork = stop_board();
@@ -96,8 +123,8 @@ inline void stop_point(const char* name) noexcept {
   if (!order.armed || std::strcmp(order.name.data(), name) != 0) return;
   if (order.passes_left-- != 1) return;
   ++board.reached;
-  if (order.what == Stop::die) ::kill(::getpid(), SIGKILL);
-  for (;;) ::pause();
+  if (order.what == Stop::die) detail::kill_this_process();
+  for (;;) detail::stand_still();
 }
 
 /// @brief From now on this process (any of its threads) stops at `name`, when it comes by for the

@@ -10,8 +10,9 @@
 #include <chrono>
 #include <thread>
 
-#include <sys/syscall.h>
-#include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <pthread.h>
+#endif
 
 namespace test {
 
@@ -21,7 +22,7 @@ class Thread {
   template <class Work>
   explicit Thread(Work work)
       : thread_{[this, work] {
-          id_ = static_cast<int>(::syscall(SYS_gettid));
+          id_ = thread_id();
           work();
         }} {}
   Thread(const Thread&) = delete;
@@ -30,8 +31,14 @@ class Thread {
     if (thread_.joinable()) thread_.join();
   }
   void join() { thread_.join(); }
-  void signal(int number) { ::pthread_kill(thread_.native_handle(), number); }
-  [[nodiscard]] bool sleeps() const { return id_ != 0 && sleeps_in_futex(id_); }
+#if MULTIPROCESSING_POSIX
+  void signal(int number) {
+    ::pthread_kill(thread_.native_handle(), number);
+  }
+#endif
+  [[nodiscard]] bool sleeps() const {
+    return id_ != 0 && sleeps_in_futex(id_);
+  }
 
  private:
   std::atomic<int> id_{0};

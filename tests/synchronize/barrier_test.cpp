@@ -2,7 +2,9 @@
 #include <multiprocessing/synchronize.hpp>
 
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -17,7 +19,9 @@
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 using test::Thread;
 
 namespace {
@@ -165,6 +169,7 @@ TEST(BarrierAbort, AndResetSendAwayAllWhoWait) {
   EXPECT_FALSE(barrier.broken());
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(BarrierWait, IsBrokenByAPartyThatDies) {
   for (int round = 0; round < 3; ++round) {
     mp::Barrier barrier{3};
@@ -191,3 +196,4 @@ TEST(BarrierWait, IsBrokenByAPartyThatDies) {
     in_threads(3, [&] { barrier.wait(); });
   }
 }
+#endif

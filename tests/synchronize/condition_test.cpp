@@ -2,7 +2,9 @@
 #include <multiprocessing/synchronize.hpp>
 
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -19,7 +21,9 @@
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 using test::in_a_thread;
 using test::Thread;
 
@@ -96,6 +100,7 @@ TEST(ConditionNotifyAll, WakesAllAndNobodyWhoComesLater) {
   ASSERT_TRUE(eventually([&] { return waiters.woken == 40; }));
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Condition, IsUsedByItsOwnerOnly) {
   mp::Condition condition;
   EXPECT_THROW(condition.wait(0s), std::logic_error);
@@ -109,6 +114,7 @@ TEST(Condition, IsUsedByItsOwnerOnly) {
   });
   EXPECT_EQ(Forked{[&] { EXPECT_THROW(condition.notify(), std::logic_error); }}.join(), 0);
 }
+#endif
 
 TEST(ConditionWait, GivesBackALockThatWasTakenSeveralTimes) {
   mp::RLock lock;
@@ -169,6 +175,7 @@ TEST(ConditionWaitFor, KeepsOneClockHoweverOftenItIsNotified) {
 
 // ---- death ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(ConditionNotify, PassesOverTheDead) {
   mp::Condition condition;
   std::vector<Forked> dead;
@@ -193,7 +200,7 @@ TEST(ConditionWait, IsToldWhenTheOwnerDiesAndHoldsTheLockThen) {
   Forked owner{[&] {
     const std::lock_guard guard{condition};
     condition.wait();
-    for (;;) ::pause();  // who waits for its word would wait for ever
+    test::wait_for_ever();  // who waits for its word would wait for ever
   }};
   ASSERT_TRUE(eventually([&] { return test::sleeps_in_futex(owner.pid()); }));
   std::atomic<int> told{0};
@@ -216,7 +223,7 @@ TEST(ConditionWait, IsToldWhenTheOwnerDiesAndHoldsTheLockThen) {
   Forked second{[&] {
     condition.acquire();
     condition.wait();
-    for (;;) ::pause();
+    test::wait_for_ever();
   }};
   ASSERT_TRUE(eventually([&] { return test::sleeps_in_futex(second.pid()); }));
   Thread first_waiter{wait};
@@ -232,7 +239,9 @@ TEST(ConditionWait, IsToldWhenTheOwnerDiesAndHoldsTheLockThen) {
   EXPECT_TRUE(condition.acquire(0s));
   condition.release();
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(ConditionWait, GoesOnThroughSignals) {
   struct sigaction action {};
   struct sigaction before {};
@@ -251,3 +260,4 @@ TEST(ConditionWait, GoesOnThroughSignals) {
   waiter.join();
   ::sigaction(SIGUSR1, &before, nullptr);
 }
+#endif

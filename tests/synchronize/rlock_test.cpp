@@ -2,7 +2,9 @@
 #include <multiprocessing/synchronize.hpp>
 
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -14,7 +16,9 @@
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 using test::in_a_thread;
 
 TEST(RLockAcquire, ByTheOwnerCountsAndIsGivenBackAsOften) {
@@ -36,6 +40,7 @@ TEST(RLockAcquire, ByTheOwnerCountsAndIsGivenBackAsOften) {
   });
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(RLockRelease, ByAnotherThreadOrProcessIsRefused) {
   mp::RLock lock;
   EXPECT_THROW(lock.release(), std::logic_error);
@@ -52,6 +57,7 @@ TEST(RLockRelease, ByAnotherThreadOrProcessIsRefused) {
   lock.release();
   EXPECT_FALSE(lock.locked());
 }
+#endif
 
 TEST(RLockCopy, IsTheSameLockAndKnowsItsOwner) {
   mp::RLock lock;
@@ -61,6 +67,7 @@ TEST(RLockCopy, IsTheSameLockAndKnowsItsOwner) {
   EXPECT_TRUE(third.owns_lock());
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(RLockAbandoned, HoweverOftenItWasTakenIsRecoveredOnce) {
   mp::RLock lock;
   EXPECT_EQ(Forked{[&] {
@@ -86,7 +93,7 @@ TEST(RLockAbandoned, SendsAwayAllWhoWait) {
   Forked owner{[&] {
     lock.acquire();
     lock.acquire();
-    for (;;) ::pause();
+    test::wait_for_ever();
   }};
   ASSERT_TRUE(eventually([&] { return lock.locked(); }));
   const auto wait = [&] { EXPECT_THROW(lock.acquire(), mp::AbandonedLock); };
@@ -95,3 +102,4 @@ TEST(RLockAbandoned, SendsAwayAllWhoWait) {
   ASSERT_TRUE(eventually([&] { return first.sleeps() && second.sleeps(); }));
   owner.kill();
 }
+#endif

@@ -2,7 +2,9 @@
 #include <multiprocessing/synchronize.hpp>
 
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -17,7 +19,9 @@
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 using test::Thread;
 
 TEST(Semaphore, CountsItsUnits) {
@@ -91,6 +95,7 @@ TEST(SemaphoreRelease, LetsExactlySoManyGo) {
   EXPECT_EQ(units.get_value(), 0U);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Semaphore, MayBeGivenBackByAnotherAndKeepsWhatTheDeadTook) {
   mp::Semaphore units{2};
   EXPECT_EQ(Forked{[&] {
@@ -104,3 +109,4 @@ TEST(Semaphore, MayBeGivenBackByAnotherAndKeepsWhatTheDeadTook) {
   EXPECT_EQ(Forked{[&] { units.release(2); }}.join(), 0);
   EXPECT_EQ(units.get_value(), 2U);
 }
+#endif

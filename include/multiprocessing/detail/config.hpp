@@ -14,6 +14,13 @@
 #  define MULTIPROCESSING_POSIX 1
 #endif
 
+/// The name of the function around it, with what its template was made for.
+#if defined(_MSC_VER) && !defined(__clang__)
+#  define MULTIPROCESSING_FUNCTION_NAME __FUNCSIG__
+#else
+#  define MULTIPROCESSING_FUNCTION_NAME __PRETTY_FUNCTION__
+#endif
+
 /// Whether the thread sanitizer instruments this translation unit.
 #if defined(__SANITIZE_THREAD__)
 #  define MULTIPROCESSING_THREAD_SANITIZER 1

@@ -2,6 +2,8 @@
 #pragma once
 /// @file type_name.hpp
 /// @brief A type's name and a hash of it, at compile time.
+#include <multiprocessing/detail/config.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -11,7 +13,7 @@ namespace multiprocessing::detail {
 
 template <class T>
 constexpr std::string_view decorated_name() noexcept {
-  return __PRETTY_FUNCTION__;
+  return MULTIPROCESSING_FUNCTION_NAME;
 }
 
 /// @brief The name of T as this compiler writes it, e.g. `std::vector<int>`; constant data, the

@@ -122,7 +122,7 @@ class Committed {
   std::atomic<std::uint64_t> copies_[2][Words];
 };
 
-inline constexpr std::size_t line = 128;         // two cache lines: processors fetch them in pairs
+inline constexpr std::size_t cache_line = 128;   // two cache lines: processors fetch them in pairs
 inline constexpr std::uint64_t most_areas = 18;  // of 256 KiB * (2^18 - 1): 64 GiB
 
 /// @brief Whether the queue has been shut down, for all processes.
@@ -135,24 +135,24 @@ enum Shutdown : std::uint64_t {
 /// @brief Changed by the holder of the producer lock only, but for the bell.
 struct ProducerSide {
   enum Word { place, count };  ///< Where the next record goes; items ever put.
-  alignas(line) Committed<2> tail;
+  alignas(cache_line) Committed<2> tail;
   // What was seen of the consumers: never ahead of the truth, so always safe to believe.
   std::atomic<std::uint64_t> seen_released;  ///< Place: all before it is free.
   std::atomic<std::uint64_t> seen_count;     ///< Items ever taken.
   std::atomic<std::uint64_t> committed;      ///< Place: memory of this area that may be touched.
   std::atomic<std::uint64_t> shutdown;       ///< A Shutdown; never smaller than before.
-  alignas(line) os::BellState space;         ///< A producer waits for room.
+  alignas(cache_line) os::BellState space;   ///< A producer waits for room.
   /// When the chain came into each area: 1, 2, 3, ...; the areas in use are those from that of the
   /// consumers to that of the tail. A number above the tail's is a jump that was never committed.
-  alignas(line) std::array<std::atomic<std::uint64_t>, most_areas> entered;
+  alignas(cache_line) std::array<std::atomic<std::uint64_t>, most_areas> entered;
 };
 
 /// @brief Changed by the holder of the consumer lock only, but for the bell.
 struct ConsumerSide {
   enum Word { place, count, released };  ///< Next to read; items ever taken; free before.
-  alignas(line) Committed<3> head;
-  std::atomic<std::uint64_t> seen_tail;  ///< Place: never ahead of the producers.
-  alignas(line) os::BellState items;     ///< A consumer waits for an item.
+  alignas(cache_line) Committed<3> head;
+  std::atomic<std::uint64_t> seen_tail;     ///< Place: never ahead of the producers.
+  alignas(cache_line) os::BellState items;  ///< A consumer waits for an item.
 };
 
 /// @brief Written once, before anybody else sees the memory.
@@ -168,7 +168,7 @@ struct RingHeader {
 struct RingMemory {
   RingHeader header;
   alignas(4096) os::RobustLock producer_lock;
-  alignas(line) os::RobustLock consumer_lock;
+  alignas(cache_line) os::RobustLock consumer_lock;
   alignas(4096) ProducerSide producers;
   ConsumerSide consumers;
 };

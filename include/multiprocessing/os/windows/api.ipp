@@ -14,7 +14,16 @@
 #ifndef WIN32_LEAN_AND_MEAN
 #  define WIN32_LEAN_AND_MEAN
 #endif
-#include <windows.h>
+#if !defined(_WINDOWS_)
+#  include <windows.h>
+// Words that programs use; the system's headers write them in capitals.
+#  undef near
+#  undef far
+#  undef NEAR
+#  undef FAR
+#  define NEAR
+#  define FAR
+#endif
 
 namespace multiprocessing::os::windows {
 

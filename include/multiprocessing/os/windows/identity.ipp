@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/identity.hpp>
-
-#include <windows.h>
+#include <multiprocessing/os/windows/api.ipp>
 
 namespace multiprocessing::os {
 

@@ -2,13 +2,13 @@
 #pragma once
 #include <multiprocessing/os/lock.hpp>
 #include <multiprocessing/os/random.hpp>
-#include <multiprocessing/os/windows/api.ipp>
+#include <multiprocessing/os/windows/named_event.ipp>
 
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <cwchar>
 #include <span>
 
 namespace multiprocessing::os {
@@ -30,6 +30,10 @@ static_assert(sizeof(LockWords) <= 64 && std::atomic<std::uint64_t>::is_always_l
 
 inline LockWords& words_in(std::byte* storage) noexcept {
   return *reinterpret_cast<LockWords*>(storage);
+}
+
+inline std::uint64_t owner_in(const std::byte* storage) noexcept {
+  return reinterpret_cast<const LockWords*>(storage)->owner.load();
 }
 
 inline std::uint32_t creation_of(HANDLE thread) noexcept {
@@ -73,18 +77,6 @@ inline Acquired take_from_dead(LockWords& words) noexcept {
   return Acquired::abandoned;
 }
 
-using EventName = std::array<wchar_t, 64>;
-inline EventName event_name(const LockWords& words) noexcept {
-  EventName text{};
-  constexpr wchar_t digits[] = L"0123456789abcdef";
-  constexpr wchar_t begin[] = L"Local\\multiprocessing-lock-";
-  wchar_t* to = std::wcscpy(text.data(), begin) + std::wcslen(begin);
-  for (const std::uint64_t part : words.name) {
-    for (unsigned shift = 0; shift < 64; shift += 4) *to++ = digits[(part >> shift) & 15U];
-  }
-  return text;
-}
-
 }  // namespace windows
 
 inline void RobustLock::initialise(std::error_code& ec) noexcept {
@@ -101,23 +93,12 @@ inline Acquired RobustLock::lock(const detail::Deadline& deadline) noexcept {
   windows::LockWords& words = windows::words_in(storage_);
   if (windows::take_free(words)) return Acquired::yes;
   if (deadline.is_now()) return windows::take_from_dead(words);
-  std::error_code ec;  // without an event, it sleeps and looks
-  const UniqueHandle event =
-      windows::owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, FALSE, FALSE,
-                                                          windows::event_name(words).data()),
-                     ec);
+  const UniqueHandle event = windows::sleepers_event(words.name);
   std::chrono::nanoseconds nap = std::chrono::milliseconds{1};
   for (;;) {
     words.sleeper.store(1);
     if (windows::take_free(words)) return Acquired::yes;
-    const DWORD time = windows::as_milliseconds(deadline.left(nap));
-    DWORD waited = WAIT_TIMEOUT;
-    if (event) {
-      waited = MULTIPROCESSING_SYSTEM(WaitForSingleObject)(event.get(), time);
-    } else {
-      MULTIPROCESSING_SYSTEM(Sleep)(time);
-    }
-    if (waited == WAIT_OBJECT_0) continue;
+    if (windows::sleep_until_woken(event, deadline.left(nap))) continue;
     const Acquired acquired = windows::take_from_dead(words);
     if (acquired != Acquired::no || deadline.passed()) return acquired;
     nap = std::chrono::milliseconds{event ? 50 : 1};
@@ -129,18 +110,22 @@ inline bool RobustLock::unlock() noexcept {
   if (words.owner.load(std::memory_order_relaxed) != windows::this_thread()) return false;
   words.owner.store(0);
   if (words.sleeper.load() == 0 || words.sleeper.exchange(0) == 0) return true;
-  const HANDLE event = MULTIPROCESSING_SYSTEM(OpenEventW)(EVENT_MODIFY_STATE, FALSE,
-                                                          windows::event_name(words).data());
-  if (event == nullptr) return true;  // who slept has gone
-  const UniqueHandle owned{event};
-  MULTIPROCESSING_SYSTEM(SetEvent)(event);
+  windows::wake_sleeper(words.name);
   return true;
 }
 
 inline bool RobustLock::is_held() const noexcept {
-  const auto& words = *reinterpret_cast<const windows::LockWords*>(storage_);
-  const std::uint64_t owner = words.owner.load();
+  const std::uint64_t owner = windows::owner_in(storage_);
   return owner != 0 && !windows::is_dead(owner);
+}
+
+inline bool RobustLock::is_mine() const noexcept {
+  return windows::owner_in(storage_) == windows::this_thread();
+}
+
+inline bool RobustLock::is_abandoned() const noexcept {
+  const std::uint64_t owner = windows::owner_in(storage_);
+  return owner != 0 && windows::is_dead(owner);
 }
 
 inline bool RobustLock::must_stay_mapped() const noexcept {

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <new>
+#include <string>
 
 namespace multiprocessing::os {
 
@@ -100,6 +101,10 @@ inline void signal_process(native_handle_type process,
   if (MULTIPROCESSING_SYSTEM(TerminateProcess)(process, windows::terminated) != 0) return;
   ec = windows::last_error();  // of one that ends, too
   if (wait_ready(process, detail::Deadline{std::chrono::milliseconds{50}})) ec.clear();
+}
+
+inline std::string signal_name(int number) {
+  return "signal " + std::to_string(number);
 }
 
 inline void discard_process(int pid) noexcept {

@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSL-1.0
+# Runs a Windows program:
+#
+#   cmake/wine.sh <program.exe> <argument>...
+#   cmake/wine.sh --start      makes what programs need, once, and keeps its server running
+#   cmake/wine.sh --stop       ends the server, and whatever still runs
+#
+# Without --start each program starts a server and ends it, which takes about a second. Everything
+# lies in build/wine, also what Wine takes for a user's folders.
+here=$(cd "$(dirname "$0")/.." && pwd)
+export WINEPREFIX="$here/build/wine" WINEDEBUG=-all
+# No debugger for programs that crash on purpose; no browser, no .NET, no menu entries.
+export WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe=;winedbg.exe='
+unset DISPLAY
+mkdir -p "$WINEPREFIX"
+case $1 in
+  --start)
+    # Its services keep what they inherit open, so they inherit nothing.
+    wineserver -p </dev/null >/dev/null 2>&1
+    wineboot -i </dev/null >/dev/null 2>&1
+    ;;
+  --stop)
+    wineserver -k
+    wineserver -w
+    ;;
+  *)
+    exec wine "$@"
+    ;;
+esac

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <support/processes.hpp>
+#include <support/windows/system.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <system_error>
+
+#include <tlhelp32.h>
+#include <winternl.h>
+
+namespace test {
+namespace {
+
+struct HandleEntry {  // SYSTEM_HANDLE_TABLE_ENTRY_INFO_EX
+  void* object;
+  ULONG_PTR process;
+  ULONG_PTR handle;
+  ULONG access;
+  USHORT creator;
+  USHORT type;
+  ULONG attributes;
+  ULONG reserved;
+};
+
+struct HandleTable {  // SYSTEM_HANDLE_INFORMATION_EX
+  ULONG_PTR count;
+  ULONG_PTR reserved;
+  HandleEntry first;
+};
+
+template <class Function>
+Function find_in_ntdll(const char* name) {
+  void* const address =
+      reinterpret_cast<void*>(GetProcAddress(GetModuleHandleW(L"ntdll.dll"), name));
+  return reinterpret_cast<Function>(address);
+}
+
+std::string type_of(HANDLE handle) {
+  using Query = NTSTATUS(NTAPI*)(HANDLE, int, void*, ULONG, ULONG*);
+  static const auto query = find_in_ntdll<Query>("NtQueryObject");
+  alignas(std::max_align_t) std::byte memory[1024] = {};
+  constexpr int type_information = 2;
+  if (query(handle, type_information, memory, sizeof memory, nullptr) < 0) return "unknown";
+  const auto& name = *reinterpret_cast<const UNICODE_STRING*>(memory);
+  std::string text;
+  for (int i = 0; i < name.Length / 2; ++i) text += static_cast<char>(name.Buffer[i]);
+  return text;
+}
+
+template <class Visit>
+void each_process(Visit visit) {
+  const HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
+  PROCESSENTRY32W entry{};
+  entry.dwSize = sizeof entry;
+  for (BOOL more = Process32FirstW(snapshot, &entry); more;
+       more = Process32NextW(snapshot, &entry)) {
+    visit(entry);
+  }
+  CloseHandle(snapshot);
+}
+
+bool has_ended(DWORD pid) {
+  const HANDLE process = OpenProcess(SYNCHRONIZE, FALSE, pid);
+  if (process == nullptr) return true;
+  const bool ended = WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
+  CloseHandle(process);
+  return ended;
+}
+
+}  // namespace
+
+std::vector<ProcessInfo> family() {
+  std::vector<ProcessInfo> others;
+  each_process([&](const PROCESSENTRY32W& entry) {
+    ProcessInfo process;
+    process.pid = static_cast<int>(entry.th32ProcessID);
+    process.parent = static_cast<int>(entry.th32ParentProcessID);
+    for (const wchar_t* c = entry.szExeFile; *c != 0; ++c) process.command += static_cast<char>(*c);
+    if (!has_ended(entry.th32ProcessID)) others.push_back(process);
+  });
+  std::vector<int> known{own_process_id()};
+  std::vector<ProcessInfo> found;
+  for (bool more = true; more;) {
+    more = false;
+    for (auto& process : others) {
+      if (process.pid == 0 || process.pid == own_process_id() ||
+          std::ranges::find(known, process.parent) == known.end()) {
+        continue;
+      }
+      known.push_back(process.pid);
+      found.push_back(process);
+      process.pid = 0;
+      more = true;
+    }
+  }
+  return found;
+}
+
+void enter_own_group() {
+  const HANDLE job = CreateJobObjectW(nullptr, nullptr);  // stays open until this process ends
+  JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits{};
+  limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+  SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits);
+  AssignProcessToJobObject(job, GetCurrentProcess());
+}
+
+void end_process(int pid) {
+  const HANDLE process =
+      OpenProcess(PROCESS_TERMINATE | SYNCHRONIZE, FALSE, static_cast<DWORD>(pid));
+  if (process == nullptr) return;
+  TerminateProcess(process, 1);
+  WaitForSingleObject(process, INFINITE);
+  CloseHandle(process);
+}
+
+int own_process_id() {
+  return static_cast<int>(GetCurrentProcessId());
+}
+
+std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep) {
+  using Query = NTSTATUS(NTAPI*)(int, void*, ULONG, ULONG*);
+  static const auto query = find_in_ntdll<Query>("NtQuerySystemInformation");
+  constexpr int extended_handles = 64;
+  std::vector<std::uint64_t> memory(std::size_t{1} << 16U);
+  while (query(extended_handles, memory.data(), static_cast<ULONG>(memory.size() * 8), nullptr) <
+         0) {
+    if (memory.size() > (std::size_t{1} << 24U)) return {};
+    memory.resize(memory.size() * 2);
+  }
+  const auto& table = *reinterpret_cast<const HandleTable*>(memory.data());
+  const HandleEntry* const entries = &table.first;
+  std::map<int, std::string> found;
+  for (ULONG_PTR i = 0; i < table.count; ++i) {
+    if (entries[i].process != GetCurrentProcessId()) continue;
+    const int number = static_cast<int>(entries[i].handle);
+    if (!keep(number)) found[number] = type_of(reinterpret_cast<HANDLE>(entries[i].handle));
+  }
+  return found;
+}
+
+std::map<int, std::string> own_threads() {
+  std::map<int, std::string> threads;
+  const HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
+  THREADENTRY32 entry{};
+  entry.dwSize = sizeof entry;
+  for (BOOL more = Thread32First(snapshot, &entry); more; more = Thread32Next(snapshot, &entry)) {
+    if (entry.th32OwnerProcessID == GetCurrentProcessId()) {
+      threads[static_cast<int>(entry.th32ThreadID)];
+    }
+  }
+  CloseHandle(snapshot);
+  return threads;
+}
+
+std::map<std::string, std::string> shared_names() {
+  return {};
+}
+
+bool held_by_a_stranger(const std::string& /*name*/) {
+  return false;
+}
+
+std::filesystem::path make_temporary_folder() {
+  const auto parent = std::filesystem::temp_directory_path();
+  for (int number = 0;; ++number) {
+    const auto folder = parent / ("multiprocessing." + std::to_string(own_process_id()) + "." +
+                                  std::to_string(number));
+    if (!std::filesystem::create_directory(folder)) continue;  // a killed one's, with our number
+    _wputenv_s(L"TMP", folder.c_str());
+    return folder;
+  }
+}
+
+void forbid_core_files() {
+  SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
+}
+
+}  // namespace test

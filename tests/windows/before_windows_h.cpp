@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: BSL-1.0
+// Ours come first, then the system's headers and Boost.Asio, which want to be first themselves.
+#include <multiprocessing.hpp>
+// After ours:
+#include <boost/asio.hpp>
+
+#include "use_all.hpp"
+#include <winsock2.h>

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""Says how many of the tests ran on Windows, how many passed, and which do not apply there, and why.
+
+    totals.py <root of the tree> <results of ctest, as JUnit>
+
+A test that does not apply stands between `#if MULTIPROCESSING_POSIX  // not on Windows: <reason>` and `#endif`;
+a file of such tests says `// Not on Windows: <reason>` at its top."""
+import collections
+import pathlib
+import re
+import sys
+import xml.etree.ElementTree
+
+TEST = re.compile(r"^(?:TEST|TEST_F|TEST_P|TYPED_TEST|TYPED_TEST_P)\((\w+),\s*(\w+)\)", re.M)
+BEGIN = re.compile(r"^#if MULTIPROCESSING_POSIX(?:  // not on Windows: (.*))?$")
+WHOLE = re.compile(r"^// Not on Windows: (.*)$", re.M)
+
+
+def not_applicable(path):
+    """The reason and name of every test of a file that Windows does not have."""
+    text = path.read_text(encoding="utf-8")
+    whole = WHOLE.search("\n".join(text.splitlines()[:9]))
+    if whole:
+        return [(whole[1], f"{suite}.{name}") for suite, name in TEST.findall(text)]
+    found, depth, reason = [], 0, None
+    for line in text.splitlines():
+        if depth == 0 and (begin := BEGIN.match(line)):
+            depth, reason = 1, begin[1] or "no reason is given"
+        elif depth and line.startswith("#if"):
+            depth += 1
+        elif depth and line.startswith("#endif"):
+            depth -= 1
+        elif depth and (test := TEST.match(line)):
+            found.append((reason, f"{test[1]}.{test[2]}"))
+    return found
+
+
+def main():
+    root, results = pathlib.Path(sys.argv[1]), sys.argv[2]
+    reasons = collections.Counter()
+    for path in sorted((root / "tests").rglob("*_test.cpp")):
+        for reason, _ in not_applicable(path):
+            reasons[reason] += 1
+    suite = xml.etree.ElementTree.parse(results).getroot()
+    count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "skipped", "disabled")}
+    passed = count["tests"] - count["failures"] - count["skipped"] - count["disabled"]
+    print(f"Windows under Wine: {count['tests']} run, {passed} passed, {count['failures']} failed, "
+          f"{count['skipped'] + count['disabled']} skipped; {sum(reasons.values())} do not apply:")
+    for reason, number in reasons.most_common():
+        print(f"  {number:4} {reason}")
+    return count["failures"] != 0 or "no reason is given" in reasons
+
+
+if __name__ == "__main__":
+    sys.exit(main())
