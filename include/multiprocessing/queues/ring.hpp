@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -171,6 +172,7 @@ class Ring {
   static constexpr std::uint64_t longest_commit_step = std::uint64_t{16} << 20U;
   static constexpr std::uint64_t kept_area = std::uint64_t{4}
                                              << 20U;  // smaller ones stay committed
+  static constexpr std::uint64_t trusted_size = std::uint64_t{1} << 20U;
   static constexpr std::uint64_t give_back_step = std::uint64_t{16} << 20U;
 
   explicit Ring(os::SharedRegion region) noexcept : region_{std::move(region)} {}
@@ -183,7 +185,24 @@ class Ring {
   [[nodiscard]] detail::TaskBook& book() const noexcept {
     return *reinterpret_cast<detail::TaskBook*>(region_.data() + detail::task_book_begin);
   }
-  [[nodiscard]] std::byte* at(Place place) const;
+  [[nodiscard]] std::byte* at(Place place) const noexcept {  // of what is_place
+    return region_.data() + detail::area_begin(place.area()) + offset_in_area(place);
+  }
+  // What stands in shared memory may have been written by anybody: no place is gone to before it
+  // was looked at.
+  [[nodiscard]] bool is_place(Place place) const noexcept {
+    return place.area() < areas_ && place.offset() % Record::header_size == 0 &&
+           (detail::goes_round(place.area()) || place.offset() < detail::area_size(place.area()));
+  }
+  [[nodiscard]] std::uint64_t offset_in_area(Place place) const noexcept {
+    return place.offset() & (detail::area_size(place.area()) - 1);
+  }
+  void check_usable(unsigned area, std::uint64_t begin, std::uint64_t size) {
+    if (begin + size > usable_[area].load(std::memory_order_relaxed)) {
+      look_what_is_usable(area, begin, size);
+    }
+  }
+  [[gnu::cold]] void look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size);
   // One side's way of waiting: spins with its lock, sleeps without it.
   struct Side {
     bool (Ring::*ready)() noexcept;
@@ -215,7 +234,8 @@ class Ring {
   Place leave_for(unsigned area, Place tail, std::uint64_t room);
   [[nodiscard]] unsigned free_area_for(Place tail, std::uint64_t room) const;
   [[nodiscard]] bool is_in_use(unsigned area, Place tail) const noexcept;
-  void commit_memory(unsigned area, std::uint64_t bytes);
+  void commit_memory(unsigned area, std::uint64_t from, std::uint64_t to);
+  [[gnu::cold]] void commit_more(unsigned area, std::uint64_t before, std::uint64_t to);
 
   // the consumer's steps, with its lock held
   Held hold_consumer_lock(const detail::Deadline& deadline);
@@ -247,6 +267,8 @@ class Ring {
   os::Bell space_;     // rung by consumers
   os::Bell items_;     // rung by producers
   os::Bell all_done_;  // rung by task_done()
+  // Of each area, in this process: so many bytes from its beginning may be touched.
+  std::array<std::atomic<std::uint64_t>, detail::most_areas> usable_{};
   detail::Patience producer_lock_patience_;
   detail::Patience consumer_lock_patience_;
   detail::Patience space_patience_;
@@ -259,11 +281,15 @@ class Ring {
   detail::Gate handle_gate_;  // who uses the region's handle
 };
 
-inline std::byte* Ring::at(Place place) const {
-  const unsigned area = place.area();
-  if (area >= areas_) damaged();
-  return region_.data() + detail::area_begin(area) +
-         (place.offset() & (detail::area_size(area) - 1));
+inline void Ring::look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size) {
+  bool usable = false;
+  if (!use_handle([&] { usable = region_.is_usable(detail::area_begin(area) + begin, size); })) {
+    check_open();
+  }
+  if (!usable || begin + size > detail::area_size(area)) damaged();
+  if (begin + size > usable_[area].load(std::memory_order_relaxed)) {
+    usable_[area].store(begin + size, std::memory_order_relaxed);
+  }
 }
 
 template <class Write>

@@ -38,10 +38,15 @@ inline void Ring::shutdown(bool immediate) {
 
 inline void Ring::drop_all() {
   auto& side = memory().consumers;
+  std::uint64_t dropped = 0;  // from one area
   while (has_item()) {
     auto head = side.head.current();
+    const unsigned area = place_of(head).area();
     const auto message = find_message(head, true);
-    go_past(head, Record::room(message->size()));
+    const std::uint64_t room = Record::room(message->size());
+    dropped = place_of(head).area() == area ? dropped + room : room;
+    if (dropped > detail::area_size(place_of(head).area())) damaged();  // round and round
+    go_past(head, room);
     side.head.commit(head);
     MULTIPROCESSING_STOP_POINT("ring.shutdown.dropped");
     give_back(head);
