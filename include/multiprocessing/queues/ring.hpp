@@ -130,39 +130,33 @@ class Ring {
   using Consumers = detail::ConsumerSide;
   using Head = decltype(Consumers::head)::Values;
 
-  // Gives the lock back at the end of a scope; then tells whom it was taken over from.
+  // Gives the lock back at the end of a scope.
   struct Held {
     os::RobustLock* lock = nullptr;
-    const char* recovered = nullptr;
     Held() = default;
-    explicit Held(os::RobustLock& held, const char* from_the_dead = nullptr)
-        : lock{&held}, recovered{from_the_dead} {}
+    explicit Held(os::RobustLock& held) : lock{&held} {}
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
-    Held(Held&& other) noexcept
-        : lock{std::exchange(other.lock, nullptr)}, recovered{other.recovered} {}
+    Held(Held&& other) noexcept : lock{std::exchange(other.lock, nullptr)} {}
     Held& operator=(Held&& other) noexcept {
       release();
       lock = std::exchange(other.lock, nullptr);
-      recovered = other.recovered;
       return *this;
     }
     ~Held() { release(); }
-    void release() noexcept {
-      if (lock == nullptr) return;
-      std::exchange(lock, nullptr)->unlock();
-      if (recovered != nullptr) log(LogLevel::warning, std::exchange(recovered, nullptr));
+    void release() {
+      if (lock != nullptr) std::exchange(lock, nullptr)->unlock();
     }
     explicit operator bool() const { return lock != nullptr; }
   };
-  [[nodiscard]] static Held hold(os::RobustLock& lock, os::Acquired how, const char* dead) {
-    return how == os::Acquired::abandoned ? Held{lock, dead} : Held{lock};
+  // A lock was taken over from a process that died. It is told when no lock is held: whoever hears
+  // of it may use the queue.
+  enum Death : unsigned { producer_died = 1, consumer_died = 2 };
+  void note_death(Death whose) noexcept { untold_.fetch_or(whose, std::memory_order_relaxed); }
+  void tell_of_deaths() noexcept {
+    if (untold_.load(std::memory_order_relaxed) != 0) tell();
   }
-  static constexpr const char* producer_died =
-      "a process died inside put() of a queue: what it had not finished is not there, the queue "
-      "goes on";
-  static constexpr const char* consumer_died =
-      "a process died inside get() of a queue, perhaps with an item in hand; the queue goes on";
+  [[gnu::cold]] void tell() noexcept;
 
   // A producer that sleeps because a queue of so many items or more is full is woken when half of
   // it is free, for waking it for every item would cost more than the items.
@@ -216,8 +210,10 @@ class Ring {
   /// Calls `use()`, which needs the region's handle, unless the queue is closed here.
   template <class Use>
   bool use_handle(Use&& use);
-  [[noreturn]] static void throw_shut_down() { throw ShutDown{"the queue was shut down"}; }
-  [[noreturn]] static void damaged() {
+  [[noreturn, gnu::cold]] static void throw_shut_down() {
+    throw ShutDown{"the queue was shut down"};
+  }
+  [[noreturn, gnu::cold]] static void damaged() {
     throw ProcessError{"the queue's shared memory is damaged: it was written by something else"};
   }
 
@@ -269,6 +265,7 @@ class Ring {
   os::Bell all_done_;  // rung by task_done()
   // Of each area, in this process: so many bytes from its beginning may be touched.
   std::array<std::atomic<std::uint64_t>, detail::most_areas> usable_{};
+  std::atomic<unsigned> untold_{0};  // Deaths
   detail::Patience producer_lock_patience_;
   detail::Patience consumer_lock_patience_;
   detail::Patience space_patience_;
@@ -282,13 +279,22 @@ class Ring {
 };
 
 inline void Ring::look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size) {
-  bool usable = false;
-  if (!use_handle([&] { usable = region_.is_usable(detail::area_begin(area) + begin, size); })) {
-    check_open();
-  }
-  if (!usable || begin + size > detail::area_size(area)) damaged();
-  if (begin + size > usable_[area].load(std::memory_order_relaxed)) {
-    usable_[area].store(begin + size, std::memory_order_relaxed);
+  // Memory is committed in steps, so it is looked at in steps too.
+  const std::uint64_t whole = std::min((begin + size + commit_step - 1) / commit_step * commit_step,
+                                       detail::area_size(area));
+  std::uint64_t usable = 0;
+  const bool open = use_handle([&] {
+    for (const std::uint64_t end : {whole, begin + size}) {
+      if (usable == 0 && begin <= end &&
+          region_.is_usable(detail::area_begin(area) + begin, end - begin)) {
+        usable = end;
+      }
+    }
+  });
+  if (!open) check_open();
+  if (usable < begin + size || usable > detail::area_size(area)) damaged();
+  if (usable > usable_[area].load(std::memory_order_relaxed)) {
+    usable_[area].store(usable, std::memory_order_relaxed);
   }
 }
 
@@ -313,6 +319,7 @@ bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline
   MULTIPROCESSING_STOP_POINT("ring.put.unlocked");
   items_.ring(memory().consumers.items);
   if (more_room) space_.ring(side.space);
+  tell_of_deaths();
   return true;
 }
 
@@ -335,6 +342,7 @@ bool Ring::get(Read&& read, const detail::Deadline& deadline) {
   MULTIPROCESSING_STOP_POINT("ring.get.unlocked");
   ring_for_space(head[Consumers::count]);
   if (more_items) items_.ring(side.items);
+  tell_of_deaths();
   return true;
 }
 
@@ -366,7 +374,21 @@ std::size_t Ring::get_batch(std::size_t most_messages,
   MULTIPROCESSING_STOP_POINT("ring.get_batch.unlocked");
   ring_for_space(head[Consumers::count]);
   if (more_items) items_.ring(side.items);
+  tell_of_deaths();
   return taken;
+}
+
+inline void Ring::tell() noexcept {
+  const unsigned whose = untold_.exchange(0, std::memory_order_relaxed);
+  if ((whose & producer_died) != 0) {
+    log(LogLevel::warning,
+        "a process died inside put() of a queue: what it had not finished is not there, the queue "
+        "goes on");
+  }
+  if ((whose & consumer_died) != 0) {
+    log(LogLevel::warning,
+        "a process died inside get() of a queue, perhaps with an item in hand; the queue goes on");
+  }
 }
 
 inline void Ring::commit_taken(const Head& head, std::size_t messages) {

@@ -12,10 +12,11 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   const auto acquired = detail::acquire(shared.consumer_lock, consumer_lock_patience_, deadline,
                                         [this] { check_open(); });
   if (acquired == os::Acquired::no) return {};
-  Held held = hold(shared.consumer_lock, acquired, consumer_died);
+  Held held{shared.consumer_lock};
   const auto head = shared.consumers.head.current();
   if (acquired == os::Acquired::abandoned) {
     shared.consumers.seen_tail.store(head[Consumers::place], std::memory_order_relaxed);
+    note_death(consumer_died);
     if (counts_tasks_) settle_note();
     if (shared.producers.shutdown.load(std::memory_order_seq_cst) == detail::shut_at_once) {
       drop_all();

@@ -14,10 +14,11 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
   const auto acquired =
       detail::acquire(lock, producer_lock_patience_, deadline, [this] { check_open(); });
   if (acquired == os::Acquired::no) return {};
-  Held held = hold(lock, acquired, producer_died);
+  Held held{lock};
   if (acquired == os::Acquired::abandoned) {
     // What the dead one had not committed nobody sees; its notes may be half written.
     look_at_consumers();
+    note_death(producer_died);
     items_.ring(memory().consumers.items);  // what it had committed it may not have said
   }
   MULTIPROCESSING_STOP_POINT("ring.put.locked");
@@ -55,6 +56,7 @@ inline void Ring::put_batch(std::span<const std::byte> records,
     MULTIPROCESSING_STOP_POINT("ring.put_batch.unlocked");
     items_.ring(memory().consumers.items);
     if (more_room) space_.ring(side.space);
+    tell_of_deaths();
   }
 }
 
