@@ -122,7 +122,7 @@ class Committed {
   std::atomic<std::uint64_t> copies_[2][Words];
 };
 
-inline constexpr std::size_t cache_line = 128;   // two cache lines: processors fetch them in pairs
+inline constexpr std::size_t line_pair = 128;    // of cache: processors fetch them in pairs
 inline constexpr std::uint64_t most_areas = 18;  // of 256 KiB * (2^18 - 1): 64 GiB
 
 /// @brief Whether the queue has been shut down, for all processes.
@@ -135,24 +135,24 @@ enum Shutdown : std::uint64_t {
 /// @brief Changed by the holder of the producer lock only, but for the bell.
 struct ProducerSide {
   enum Word { place, count };  ///< Where the next record goes; items ever put.
-  alignas(cache_line) Committed<2> tail;
+  alignas(line_pair) Committed<2> tail;
   // What was seen of the consumers: never ahead of the truth, so always safe to believe.
   std::atomic<std::uint64_t> seen_released;  ///< Place: all before it is free.
   std::atomic<std::uint64_t> seen_count;     ///< Items ever taken.
   std::atomic<std::uint64_t> committed;      ///< Place: memory of this area that may be touched.
   std::atomic<std::uint64_t> shutdown;       ///< A Shutdown; never smaller than before.
-  alignas(cache_line) os::BellState space;   ///< A producer waits for room.
+  alignas(line_pair) os::BellState space;    ///< A producer waits for room.
   /// When the chain came into each area: 1, 2, 3, ...; the areas in use are those from that of the
   /// consumers to that of the tail. A number above the tail's is a jump that was never committed.
-  alignas(cache_line) std::array<std::atomic<std::uint64_t>, most_areas> entered;
+  alignas(line_pair) std::array<std::atomic<std::uint64_t>, most_areas> entered;
 };
 
 /// @brief Changed by the holder of the consumer lock only, but for the bell.
 struct ConsumerSide {
   enum Word { place, count, released };  ///< Next to read; items ever taken; free before.
-  alignas(cache_line) Committed<3> head;
-  std::atomic<std::uint64_t> seen_tail;     ///< Place: never ahead of the producers.
-  alignas(cache_line) os::BellState items;  ///< A consumer waits for an item.
+  alignas(line_pair) Committed<3> head;
+  std::atomic<std::uint64_t> seen_tail;    ///< Place: never ahead of the producers.
+  alignas(line_pair) os::BellState items;  ///< A consumer waits for an item.
 };
 
 /// @brief Written once, before anybody else sees the memory.
@@ -168,7 +168,7 @@ struct RingHeader {
 struct RingMemory {
   RingHeader header;
   alignas(4096) os::RobustLock producer_lock;
-  alignas(cache_line) os::RobustLock consumer_lock;
+  alignas(line_pair) os::RobustLock consumer_lock;
   alignas(4096) ProducerSide producers;
   ConsumerSide consumers;
 };
@@ -191,8 +191,10 @@ constexpr std::uint64_t area_begin(unsigned area) noexcept {
 constexpr std::uint64_t reservation(std::uint64_t areas) noexcept {
   return smallest_area << areas;
 }
+inline constexpr unsigned ring_areas = 7;
+static_assert(area_size(ring_areas - 1) == largest_ring_area);
 constexpr bool goes_round(unsigned area) noexcept {
-  return area_size(area) <= largest_ring_area;
+  return area < ring_areas;
 }
 
 }  // namespace multiprocessing::detail

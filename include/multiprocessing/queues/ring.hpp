@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -129,39 +130,33 @@ class Ring {
   using Consumers = detail::ConsumerSide;
   using Head = decltype(Consumers::head)::Values;
 
-  // Gives the lock back at the end of a scope; then tells whom it was taken over from.
+  // Gives the lock back at the end of a scope.
   struct Held {
     os::RobustLock* lock = nullptr;
-    const char* recovered = nullptr;
     Held() = default;
-    explicit Held(os::RobustLock& held, const char* from_the_dead = nullptr)
-        : lock{&held}, recovered{from_the_dead} {}
+    explicit Held(os::RobustLock& held) : lock{&held} {}
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
-    Held(Held&& other) noexcept
-        : lock{std::exchange(other.lock, nullptr)}, recovered{other.recovered} {}
+    Held(Held&& other) noexcept : lock{std::exchange(other.lock, nullptr)} {}
     Held& operator=(Held&& other) noexcept {
       release();
       lock = std::exchange(other.lock, nullptr);
-      recovered = other.recovered;
       return *this;
     }
     ~Held() { release(); }
-    void release() noexcept {
-      if (lock == nullptr) return;
-      std::exchange(lock, nullptr)->unlock();
-      if (recovered != nullptr) log(LogLevel::warning, std::exchange(recovered, nullptr));
+    void release() {
+      if (lock != nullptr) std::exchange(lock, nullptr)->unlock();
     }
     explicit operator bool() const { return lock != nullptr; }
   };
-  [[nodiscard]] static Held hold(os::RobustLock& lock, os::Acquired how, const char* dead) {
-    return how == os::Acquired::abandoned ? Held{lock, dead} : Held{lock};
+  // A lock was taken over from a process that died. It is told when no lock is held: whoever hears
+  // of it may use the queue.
+  enum Death : unsigned { producer_died = 1, consumer_died = 2 };
+  void note_death(Death whose) noexcept { untold_.fetch_or(whose, std::memory_order_relaxed); }
+  void tell_of_deaths() noexcept {
+    if (untold_.load(std::memory_order_relaxed) != 0) tell();
   }
-  static constexpr const char* producer_died =
-      "a process died inside put() of a queue: what it had not finished is not there, the queue "
-      "goes on";
-  static constexpr const char* consumer_died =
-      "a process died inside get() of a queue, perhaps with an item in hand; the queue goes on";
+  [[gnu::cold]] void tell() noexcept;
 
   // A producer that sleeps because a queue of so many items or more is full is woken when half of
   // it is free, for waking it for every item would cost more than the items.
@@ -171,6 +166,7 @@ class Ring {
   static constexpr std::uint64_t longest_commit_step = std::uint64_t{16} << 20U;
   static constexpr std::uint64_t kept_area = std::uint64_t{4}
                                              << 20U;  // smaller ones stay committed
+  static constexpr std::uint64_t trusted_size = std::uint64_t{1} << 20U;
   static constexpr std::uint64_t give_back_step = std::uint64_t{16} << 20U;
 
   explicit Ring(os::SharedRegion region) noexcept : region_{std::move(region)} {}
@@ -183,7 +179,24 @@ class Ring {
   [[nodiscard]] detail::TaskBook& book() const noexcept {
     return *reinterpret_cast<detail::TaskBook*>(region_.data() + detail::task_book_begin);
   }
-  [[nodiscard]] std::byte* at(Place place) const;
+  [[nodiscard]] std::byte* at(Place place) const noexcept {  // of what is_place
+    return region_.data() + detail::area_begin(place.area()) + offset_in_area(place);
+  }
+  // What stands in shared memory may have been written by anybody: no place is gone to before it
+  // was looked at.
+  [[nodiscard]] bool is_place(Place place) const noexcept {
+    return place.area() < areas_ && place.offset() % Record::header_size == 0 &&
+           (detail::goes_round(place.area()) || place.offset() < detail::area_size(place.area()));
+  }
+  [[nodiscard]] std::uint64_t offset_in_area(Place place) const noexcept {
+    return place.offset() & (detail::area_size(place.area()) - 1);
+  }
+  void check_usable(unsigned area, std::uint64_t begin, std::uint64_t size) {
+    if (begin + size > usable_[area].load(std::memory_order_relaxed)) {
+      look_what_is_usable(area, begin, size);
+    }
+  }
+  [[gnu::cold]] void look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size);
   // One side's way of waiting: spins with its lock, sleeps without it.
   struct Side {
     bool (Ring::*ready)() noexcept;
@@ -197,8 +210,10 @@ class Ring {
   /// Calls `use()`, which needs the region's handle, unless the queue is closed here.
   template <class Use>
   bool use_handle(Use&& use);
-  [[noreturn]] static void throw_shut_down() { throw ShutDown{"the queue was shut down"}; }
-  [[noreturn]] static void damaged() {
+  [[noreturn, gnu::cold]] static void throw_shut_down() {
+    throw ShutDown{"the queue was shut down"};
+  }
+  [[noreturn, gnu::cold]] static void damaged() {
     throw ProcessError{"the queue's shared memory is damaged: it was written by something else"};
   }
 
@@ -215,7 +230,8 @@ class Ring {
   Place leave_for(unsigned area, Place tail, std::uint64_t room);
   [[nodiscard]] unsigned free_area_for(Place tail, std::uint64_t room) const;
   [[nodiscard]] bool is_in_use(unsigned area, Place tail) const noexcept;
-  void commit_memory(unsigned area, std::uint64_t bytes);
+  void commit_memory(unsigned area, std::uint64_t from, std::uint64_t to);
+  [[gnu::cold]] void commit_more(unsigned area, std::uint64_t before, std::uint64_t to);
 
   // the consumer's steps, with its lock held
   Held hold_consumer_lock(const detail::Deadline& deadline);
@@ -247,6 +263,9 @@ class Ring {
   os::Bell space_;     // rung by consumers
   os::Bell items_;     // rung by producers
   os::Bell all_done_;  // rung by task_done()
+  // Of each area, in this process: so many bytes from its beginning may be touched.
+  std::array<std::atomic<std::uint64_t>, detail::most_areas> usable_{};
+  std::atomic<unsigned> untold_{0};  // Deaths
   detail::Patience producer_lock_patience_;
   detail::Patience consumer_lock_patience_;
   detail::Patience space_patience_;
@@ -259,11 +278,24 @@ class Ring {
   detail::Gate handle_gate_;  // who uses the region's handle
 };
 
-inline std::byte* Ring::at(Place place) const {
-  const unsigned area = place.area();
-  if (area >= areas_) damaged();
-  return region_.data() + detail::area_begin(area) +
-         (place.offset() & (detail::area_size(area) - 1));
+inline void Ring::look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size) {
+  // Memory is committed in steps, so it is looked at in steps too.
+  const std::uint64_t whole = std::min((begin + size + commit_step - 1) / commit_step * commit_step,
+                                       detail::area_size(area));
+  std::uint64_t usable = 0;
+  const bool open = use_handle([&] {
+    for (const std::uint64_t end : {whole, begin + size}) {
+      if (usable == 0 && begin <= end &&
+          region_.is_usable(detail::area_begin(area) + begin, end - begin)) {
+        usable = end;
+      }
+    }
+  });
+  if (!open) check_open();
+  if (usable < begin + size || usable > detail::area_size(area)) damaged();
+  if (usable > usable_[area].load(std::memory_order_relaxed)) {
+    usable_[area].store(usable, std::memory_order_relaxed);
+  }
 }
 
 template <class Write>
@@ -287,6 +319,7 @@ bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline
   MULTIPROCESSING_STOP_POINT("ring.put.unlocked");
   items_.ring(memory().consumers.items);
   if (more_room) space_.ring(side.space);
+  tell_of_deaths();
   return true;
 }
 
@@ -309,6 +342,7 @@ bool Ring::get(Read&& read, const detail::Deadline& deadline) {
   MULTIPROCESSING_STOP_POINT("ring.get.unlocked");
   ring_for_space(head[Consumers::count]);
   if (more_items) items_.ring(side.items);
+  tell_of_deaths();
   return true;
 }
 
@@ -340,7 +374,21 @@ std::size_t Ring::get_batch(std::size_t most_messages,
   MULTIPROCESSING_STOP_POINT("ring.get_batch.unlocked");
   ring_for_space(head[Consumers::count]);
   if (more_items) items_.ring(side.items);
+  tell_of_deaths();
   return taken;
+}
+
+inline void Ring::tell() noexcept {
+  const unsigned whose = untold_.exchange(0, std::memory_order_relaxed);
+  if ((whose & producer_died) != 0) {
+    log(LogLevel::warning,
+        "a process died inside put() of a queue: what it had not finished is not there, the queue "
+        "goes on");
+  }
+  if ((whose & consumer_died) != 0) {
+    log(LogLevel::warning,
+        "a process died inside get() of a queue, perhaps with an item in hand; the queue goes on");
+  }
 }
 
 inline void Ring::commit_taken(const Head& head, std::size_t messages) {

@@ -12,10 +12,11 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   const auto acquired = detail::acquire(shared.consumer_lock, consumer_lock_patience_, deadline,
                                         [this] { check_open(); });
   if (acquired == os::Acquired::no) return {};
-  Held held = hold(shared.consumer_lock, acquired, consumer_died);
+  Held held{shared.consumer_lock};
   const auto head = shared.consumers.head.current();
   if (acquired == os::Acquired::abandoned) {
     shared.consumers.seen_tail.store(head[Consumers::place], std::memory_order_relaxed);
+    note_death(consumer_died);
     if (counts_tasks_) settle_note();
     if (shared.producers.shutdown.load(std::memory_order_seq_cst) == detail::shut_at_once) {
       drop_all();
@@ -47,15 +48,19 @@ inline std::optional<std::span<const std::byte>> Ring::find_message(Head& head,
                                                                     bool follows_jumps) {
   Place place = Place::from_packed(head[Consumers::place]);
   for (int records = 0; records < 3; ++records) {
+    if (!is_place(place)) damaged();
     const std::byte* const record = at(place);
+    const std::uint64_t begin = offset_in_area(place);
+    const std::uint64_t to_end = detail::area_size(place.area()) - begin;
+    check_usable(place.area(), begin, Record::header_size);
     std::uint64_t header = 0;
     std::memcpy(&header, record, sizeof header);
-    const std::uint64_t area = detail::area_size(place.area());
-    const std::uint64_t to_end = area - (place.offset() & (area - 1));
     const std::uint64_t size = Record::size(header);
     switch (Record::kind(header)) {
       case Record::message:
         if (size > to_end - Record::header_size) damaged();
+        if (size > trusted_size) look_what_is_usable(place.area(), begin, size);
+        check_usable(place.area(), begin, Record::header_size + size);
         head[Consumers::place] = place.packed();
         return std::span{record + Record::header_size, size};
       case Record::padding:
@@ -97,6 +102,10 @@ inline void Ring::give_back(Head& head) noexcept {
   const Place place = Place::from_packed(head[Consumers::place]);
   const Place released = Place::from_packed(head[Consumers::released]);
   if (place.offset() - released.offset() < give_back_step) return;
+  if (!is_place(released) || released.area() != place.area() ||
+      released.offset() > place.offset()) {
+    return;  // not ours: nothing is given back
+  }
   use_handle([&] {
     region_.discard(detail::area_begin(place.area()) + released.offset(),
                     place.offset() - released.offset());

@@ -14,10 +14,11 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
   const auto acquired =
       detail::acquire(lock, producer_lock_patience_, deadline, [this] { check_open(); });
   if (acquired == os::Acquired::no) return {};
-  Held held = hold(lock, acquired, producer_died);
+  Held held{lock};
   if (acquired == os::Acquired::abandoned) {
     // What the dead one had not committed nobody sees; its notes may be half written.
     look_at_consumers();
+    note_death(producer_died);
     items_.ring(memory().consumers.items);  // what it had committed it may not have said
   }
   MULTIPROCESSING_STOP_POINT("ring.put.locked");
@@ -55,6 +56,7 @@ inline void Ring::put_batch(std::span<const std::byte> records,
     MULTIPROCESSING_STOP_POINT("ring.put_batch.unlocked");
     items_.ring(memory().consumers.items);
     if (more_room) space_.ring(side.space);
+    tell_of_deaths();
   }
 }
 
@@ -89,6 +91,7 @@ inline std::size_t Ring::room_for(std::size_t messages) noexcept {
 
 /// @returns where the record goes; what has to stand before it (padding, a jump) is written.
 inline Ring::Place Ring::make_room(Place tail, std::uint64_t room, std::size_t messages) {
+  if (!is_place(tail)) damaged();
   if (const unsigned area = better_area(tail, room, messages); area != tail.area()) {
     return leave_for(area, tail, room);
   }
@@ -98,15 +101,18 @@ inline Ring::Place Ring::make_room(Place tail, std::uint64_t room, std::size_t m
   }
   const unsigned area = tail.area();
   const std::uint64_t size = detail::area_size(area);
-  const std::uint64_t begin = tail.offset() & (size - 1);
+  const std::uint64_t begin = offset_in_area(tail);
+  if (room + Record::header_size > size) damaged();
   if (begin + room > size) {
+    if (!detail::goes_round(area)) damaged();
+    commit_memory(area, begin, begin + Record::header_size);
     const std::uint64_t header = Record::pack(Record::padding, size - begin - Record::header_size);
     std::memcpy(at(tail), &header, sizeof header);
     MULTIPROCESSING_STOP_POINT("ring.put.padded");
     tail = tail.plus(size - begin);
-    commit_memory(area, room + Record::header_size);
+    commit_memory(area, 0, room + Record::header_size);
   } else {
-    commit_memory(area, std::min(begin + room + Record::header_size, size));
+    commit_memory(area, begin, std::min(begin + room + Record::header_size, size));
   }
   return tail;
 }
@@ -164,7 +170,9 @@ inline unsigned Ring::free_area_for(Place tail, std::uint64_t room) const {
 }
 
 inline Ring::Place Ring::leave_for(unsigned area, Place tail, std::uint64_t room) {
-  commit_memory(area, room + Record::header_size);
+  const std::uint64_t begin = offset_in_area(tail);
+  commit_memory(tail.area(), begin, begin + Record::header_size);  // the jump's: it is already
+  commit_memory(area, 0, room + Record::header_size);
   // Notes about an earlier stay in that area would be ahead of the truth.
   look_at_consumers();
   auto& entered = memory().producers.entered;
@@ -176,28 +184,36 @@ inline Ring::Place Ring::leave_for(unsigned area, Place tail, std::uint64_t room
   return {area, 0};
 }
 
-/// Makes the first `bytes` of an area usable; in steps, for a system call is dearer than a message.
-inline void Ring::commit_memory(unsigned area, std::uint64_t bytes) {
-  auto& note = memory().producers.committed;
-  const Place noted = Place::from_packed(note.load(std::memory_order_relaxed));
-  const std::uint64_t before = noted.area() == area ? noted.offset() : 0;
-  if (bytes <= before) return;
+/// Makes a part of an area usable, before which all is.
+inline void Ring::commit_memory(unsigned area, std::uint64_t from, std::uint64_t to) {
+  const Place noted =
+      Place::from_packed(memory().producers.committed.load(std::memory_order_relaxed));
+  if (noted.area() != area) {
+    commit_more(area, from / commit_step * commit_step, to);
+  } else if (to > noted.offset()) {
+    commit_more(area, noted.offset(), to);
+  }
+  check_usable(area, from, to - from);
+}
+
+// In steps, for a system call is dearer than a message.
+inline void Ring::commit_more(unsigned area, std::uint64_t before, std::uint64_t to) {
   const std::uint64_t step = std::clamp(before, commit_step, longest_commit_step);
-  const std::uint64_t whole = (bytes + commit_step - 1) / commit_step * commit_step;
+  const std::uint64_t whole = (to + commit_step - 1) / commit_step * commit_step;
   std::uint64_t end = std::min(std::max(whole, before + step), detail::area_size(area));
   std::error_code ec;
   const std::uint64_t begin = detail::area_begin(area);
   const bool open = use_handle([&] {
     region_.commit(begin + before, end - before, ec);
     if (ec) {  // not so much: then just enough
-      end = bytes;
+      end = to;
       region_.commit(begin + before, end - before, ec);
     }
   });
   if (!open) check_open();
   if (ec) throw std::system_error{ec, "no memory for the queue's backlog; the item was not put"};
   MULTIPROCESSING_STOP_POINT("ring.put.committed_memory");
-  note.store(Place{area, end}.packed(), std::memory_order_relaxed);
+  memory().producers.committed.store(Place{area, end}.packed(), std::memory_order_relaxed);
 }
 
 }  // namespace multiprocessing

@@ -20,8 +20,11 @@ inline void Ring::shutdown(bool immediate) {
   {
     const os::Acquired acquired =
         detail::acquire(shared.producer_lock, producer_lock_patience_, no_end, check);
-    const Held producers = hold(shared.producer_lock, acquired, producer_died);
-    if (acquired == os::Acquired::abandoned) look_at_consumers();
+    const Held producers{shared.producer_lock};
+    if (acquired == os::Acquired::abandoned) {
+      look_at_consumers();
+      note_death(producer_died);
+    }
     const std::uint64_t wanted = immediate ? detail::shut_at_once : detail::shut_for_producers;
     auto& word = shared.producers.shutdown;
     word.store(std::max<std::uint64_t>(wanted, word.load(std::memory_order_relaxed)),
@@ -34,14 +37,20 @@ inline void Ring::shutdown(bool immediate) {
   items_.ring(shared.consumers.items);
   space_.ring(shared.producers.space);
   if (counts_tasks_) all_done_.ring(book().all_done);
+  tell_of_deaths();
 }
 
 inline void Ring::drop_all() {
   auto& side = memory().consumers;
+  std::uint64_t dropped = 0;  // from one area
   while (has_item()) {
     auto head = side.head.current();
+    const unsigned area = place_of(head).area();
     const auto message = find_message(head, true);
-    go_past(head, Record::room(message->size()));
+    const std::uint64_t room = Record::room(message->size());
+    dropped = place_of(head).area() == area ? dropped + room : room;
+    if (dropped > detail::area_size(place_of(head).area())) damaged();  // round and round
+    go_past(head, room);
     side.head.commit(head);
     MULTIPROCESSING_STOP_POINT("ring.shutdown.dropped");
     give_back(head);

@@ -43,6 +43,7 @@ inline Ring::Held Ring::wait(const Side& side,
     const auto left = deadline.left(nap);
     if (left == left.zero()) return {};
     held.release();
+    tell_of_deaths();
     MULTIPROCESSING_STOP_POINT("ring.wait.unlocked");
     (this->*side.bell).sleep(state, announced, left);
     MULTIPROCESSING_STOP_POINT("ring.wait.woken");

@@ -45,13 +45,13 @@ struct TaskNote {
 struct TaskBook {
   static constexpr std::size_t most_holders = 1000;
 
-  alignas(cache_line) os::BellState all_done;  ///< join() waits.
-  alignas(cache_line) TaskNote note;
+  alignas(line_pair) os::BellState all_done;  ///< join() waits.
+  alignas(line_pair) TaskNote note;
   std::atomic<std::uint64_t> used;     ///< Places that were ever used: the first so many.
   std::atomic<std::uint64_t> prepaid;  ///< task_done() said so often before the item was taken.
   std::atomic<std::uint64_t> lost;     ///< Items that died with their holders.
   std::atomic<std::uint64_t> told;     ///< Of those, what join() has thrown LostTasks for.
-  alignas(cache_line) std::array<Holder, most_holders> holders;
+  alignas(line_pair) std::array<Holder, most_holders> holders;
 };
 
 /// Where it lies in a queue's memory; committed where the queue counts tasks.

@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace multiprocessing::os {
@@ -84,6 +85,15 @@ inline void SharedRegion::commit(std::size_t offset,
   } else {
     ec.clear();
   }
+}
+
+inline bool SharedRegion::is_usable(std::size_t offset, std::size_t size) const noexcept {
+  constexpr std::size_t block = 512;
+  struct stat status {};
+  return size <= region_.get_size() && offset <= region_.get_size() - size &&
+         MULTIPROCESSING_SYSTEM(fstat)(handle_.get(), &status) == 0 &&
+         offset + size <= static_cast<std::size_t>(status.st_size) &&
+         size <= static_cast<std::size_t>(status.st_blocks) * block;
 }
 
 inline void SharedRegion::discard(std::size_t offset, std::size_t size) noexcept {
