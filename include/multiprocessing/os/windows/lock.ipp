@@ -143,6 +143,17 @@ inline bool RobustLock::is_held() const noexcept {
   return owner != 0 && !windows::is_dead(owner);
 }
 
+inline bool RobustLock::is_mine() const noexcept {
+  const auto& words = *reinterpret_cast<const windows::LockWords*>(storage_);
+  return words.owner.load(std::memory_order_relaxed) == windows::this_thread();
+}
+
+inline bool RobustLock::is_abandoned() const noexcept {
+  const auto& words = *reinterpret_cast<const windows::LockWords*>(storage_);
+  const std::uint64_t owner = words.owner.load();
+  return owner != 0 && windows::is_dead(owner);
+}
+
 inline bool RobustLock::must_stay_mapped() const noexcept {
   return false;
 }

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+#include <multiprocessing/os/tracker.hpp>
+
+namespace multiprocessing::os {
+
+inline bool needs_tracker() noexcept {
+  return false;
+}
+
+inline UniqueHandle start_tracker(std::error_code& ec) {
+  ec = std::make_error_code(std::errc::function_not_supported);
+  return {};
+}
+
+inline void tell_tracker(native_handle_type /*tracker*/,
+                         bool /*comes*/,
+                         std::string_view /*name*/,
+                         const MemoryIdentity& /*identity*/,
+                         std::error_code& ec) noexcept {
+  ec = std::make_error_code(std::errc::function_not_supported);
+}
+
+}  // namespace multiprocessing::os
