@@ -95,6 +95,7 @@ FAULT_ERRNO(fork)
 FAULT_ERRNO(fstat)
 FAULT_ERRNO(ioctl)
 FAULT_ERRNO(kill)
+FAULT_ERRNO(linkat)
 FAULT_ERRNO(memfd_create)
 FAULT_ERRNO(pidfd_open)
 FAULT_ERRNO(pidfd_send_signal)
@@ -114,6 +115,7 @@ FAULT_ERRNO(socketpair)
 FAULT_ERRNO(syscall)
 FAULT_ERRNO(sysconf)
 FAULT_ERRNO(tee)
+FAULT_ERRNO(unlink)
 FAULT_ERRNO(unsetenv)
 FAULT_ERRNO(waitid)
 FAULT_ERRNO(waitpid)
@@ -161,7 +163,14 @@ ssize_t send(int to, const void* from, std::size_t size, int flags) {
   return fails("send") ? -1 : ::send(to, from, size, flags);
 }
 int open(const char* path, int flags, ...) {
-  return fails("open") ? -1 : ::open(path, flags);
+  va_list arguments;
+  va_start(arguments, flags);
+  const mode_t mode = (flags & O_TMPFILE) == O_TMPFILE ? va_arg(arguments, mode_t) : 0;
+  va_end(arguments);
+  return fails("open") ? -1 : ::open(path, flags, mode);
+}
+void* mmap(void* where, std::size_t size, int access, int flags, int file, off_t at) {
+  return fails("mmap") ? MAP_FAILED : ::mmap(where, size, access, flags, file, at);
 }
 int on_exit(void (*action)(int, void*), void* argument) {
   return fails("on_exit") ? -1 : ::on_exit(action, argument);
@@ -312,6 +321,40 @@ void use_joinable_queue() {
   EXPECT_FALSE(queue.empty());
 }
 
+void use_locks() {
+  mp::RLock lock;
+  mp::Semaphore semaphore;
+  mp::Condition condition;
+  mp::Barrier barrier{1};
+  mp::Value<int> value{1};
+  const std::scoped_lock guards{lock, semaphore, condition};
+  EXPECT_FALSE(condition.wait(1ms));
+  EXPECT_EQ(barrier.wait(), 0U);
+  EXPECT_EQ(value.update([](int& x) { ++x; }), 2);
+  const mp::Array<char> large(100'000);
+  EXPECT_EQ(large[99'999], 0);
+}
+
+void use_named_memory() {
+  std::error_code ec;
+  const std::string name = "mp-fault-" + std::to_string(::getpid());
+  {
+    const auto made = os::NamedMemory::create(
+        name, 5000, [](const auto&) {}, ec);
+    check(ec);
+    const auto opened = os::NamedMemory::open(name, ec);
+    if (!ec) {
+      made.data()[4999] = std::byte{1};
+      EXPECT_EQ(opened.data()[4999], std::byte{1});
+    }
+    std::error_code removed;
+    os::remove_named_memory(name, made.identity(), removed);
+    if (removed) ::unlink(("/dev/shm/" + name).c_str());
+    check(ec);
+    check(removed);
+  }
+}
+
 void use_random_bytes() {
   std::error_code ec;
   std::vector<std::byte> bytes(5000);
@@ -406,6 +449,8 @@ const std::vector<Operation> operations{
     {"memory", use_memory},
     {"queue", use_queue},
     {"joinable_queue", use_joinable_queue},
+    {"locks", use_locks},
+    {"named_memory", use_named_memory},
     {"random_bytes", use_random_bytes},
     {"processors", count_processors},
     {"limit_memory", limit_memory},
@@ -440,18 +485,27 @@ const std::vector<Row> rows{
     {"fork", EAGAIN, {EAGAIN}},
     {"fork", ENOMEM, {ENOMEM}},
     {"fork", ENOSYS, {ENOSYS}},
-    {"fstat", ENOMEM, {EBADMSG}},
-    {"fstat", EOVERFLOW, {EBADMSG}},
+    {"fstat", ENOMEM, {EBADMSG, ENOMEM}},
+    {"fstat", EOVERFLOW, {EBADMSG, EOVERFLOW}},
     {"getrandom", EINTR, {nothing}},
     {"getrandom", ENOSYS, {ENOSYS}},
     {"ioctl", EINVAL, {nothing}},
     {"ioctl", ENOTTY, {nothing}},
     {"kill", ESRCH, {nothing}},
     {"kill", EPERM, {nothing}},
+    {"linkat", EEXIST, {EEXIST}},
+    {"linkat", ENOENT, {ENOENT}},
+    {"linkat", ENOSPC, {ENOSPC}},
     {"memfd_create", EMFILE, {EMFILE}},
     {"memfd_create", ENFILE, {ENFILE}},
     {"memfd_create", ENOMEM, {ENOMEM, nothing}},
     {"memfd_create", EPERM, {EPERM}},
+    {"mmap", ENOMEM, {ENOMEM}},
+    {"mmap", ENODEV, {ENODEV}},
+    {"open", EMFILE, {EMFILE}},
+    {"open", ENFILE, {ENFILE}},
+    {"open", ENOENT, {ENOENT}},
+    {"open", EOPNOTSUPP, {EOPNOTSUPP}},
     {"pidfd_open", EMFILE, {EMFILE, nothing}},
     {"pidfd_open", ENFILE, {ENFILE, nothing}},
     {"pidfd_open", ENOMEM, {ENOMEM, nothing}},
@@ -509,11 +563,15 @@ const std::vector<Row> rows{
     {"socketpair", EMFILE, {EMFILE}},
     {"socketpair", ENFILE, {ENFILE}},
     {"socketpair", ENOMEM, {ENOMEM}},
+    {"stat", EACCES, {EACCES}},
+    {"stat", ENOENT, {ENOENT}},
     {"syscall", EINTR, {nothing}},
     {"syscall", EAGAIN, {nothing}},
     {"sysconf", EINVAL, {nothing}},
     {"tee", EINTR, {nothing, EINTR}},
     {"tee", ENOMEM, {nothing, ENOMEM}},
+    {"unlink", ENOENT, {ENOENT}},
+    {"unlink", EACCES, {EACCES}},
     {"waitid", EINTR, {nothing}},
     {"waitid", ECHILD, {nothing}},
     {"waitpid", EINTR, {nothing}},
@@ -604,6 +662,7 @@ TEST_P(EveryCall, MayMoveLessThanItWasGiven) {
 }
 
 TEST(EveryCallOfThese, HasARow) {
+  os::install_fork_handlers();  // once in a process; see below
   forget();
   for (const Operation& operation : operations) EXPECT_EQ(outcome_of(operation), nothing);
   for (const auto& [call, times] : fault::calls) {

@@ -32,8 +32,9 @@ struct LockState {
   std::uint32_t is_recursive;
   /// How often the owner has taken it; of a recursive lock that is held, else without meaning.
   std::atomic<std::uint32_t> depth;
-  /// 1: who has it, or had it last, vouches for what the lock guards, should he die.
-  std::atomic<std::uint32_t> vouched;
+  /// 1: should the owner die, what the lock guards may be half changed. Not so in acquire() until
+  /// it returns, nor in release(), nor in who vouches for it.
+  std::atomic<std::uint32_t> at_work;
   os::RobustLock mutex;
 };
 
@@ -75,7 +76,13 @@ class LockCore {
                                           : "what arrived is an RLock, not a Lock"};
   }
 
-  bool acquire(Timeout timeout) { return take_again() || acquire_first(timeout); }
+  bool acquire(Timeout timeout) {
+    if (take_again()) return true;
+    if (!acquire_first(timeout)) return false;
+    state_->at_work.store(1, std::memory_order_release);
+    MULTIPROCESSING_STOP_POINT("lock.acquire.held");
+    return true;
+  }
   bool recover(Timeout timeout);
   void release();
   [[nodiscard]] bool locked() const noexcept { return !is_known_abandoned() && is_held(); }
@@ -89,19 +96,14 @@ class LockCore {
   /// @brief Takes it so often again, whatever became of it. @returns false: it was abandoned.
   bool take_back(std::uint32_t depth) noexcept;
   [[nodiscard]] bool is_abandoned() const noexcept {
-    return is_known_abandoned() || (state_->mutex.is_abandoned() && state_->vouched == 0);
+    return is_known_abandoned() || (state_->mutex.is_abandoned() && state_->at_work != 0);
   }
 
   // ---- for Value ----
 
   /// @brief As acquire(); the caller vouches that what the lock guards is sound whenever it dies
   /// before release(). Who had taken a recursive lock before, does not vouch by this.
-  bool acquire_vouching(Timeout timeout) {
-    if (take_again()) return true;
-    if (!acquire_first(timeout)) return false;
-    state_->vouched.store(1, std::memory_order_release);
-    return true;
-  }
+  bool acquire_vouching(Timeout timeout) { return take_again() || acquire_first(timeout); }
 
   [[noreturn]] static void throw_abandoned() {
     throw AbandonedLock{
@@ -124,12 +126,15 @@ class LockCore {
     return true;
   }
   bool acquire_first(Timeout timeout);
-  // The mutex has just been taken.
-  void begin(std::uint32_t depth) noexcept {
+  void set_depth(std::uint32_t depth) noexcept {
     if (is_recursive()) state_->depth.store(depth, std::memory_order_relaxed);
-    if (state_->vouched.load(std::memory_order_relaxed) != 0) {
-      state_->vouched.store(0, std::memory_order_release);
-    }
+  }
+  // By the owner.
+  void unlock() noexcept {
+    state_->at_work.store(0, std::memory_order_release);
+    MULTIPROCESSING_STOP_POINT("lock.release.done");
+    state_->mutex.unlock();
+    MULTIPROCESSING_STOP_POINT("lock.release.unlocked");
   }
 
   SharedObject<LockState> state_;
@@ -139,7 +144,7 @@ inline bool LockCore::acquire_first(Timeout timeout) {
   if (is_known_abandoned()) throw_abandoned();
   const os::Acquired taken = take(state_->mutex, timeout);
   MULTIPROCESSING_STOP_POINT("lock.acquire.taken");
-  if (taken == os::Acquired::abandoned && state_->vouched == 0) {
+  if (taken == os::Acquired::abandoned && state_->at_work != 0) {
     // From here to the end of unlock() this thread owns the mutex: whoever dies on the way leaves
     // it as the first one did.
     state_->abandoned.store(1, std::memory_order_release);
@@ -153,7 +158,7 @@ inline bool LockCore::acquire_first(Timeout timeout) {
     throw_abandoned();
   }
   if (taken == os::Acquired::no) return false;
-  begin(1);
+  set_depth(1);
   return true;
 }
 
@@ -161,7 +166,9 @@ inline bool LockCore::recover(Timeout timeout) {
   if (take_again()) return true;
   if (take(state_->mutex, timeout) == os::Acquired::no) return false;
   MULTIPROCESSING_STOP_POINT("lock.recover.taken");
-  begin(1);
+  set_depth(1);
+  state_->at_work.store(1, std::memory_order_release);
+  MULTIPROCESSING_STOP_POINT("lock.recover.held");
   state_->abandoned.store(0, std::memory_order_release);
   MULTIPROCESSING_STOP_POINT("lock.recover.sound");
   return true;
@@ -169,31 +176,29 @@ inline bool LockCore::recover(Timeout timeout) {
 
 inline void LockCore::release() {
   MULTIPROCESSING_STOP_POINT("lock.release.begun");
-  const std::uint32_t depth = state_->depth.load(std::memory_order_relaxed);
-  if (is_recursive() && depth > 1 && is_mine()) {
-    state_->depth.store(depth - 1, std::memory_order_relaxed);
-    return;
-  }
-  if (!state_->mutex.unlock()) {
+  if (!is_mine()) {
     throw std::logic_error{
         "this thread does not hold the lock that it releases; to hand over to another thread or "
         "process use a Semaphore or an Event"};
   }
-  MULTIPROCESSING_STOP_POINT("lock.release.unlocked");
+  const std::uint32_t depth = state_->depth.load(std::memory_order_relaxed);
+  if (!is_recursive() || depth == 1) return unlock();
+  state_->depth.store(depth - 1, std::memory_order_relaxed);
 }
 
 inline std::uint32_t LockCore::release_all() noexcept {
   const std::uint32_t depth = is_recursive() ? state_->depth.load(std::memory_order_relaxed) : 1;
-  state_->mutex.unlock();
+  unlock();
   return depth;
 }
 
 inline bool LockCore::take_back(std::uint32_t depth) noexcept {
   const os::Acquired taken = take(state_->mutex, forever);
-  const bool was_abandoned =
-      is_known_abandoned() || (taken == os::Acquired::abandoned && state_->vouched == 0);
   MULTIPROCESSING_STOP_POINT("lock.take_back.taken");
-  begin(depth);
+  const bool was_abandoned =
+      is_known_abandoned() || (taken == os::Acquired::abandoned && state_->at_work != 0);
+  set_depth(depth);
+  state_->at_work.store(1, std::memory_order_release);
   state_->abandoned.store(0, std::memory_order_release);
   return !was_abandoned;
 }
