@@ -91,8 +91,9 @@ TEST_P(PoolOf, RunsFunctionsMembersLambdasAndFunctionObjects) {
   EXPECT_EQ(pool.apply(Adder{{1, 2, 3}}, 4), 10);
   EXPECT_EQ(pool.map(Adder{{1}}, std::vector{1, 2}), (std::vector{2, 3}));
   const double factor = 2.5;
-  EXPECT_EQ(pool.map(mp::by_value([factor](double x) { return factor * x; }), std::vector{2.0, 4.0}),
-            (std::vector{5.0, 10.0}));
+  EXPECT_EQ(
+      pool.map(mp::by_value([factor](double x) { return factor * x; }), std::vector{2.0, 4.0}),
+      (std::vector{5.0, 10.0}));
   int sum = 0;
   for (const int x : {1, 2}) sum += pool.apply(mp::by_value([x](int y) { return x * y; }), 10);
   EXPECT_EQ(sum, 30);
@@ -401,8 +402,9 @@ TEST_P(PoolOf, MakesWhatACallbackThrowsTheError) {
 
 TEST_P(PoolOf, TellsAProgressThatEndsWithAll) {
   std::vector<std::pair<std::size_t, std::size_t>> told;
-  pool.map({.progress = [&](std::size_t done, std::size_t total) { told.emplace_back(done, total); }},
-           square, std::vector<int>(20), 3);
+  pool.map(
+      {.progress = [&](std::size_t done, std::size_t total) { told.emplace_back(done, total); }},
+      square, std::vector<int>(20), 3);
   ASSERT_EQ(told.size(), 7U);
   EXPECT_EQ(told.back(), (std::pair<std::size_t, std::size_t>{20, 20}));
   EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
