@@ -50,7 +50,7 @@ struct ParentRecord {
 /// @brief The process-wide state.
 /// @threads Every member but the atomics and `records` is guarded by `mutex`, and so are the
 /// members of all records.
-/// @processes `os::install_fork_handlers` holds both mutexes across every fork() of this process,
+/// @processes `os::install_fork_handlers` holds all mutexes across every fork() of this process,
 /// so a child starts with sound members; there, children and records are empty, and interrupt and
 /// the handles of a fork server that is not the child's are closed and -1.
 struct alignas(1024) ProcessState {  // in one page, for each fork copies those that it changes
@@ -85,6 +85,7 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
 
   // ---- what is installed ----
   bool fork_handlers_installed = false;
+  std::mutex loader_mutex;  ///< Held by who may be in the loader, and across forks; taken first.
   bool exit_handler_installed = false;
 
   // ---- code that was named for other processes ----

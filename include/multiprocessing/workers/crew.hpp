@@ -206,7 +206,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   static constexpr std::chrono::milliseconds tick{20};
   static constexpr std::chrono::milliseconds grace{100};
   static constexpr std::chrono::milliseconds first_pause{10};  // doubled each time
-  static constexpr unsigned most_failures = 8;
+  static constexpr unsigned most_failures = 5;
 
   const CrewOptions options_;
   const int process_;

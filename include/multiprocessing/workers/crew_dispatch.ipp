@@ -8,8 +8,9 @@ namespace multiprocessing::detail {
 
 inline std::uint32_t Crew::number_of(const Code& code) {
   if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
-  // It is held across every fork: no child begins with the loader's lock held by us.
-  const std::lock_guard lock{process_state().mutex};
+  // No child is to begin with the loader's lock held by us.
+  os::install_fork_handlers();
+  const std::lock_guard lock{process_state().loader_mutex};
   pages_.reserve(pages_.size() + 1);
   pages_.push_back(board_->write(code.define(code)));
   codes_.push_back(code);

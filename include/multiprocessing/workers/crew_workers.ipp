@@ -127,17 +127,16 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     const WorkerSlot& slot = board_->slot(place.number);
     const std::uint64_t begun = slot.word.load(std::memory_order_seq_cst) / 2;
     take_back(place, static_cast<std::size_t>(-1));
+    // It may have died before the ring knew that it had taken what it had begun.
+    const auto left = std::find_if(waiting_.begin(), waiting_.end(),
+                                   [&](const auto& each) { return each.id == begun; });
+    if (left != waiting_.end()) {
+      waiting_.erase(left);
+      lose(place, begun, death);
+    }
     // What is not in the ring any more was in its hands.
     for (const auto& sent : std::exchange(place.sent, {})) lose(place, sent.id, death);
     place.sent_bytes = 0;
-    if (const auto* const entry = table_.find(begun); entry != nullptr && !waiting_.empty()) {
-      const auto left = std::find_if(waiting_.begin(), waiting_.end(),
-                                     [&](const auto& each) { return each.id == begun; });
-      if (left != waiting_.end()) {  // it died before the ring knew that it had taken it
-        waiting_.erase(left);
-        lose(place, begun, death);
-      }
-    }
     const bool is_expected = place.ends || place.killed != 0;
     place.state = Place::State::vacant;
     place.process.reset();

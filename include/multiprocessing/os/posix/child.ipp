@@ -14,6 +14,7 @@ namespace multiprocessing::os {
 namespace posix {
 
 inline void before_fork() {
+  detail::process_state().loader_mutex.lock();
   detail::process_state().mutex.lock();
   detail::process_state().records_mutex.lock();
   detail::process_state().forked.fetch_add(1);
@@ -22,6 +23,7 @@ inline void before_fork() {
 inline void after_fork_in_parent() {
   detail::process_state().records_mutex.unlock();
   detail::process_state().mutex.unlock();
+  detail::process_state().loader_mutex.unlock();
 }
 
 // Keeping errno, as close_handle does, would cost a page more.
@@ -59,6 +61,7 @@ inline void after_fork_in_child() {
   state.forks.fetch_add(1);  // calls counted before stay behind: see CallsInFlight
   state.records_mutex.unlock();
   state.mutex.unlock();
+  state.loader_mutex.unlock();
 }
 
 }  // namespace posix

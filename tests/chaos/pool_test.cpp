@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: BSL-1.0
+// Workers are killed at every step of their work, and at random under load. What must hold: every
+// future is resolved, exactly once; what was not killed has the right result; nobody hangs (the
+// watchdog); no process, descriptor or memory is left (the audit).
+#include <multiprocessing.hpp>
+
+#include <support/eventually.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <ostream>
+#include <random>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+namespace mp = multiprocessing;
+using test::eventually;
+using namespace std::chrono_literals;
+
+namespace {
+
+int square(int x) {
+  return x * x;
+}
+int square_slowly(int x) {
+  const auto end = std::chrono::steady_clock::now() + 500us;
+  while (std::chrono::steady_clock::now() < end) {
+  }
+  return x * x;
+}
+std::string repeat(const std::string& text, std::size_t count) {
+  std::string all;
+  for (std::size_t i = 0; i < count; ++i) all += text;
+  return all;
+}
+
+// ---- at every step ----
+
+void use(mp::Pool& pool) {
+  mp::Queue<int> queue;
+  for (int i = 0; i < 4; ++i) pool.apply(square, i);
+  pool.apply([](mp::Queue<int> to) { return to; }, queue);
+}
+
+std::vector<std::string> steps_of_a_worker() {
+  static const std::vector<std::string> all = [] {
+    std::vector<std::string> found = test::stop_points_in([] {
+      mp::Pool pool{1};
+      use(pool);
+      std::this_thread::sleep_for(1ms);  // the worker falls asleep, so that it passes those points
+      use(pool);
+      pool.close();
+      pool.join();
+    });
+    std::erase_if(found, [](const std::string& name) {
+      return !name.starts_with("worker.") && !name.starts_with("ring.") &&
+             !name.starts_with("robust_lock.");
+    });
+    return found;
+  }();
+  return all;
+}
+
+struct Death {
+  unsigned pass;
+  bool asleep;  // the others, and the parent, wait; else they work
+};
+std::ostream& operator<<(std::ostream& out, const Death& death) {
+  return out << "at pass " << death.pass << (death.asleep ? ", others asleep" : ", others at work");
+}
+class PoolChaos : public testing::TestWithParam<Death> {};
+INSTANTIATE_TEST_SUITE_P(Each,
+                         PoolChaos,
+                         testing::Values(Death{2, false}, Death{3, false}, Death{2, true}));
+
+TEST_P(PoolChaos, LosesAtMostTheTaskOfAWorkerThatDiesAtAnyStep) {
+  const Death death = GetParam();
+  const auto steps = steps_of_a_worker();
+  ASSERT_GE(steps.size(), 10U);
+  unsigned deaths = 0;
+  for (const std::string& step : steps) {
+    SCOPED_TRACE(step);
+    // Each worker dies when it comes by for the so-manyth time.
+    mp::Pool pool{{.processes = 2, .initializer = mp::Task{[&step, &death] {
+                                     test::stop_at(step, test::Stop::die, death.pass);
+                                   }}}};
+    std::vector<mp::AsyncResult<int>> results;
+    unsigned lost = 0;
+    const auto collect = [&] {
+      for (std::size_t i = 0; i < results.size(); ++i) {
+        const int expected = static_cast<int>(i * i);
+        try {
+          EXPECT_EQ(results[i].get(), expected);
+        } catch (const mp::BrokenProcessPool&) {
+          ++lost;
+        }
+      }
+    };
+    for (int i = 0; i < 20; ++i) {
+      results.push_back(pool.apply_async(square, i));
+      if (death.asleep) static_cast<void>(results.back().wait());
+    }
+    collect();
+    pool.terminate();
+    const auto stats = pool.stats();
+    EXPECT_EQ(stats.done + stats.failed, 20U);
+    EXPECT_EQ(stats.failed, lost);
+    EXPECT_LE(lost, stats.restarts + 2);
+    deaths += static_cast<unsigned>(stats.restarts);
+  }
+  EXPECT_GT(deaths, 20U);
+}
+
+// ---- at random ----
+
+unsigned kills() {
+  const char* const text = std::getenv("MULTIPROCESSING_TEST_KILLS");
+  return text == nullptr ? 60 : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
+}
+
+// Counts how often each future is resolved.
+struct Ledger {
+  std::atomic<std::size_t> submitted{0};
+  std::atomic<std::size_t> resolved{0};
+  std::atomic<std::size_t> twice{0};
+  std::atomic<std::size_t> wrong{0};
+  std::atomic<std::size_t> lost{0};
+
+  template <class Future, class Value>
+  void watch(const Future& future, Value expected) {
+    ++submitted;
+    future.add_done_callback(
+        [this, expected, calls = std::make_shared<std::atomic<int>>(0)](const Future& done) {
+          ++resolved;
+          if (++*calls != 1) ++twice;
+          try {
+            if (done.result(0s) != expected) ++wrong;
+          } catch (const mp::BrokenProcessPool&) {
+            ++lost;
+          } catch (...) {
+            ++wrong;
+          }
+        });
+  }
+};
+
+TEST(PoolRandomKill, ResolvesEveryFutureOnceUnderLoad) {
+  constexpr unsigned workers = 4;
+  Ledger ledger;
+  std::size_t restarts = 0;
+  unsigned killed = 0;
+  {
+    mp::ProcessPoolExecutor executor{workers};
+    std::mt19937 random{20141207};
+    mp::Queue<int> queue;
+    std::set<int> victims;
+    std::vector<mp::Future<mp::Queue<int>>> handles;
+    const std::string text(300, 'x');
+    while (killed < kills()) {
+      const auto batch = std::uniform_int_distribution<int>{1, 60}(random);
+      for (int i = 0; i < batch; ++i) {
+        switch (random() % 8) {
+          case 0:
+            ledger.watch(executor.submit(repeat, text, 200U), repeat(text, 200));
+            break;
+          case 1:
+            ledger.watch(executor.submit({.retries = 1}, square, i), i * i);
+            break;
+          case 2:
+            handles.push_back(executor.submit([](mp::Queue<int> to) { return to; }, queue));
+            break;
+          case 3:
+            ledger.watch(executor.submit(square_slowly, i), i * i);
+            break;
+          default:
+            ledger.watch(executor.submit(square, i), i * i);
+        }
+      }
+      std::this_thread::sleep_for(
+          std::chrono::microseconds{std::uniform_int_distribution<int>{0, 2000}(random)});
+      const auto all = executor.stats().workers;
+      const auto& victim = all[random() % all.size()];
+      if (victim.pid && victims.insert(*victim.pid).second && ::kill(*victim.pid, SIGKILL) == 0) {
+        ++killed;
+      }
+      if (handles.size() > 1000) handles.clear();
+      while (ledger.submitted - ledger.resolved > 2000) std::this_thread::sleep_for(1ms);
+    }
+    for (const auto& each : handles) static_cast<void>(each.core()->wait(mp::forever));
+    executor.shutdown();
+    restarts = executor.stats().restarts;
+  }
+  EXPECT_EQ(ledger.resolved, ledger.submitted);
+  EXPECT_EQ(ledger.twice, 0U);
+  EXPECT_EQ(ledger.wrong, 0U);
+  EXPECT_LE(ledger.lost, killed);
+  std::printf("figure pool_kills=%u tasks=%zu lost=%zu restarts=%zu\n", killed,
+              ledger.submitted.load(), ledger.lost.load(), restarts);
+}
+
+// How soon a death is told: printed, not judged here.
+TEST(PoolRandomKill, IsToldSoon) {
+  mp::Pool pool{2};
+  std::vector<double> times;
+  for (int i = 0; i < 30; ++i) {
+    const auto result = pool.apply_async([] {
+      for (;;) ::pause();
+    });
+    int victim = 0;
+    eventually([&] { return pool.stats().running == 1; });
+    std::set<int> pids;
+    for (const auto& worker : pool.stats().workers) pids.insert(worker.pid.value_or(0));
+    pids.erase(pool.apply([] { return static_cast<int>(::getpid()); }));
+    victim = *pids.rbegin();
+    const auto begin = std::chrono::steady_clock::now();
+    ::kill(victim, SIGKILL);
+    EXPECT_THROW(result.get(), mp::BrokenProcessPool);
+    times.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+            .count());
+    eventually([&] {
+      const auto all = pool.stats().workers;
+      return std::ranges::all_of(all, [](const auto& each) { return each.pid.has_value(); }) ||
+             pool.apply(square, 1) != 1;
+    });
+  }
+  std::sort(times.begin(), times.end());
+  std::printf("figure pool_death_told_ms median=%.1f last=%.1f\n", times[times.size() / 2],
+              times.back());
+}
+
+// A worker that is stopped holds up nobody but its own tasks; terminate() is not held up at all.
+TEST(PoolStopped, HoldsUpOnlyItsOwnTask) {
+  mp::Pool pool{2};
+  const auto stopped = pool.apply_async([] { ::raise(SIGSTOP); });
+  eventually([&] { return pool.stats().running == 1; });
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(pool.apply(square, i), i * i);
+  EXPECT_EQ(pool.map(square, std::vector<int>(100, 3), 1), std::vector<int>(100, 9));
+  EXPECT_FALSE(stopped.ready());
+  pool.terminate();
+  EXPECT_THROW(stopped.get(), mp::CancelledError);
+}
+
+}  // namespace

@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a pool is and does beyond Python's: deaths, limits, what a task may be, how exceptions come
+// home, whichever way its workers were started.
+#include <multiprocessing.hpp>
+
+#include <support/eventually.hpp>
+#include <support/forked.hpp>
+#include <support/pool_tasks.hpp>
+#include <support/start_methods.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <new>
+#include <numeric>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <pthread.h>
+#include <unistd.h>
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+using test::eventually;
+using test::square;
+
+namespace {
+
+class PoolOf : public test::EveryStartMethod {
+ protected:
+  mp::Pool pool{2};
+};
+TEST_EVERY_START_METHOD(PoolOf);
+
+std::string text_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& what) {
+    return what.what();
+  } catch (...) {
+    return {};
+  }
+}
+template <class Work>
+std::string text_thrown_by(const Work& work) {
+  try {
+    work();
+  } catch (...) {
+    return text_of(std::current_exception());
+  }
+  return {};
+}
+
+// ---- what a task may be ----
+
+struct Point {
+  int x = 0;
+  int y = 0;
+  [[nodiscard]] int scaled(int by) const { return by * (x + y); }
+};
+struct Adder {
+  std::vector<int> to;
+  int operator()(int x) const { return std::accumulate(to.begin(), to.end(), x); }
+};
+
+TEST_P(PoolOf, RunsFunctionsMembersLambdasAndFunctionObjects) {
+  EXPECT_EQ(pool.apply(square, 3), 9);
+  EXPECT_EQ(pool.apply(&square, 4), 16);
+  EXPECT_EQ(pool.apply(&Point::scaled, Point{1, 2}, 10), 30);
+  EXPECT_EQ(pool.apply([](int x) { return x + 1; }, 3), 4);
+  EXPECT_EQ(pool.apply(Adder{{1, 2, 3}}, 4), 10);
+  EXPECT_EQ(pool.map(Adder{{1}}, std::vector{1, 2}), (std::vector{2, 3}));
+  const double factor = 2.5;
+  EXPECT_EQ(
+      pool.map(mp::by_value([factor](double x) { return factor * x; }), std::vector{2.0, 4.0}),
+      (std::vector{5.0, 10.0}));
+  int sum = 0;
+  for (const int x : {1, 2}) sum += pool.apply(mp::by_value([x](int y) { return x * y; }), 10);
+  EXPECT_EQ(sum, 30);
+  EXPECT_THROW(pool.apply(static_cast<int (*)(int)>(nullptr), 1), std::invalid_argument);
+}
+
+TEST_P(PoolOf, TellsFunctionsOfOneTypeApart) {
+  const auto twice = static_cast<int (*)(int)>([](int x) { return 2 * x; });
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(pool.apply(square, 5), 25);
+    EXPECT_EQ(pool.apply(twice, 5), 10);
+  }
+}
+
+TEST_P(PoolOf, TakesAndGivesWhateverCanTravel) {
+  using Table = std::map<std::string, std::optional<std::vector<double>>>;
+  const Table table{{"a", {{1.5}}}, {"b", {}}};
+  EXPECT_EQ(pool.apply([](Table given) { return given; }, table), table);
+  EXPECT_EQ(*pool.apply([](std::unique_ptr<int> x) { return x; }, std::make_unique<int>(5)), 5);
+  const std::vector<bool> bits{true, false, true};
+  EXPECT_EQ(pool.map([](bool bit) { return !bit; }, bits), (std::vector<bool>{false, true, false}));
+  EXPECT_EQ(pool.apply([](const std::string& text) { return text; }, "literal"), "literal");
+  const std::vector<char> large(5U << 20U, 'x');
+  EXPECT_EQ(pool.apply([](std::vector<char> all) { return all; }, large), large);
+  pool.apply([] {});
+  pool.map([](int) {}, std::vector{1, 2, 3});
+  EXPECT_EQ(pool.apply([] { return std::vector<int>{}; }).size(), 0U);
+}
+
+TEST_P(PoolOf, CarriesQueuesAndConnectionsBothWays) {
+  mp::Queue<int> queue;
+  auto [here, there] = mp::Pipe();
+  std::vector<mp::AsyncResult<mp::Queue<int>>> results;
+  for (int i = 0; i < 20; ++i) {
+    results.push_back(pool.apply_async(
+        [](mp::Queue<int> to, mp::Connection end, int number) {
+          to.put(number);
+          end.send(number);
+          return to;
+        },
+        queue, there, i));
+  }
+  int sum = 0;
+  for (auto& result : results) sum += result.get().get();
+  EXPECT_EQ(sum, 190);
+  for (int i = 0; i < 20; ++i) sum -= here.recv<int>();
+  EXPECT_EQ(sum, 0);
+  auto fresh = pool.apply([] {
+    mp::Queue<std::string> made;
+    made.put("from a worker");
+    return made;
+  });
+  EXPECT_EQ(fresh.get(), "from a worker");
+}
+
+// ---- exceptions ----
+
+struct OwnError : mp::SendableError<OwnError> {
+  OwnError(const std::string& text, int at) : SendableError{text}, line{at} {}
+  [[nodiscard]] auto reduce() const { return mp::arguments(std::string{what()}, line); }
+  int line;
+};
+struct UnknownError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+template <class Error, class... A>
+bool comes_home(mp::Pool& pool, const std::string& text, A... arguments) {
+  try {
+    pool.apply([](A... each) { throw Error(each...); }, arguments...);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.what(), text);
+    return true;
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << error.what();
+  }
+  return false;
+}
+
+TEST_P(PoolOf, BringsStandardExceptionsHomeAsThemselves) {
+  const std::string text = "text";
+  EXPECT_TRUE(comes_home<std::runtime_error>(pool, text, text));
+  EXPECT_TRUE(comes_home<std::invalid_argument>(pool, text, text));
+  EXPECT_TRUE(comes_home<std::underflow_error>(pool, text, text));
+  EXPECT_TRUE(comes_home<mp::EOFError>(pool, text, text));
+  EXPECT_TRUE(comes_home<mp::Empty>(pool, text, text));
+  EXPECT_TRUE(comes_home<std::bad_alloc>(pool, std::bad_alloc{}.what()));
+  EXPECT_TRUE(comes_home<std::bad_optional_access>(pool, std::bad_optional_access{}.what()));
+  try {
+    pool.apply([] { throw std::system_error{ENOENT, std::generic_category(), "opening"}; });
+    ADD_FAILURE();
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code(), std::errc::no_such_file_or_directory);
+    EXPECT_STREQ(error.what(), "opening: No such file or directory");
+  }
+  const auto fail_to_copy = [] { std::filesystem::copy("/no/such/file", "/no/such/folder"); };
+  try {
+    pool.apply(fail_to_copy);
+    ADD_FAILURE();
+  } catch (const std::filesystem::filesystem_error& error) {
+    EXPECT_EQ(error.what(), text_thrown_by(fail_to_copy));
+    EXPECT_EQ(error.path1(), "/no/such/file");
+  }
+  try {
+    pool.apply([] { throw mp::BufferTooShort{std::vector<std::byte>(3)}; });
+    ADD_FAILURE();
+  } catch (const mp::BufferTooShort& error) {
+    EXPECT_EQ(error.message.size(), 3U);
+  }
+  try {
+    pool.apply([] { throw mp::SystemExit{"goodbye"}; });
+    ADD_FAILURE();
+  } catch (const mp::SystemExit& end) {
+    EXPECT_EQ(end.text(), "goodbye");
+  }
+}
+
+TEST_P(PoolOf, BringsAProgramsOwnExceptionHomeAsItself) {
+  try {
+    pool.apply([] { throw OwnError{"syntax", 7}; });
+    ADD_FAILURE();
+  } catch (const OwnError& error) {
+    EXPECT_STREQ(error.what(), "syntax");
+    EXPECT_EQ(error.line, 7);
+  }
+}
+
+TEST_P(PoolOf, BringsAnythingElseHomeInWords) {
+  const auto words = [&](auto thrower) {
+    try {
+      pool.apply(thrower);
+    } catch (const mp::RemoteError& error) {
+      return error.type + ": " + error.what();
+    }
+    return std::string{"nothing"};
+  };
+  EXPECT_EQ(words([] { throw 42; }), "int: 42");
+  EXPECT_EQ(words([] { throw "text"; }), "char const*: text");
+  EXPECT_NE(words([] { throw UnknownError{"known text"}; }).find("UnknownError: known text"),
+            std::string::npos);
+  EXPECT_NE(words([] { throw Point{}; }).find("Point"), std::string::npos);
+}
+
+TEST_P(PoolOf, BringsNestedExceptionsHome) {
+  try {
+    pool.apply([] {
+      try {
+        try {
+          throw OwnError{"innermost", 1};
+        } catch (...) {
+          std::throw_with_nested(std::out_of_range{"inner"});
+        }
+      } catch (...) {
+        std::throw_with_nested(std::runtime_error{"outer"});
+      }
+    });
+    FAIL();
+  } catch (const std::runtime_error& outer) {
+    EXPECT_STREQ(outer.what(), "outer");
+    try {
+      std::rethrow_if_nested(outer);
+      FAIL();
+    } catch (const std::out_of_range& inner) {
+      EXPECT_STREQ(inner.what(), "inner");
+      try {
+        std::rethrow_if_nested(inner);
+        FAIL();
+      } catch (const OwnError& innermost) {
+        EXPECT_EQ(innermost.line, 1);
+        try {
+          std::rethrow_if_nested(innermost);
+          FAIL();
+        } catch (const mp::RemoteError& remote) {
+          EXPECT_NE(remote.traceback.find("because of"), std::string::npos) << remote.traceback;
+        }
+      }
+    }
+  }
+}
+
+// ---- deaths ----
+
+TEST_P(PoolOf, FailsExactlyTheTaskWhoseWorkerDied) {
+  std::vector<mp::AsyncResult<int>> results;
+  for (int i = 0; i < 60; ++i) {
+    results.push_back(i % 20 == 7 ? pool.apply_async(test::kill_itself, i)
+                                  : pool.apply_async(square, i));
+  }
+  for (int i = 0; i < 60; ++i) {
+    const auto& result = results[static_cast<std::size_t>(i)];
+    if (i % 20 == 7) {
+      EXPECT_THROW(result.get(), mp::BrokenProcessPool);
+    } else {
+      EXPECT_EQ(result.get(), i * i);
+    }
+  }
+  EXPECT_EQ(pool.stats().failed, 3U);
+  EXPECT_EQ(pool.stats().done, 57U);
+}
+
+TEST_P(PoolOf, NamesProcessSignalAndTask) {
+  const auto result = pool.apply_async(test::wait_for_ever);
+  eventually([&] { return pool.stats().running == 1; });
+  // Whichever does not answer is the one.
+  std::set<int> pids;
+  for (const auto& worker : pool.stats().workers) pids.insert(*worker.pid);
+  pids.erase(pool.apply(test::own_pid));
+  const int victim = *pids.begin();
+  ::kill(victim, SIGKILL);
+  const std::string text = text_thrown_by([&] { result.get(); });
+  EXPECT_NE(text.find("pid " + std::to_string(victim)), std::string::npos) << text;
+  EXPECT_NE(text.find("SIGKILL"), std::string::npos) << text;
+  EXPECT_NE(text.find("void (*)()"), std::string::npos) << text;
+}
+
+TEST_P(PoolOf, SurvivesTheDeathOfIdleWorkers) {
+  for (int round = 0; round < 5; ++round) {
+    for (const auto& worker : pool.stats().workers) {
+      if (worker.pid) ::kill(*worker.pid, SIGKILL);
+    }
+    EXPECT_EQ(pool.map(square, std::vector{1, 2, 3}), (std::vector{1, 4, 9}));
+  }
+}
+
+TEST_P(PoolOf, TriesATaskAgainIfItIsToldTo) {
+  mp::Queue<int> tries;
+  const auto die_twice = [](mp::Queue<int> queue) {
+    queue.put(::getpid());
+    if (queue.qsize() < 3) ::kill(::getpid(), SIGKILL);
+    return queue.qsize();
+  };
+  EXPECT_EQ(pool.apply({.retries = 2}, die_twice, tries), 3U);
+  EXPECT_EQ(pool.apply({.retries = 1}, square, 3), 9);
+  EXPECT_THROW(pool.apply({.retries = 2}, test::kill_itself, 1), mp::BrokenProcessPool);
+}
+
+TEST_P(PoolOf, ReportsAThreadExitAsADeath) {
+  EXPECT_THROW(pool.apply([] { ::pthread_exit(nullptr); }), mp::BrokenProcessPool);
+  EXPECT_EQ(pool.apply(square, 3), 9);
+}
+
+// ---- limits ----
+
+TEST_P(PoolOf, EndsATaskThatRunsTooLong) {
+  const auto slow = pool.apply_async({.timeout = 50ms}, test::wait_for_ever);
+  const auto others = pool.map_async(square, std::vector<int>(100, 2));
+  EXPECT_THROW(slow.get(), mp::TimeoutError);
+  EXPECT_EQ(others.get(), std::vector<int>(100, 4));
+  EXPECT_EQ(pool.apply({.timeout = 1h}, square, 3), 9);
+}
+
+TEST_P(PoolOf, EndsATaskThatIgnoresToBeTerminated) {
+  EXPECT_THROW(pool.apply({.timeout = 1ms},
+                          [] {
+                            ::signal(SIGTERM, SIG_IGN);
+                            test::wait_for_ever();
+                          }),
+               mp::TimeoutError);
+}
+
+TEST_P(PoolOf, RefusesATaskMoreMemoryThanItMayHave) {
+  const auto allocate = [](std::size_t size) {
+    const std::vector<char> all(size, 'x');
+    return all.size();
+  };
+  const std::size_t large = 64U << 20U;
+  EXPECT_THROW(pool.apply({.max_memory = 16U << 20U}, allocate, large), std::bad_alloc);
+  EXPECT_EQ(pool.apply({.max_memory = 128U << 20U}, allocate, large), large);
+  EXPECT_EQ(pool.apply(allocate, large), large);
+}
+
+TEST_P(PoolOf, TerminatesWhateverItsWorkersDo) {
+  for (int i = 0; i < 2; ++i) {
+    pool.apply_async([] {
+      ::signal(SIGTERM, SIG_IGN);
+      ::kill(::getpid(), SIGSTOP);
+    });
+  }
+  eventually([&] { return pool.stats().running == 2; });
+  pool.terminate();
+  EXPECT_TRUE(mp::active_children().empty());
+}
+
+// ---- use ----
+
+TEST_P(PoolOf, LetsCallbacksUseIt) {
+  std::vector<int> got;
+  mp::AsyncResult<int> second = pool.apply_async(square, 0);
+  const auto first = pool.apply_async(mp::Callbacks{[&](int result) {
+                                        got.push_back(result);
+                                        got.push_back(pool.apply(square, result));
+                                        second = pool.apply_async(square, 9);
+                                      }},
+                                      square, 2);
+  EXPECT_EQ(first.get(), 4);
+  EXPECT_EQ(got, (std::vector{4, 16}));
+  EXPECT_EQ(second.get(), 81);
+}
+
+TEST_P(PoolOf, MakesWhatACallbackThrowsTheError) {
+  const auto result =
+      pool.apply_async(mp::Callbacks{[](int) { throw std::domain_error{"callback"}; }}, square, 2);
+  EXPECT_THROW(result.get(), std::domain_error);
+  EXPECT_EQ(pool.apply(square, 2), 4);
+}
+
+TEST_P(PoolOf, TellsAProgressThatEndsWithAll) {
+  std::vector<std::pair<std::size_t, std::size_t>> told;
+  pool.map(
+      {.progress = [&](std::size_t done, std::size_t total) { told.emplace_back(done, total); }},
+      square, std::vector<int>(20), 3);
+  ASSERT_EQ(told.size(), 7U);
+  EXPECT_EQ(told.back(), (std::pair<std::size_t, std::size_t>{20, 20}));
+  EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+}
+
+TEST_P(PoolOf, ServesManyThreads) {
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 30; ++i) {
+        if (pool.apply(square, i + t) != (i + t) * (i + t)) ++wrong;
+        if (pool.apply_async(square, i).get() != i * i) ++wrong;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_P(PoolOf, HoldsResultsThatNobodyReads) {
+  for (int i = 0; i < 1000; ++i) pool.apply_async([] { return std::string(1000, 'x'); });
+  eventually([&] { return pool.stats().done == 1000; });
+  EXPECT_EQ(pool.apply(square, 3), 9);
+}
+
+TEST_P(PoolOf, EndsAWaitWhenAStopIsRequested) {
+  const auto result = pool.apply_async(test::wait_for_ever);
+  std::stop_source source;
+  std::thread thread{[&] { source.request_stop(); }};
+  EXPECT_THROW(result.get(mp::forever, source.get_token()), mp::CancelledError);
+  EXPECT_FALSE(result.wait(mp::forever, source.get_token()));
+  thread.join();
+}
+
+TEST_P(PoolOf, ResultsOutliveIt) {
+  std::optional<mp::Pool> other{std::in_place, 1U};
+  const auto done = other->apply_async(square, 2);
+  done.wait();
+  const auto open = other->apply_async(test::wait_for_ever);
+  other.reset();
+  EXPECT_EQ(done.get(), 4);
+  EXPECT_THROW(open.get(), mp::CancelledError);
+}
+
+TEST_P(PoolOf, WritesATimelineThatIsWhole) {
+  {
+    mp::Pool traced{{.processes = 2, .trace = "run.json"}};
+    traced.map(square, std::vector<int>(10), 2);
+    EXPECT_THROW(traced.apply(test::throw_range_error, 1), std::range_error);
+    traced.close();
+    traced.join();
+  }
+  std::ifstream file{"run.json"};
+  const std::string text{std::istreambuf_iterator<char>{file}, {}};
+  std::filesystem::remove("run.json");
+  EXPECT_EQ(text.front(), '[');
+  EXPECT_EQ(text.substr(text.size() - 2), "]\n");
+  const auto count = [&](std::string_view what) {
+    int found = 0;
+    for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++found;
+    return found;
+  };
+  EXPECT_EQ(count("\"ph\":\"X\""), 6);
+  EXPECT_EQ(count("\"outcome\":\"threw\""), 1);
+  EXPECT_EQ(count("process_name"), 2);
+}
+
+TEST_P(PoolOf, CountsWhatItDid) {
+  pool.map(square, std::vector<int>(8), 1);
+  const auto stats = pool.stats();
+  EXPECT_EQ(stats.done, 8U);
+  EXPECT_EQ(stats.queued + stats.running, 0U);
+  std::size_t done = 0;
+  for (const auto& worker : stats.workers) done += worker.done;
+  EXPECT_EQ(done, 8U);
+}
+
+TEST_P(PoolOf, BreaksWhenWorkersDieBeforeTheyBegin) {
+  mp::Pool other{{.processes = 2, .initializer = mp::Task{[] { ::kill(::getpid(), SIGKILL); }}}};
+  EXPECT_THROW(other.apply(square, 1), mp::BrokenProcessPool);
+}
+
+TEST_P(PoolOf, LeavesCtrlCToItsParent) {
+  const auto result = pool.apply_async([] {
+    ::kill(::getpid(), SIGINT);
+    return 5;
+  });
+  EXPECT_EQ(result.get(), 5);
+}
+
+TEST(PoolInACopy, ThrowsAndLeavesTheParentsAlone) {
+  mp::Pool pool{2};
+  const auto pending = pool.apply_async(test::wait_for_ever);
+  test::Forked child{[&] {
+    EXPECT_THROW(pool.apply(square, 1), std::logic_error);
+    EXPECT_THROW(pool.close(), std::logic_error);
+    EXPECT_THROW(static_cast<void>(pool.stats()), std::logic_error);
+    const mp::Pool moved{std::move(pool)};
+  }};
+  EXPECT_EQ(child.join(), 0);
+  EXPECT_EQ(pool.apply(square, 3), 9);
+}
+
+// A worker is replaced while the program has threads, ours among them.
+TEST(PoolByFork, ReplacesWorkersWhileOtherThreadsAllocateAndSubmit) {
+  mp::Pool pool{{.processes = 2, .maxtasksperchild = 2}};
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&] {
+      while (!stop) {
+        const auto text = std::make_unique<std::string>(1000, 'x');
+        if (pool.apply([](const std::string& given) { return given.size(); }, *text) != 1000U) {
+          std::abort();
+        }
+      }
+    });
+  }
+  eventually([&] { return pool.stats().restarts > 40; });
+  stop = true;
+  for (auto& thread : threads) thread.join();
+}
+
+}  // namespace
