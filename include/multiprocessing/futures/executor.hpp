@@ -146,7 +146,7 @@ inline ProcessPoolExecutor::ProcessPoolExecutor(ExecutorOptions options) {
 inline ProcessPoolExecutor::~ProcessPoolExecutor() {
   if (!crew_->is_ours()) {
     // A copy made by fork: its threads and workers are another's.
-    new std::shared_ptr<detail::Crew>{std::move(crew_)};
+    detail::forget(std::move(crew_));
     return;
   }
   try {

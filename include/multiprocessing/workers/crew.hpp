@@ -254,6 +254,18 @@ class Crew : public std::enable_shared_from_this<Crew> {
   std::atomic<std::size_t> open_{0};  // tasks whose receivers have not been told; any thread
 };
 
+/// @brief Keeps a crew for good, without memory: a forked copy's may not be ended here.
+inline void forget(std::shared_ptr<Crew> crew) noexcept {
+  union Kept {
+    std::shared_ptr<Crew> crew;
+    explicit Kept(std::shared_ptr<Crew> that) noexcept : crew{std::move(that)} {}
+    Kept(const Kept&) = delete;
+    Kept& operator=(const Kept&) = delete;
+    ~Kept() {}  // NOLINT(modernize-use-equals-default): that would end it
+  };
+  const Kept kept{std::move(crew)};
+}
+
 }  // namespace multiprocessing::detail
 
 #include <multiprocessing/workers/crew_dispatch.ipp>

@@ -149,7 +149,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     }
     return is_expected;
   }();
-  log(LogLevel::info, [&] { return death; });
+  log(LogLevel::info, death);
   if (place.failures > most_failures) {
     break_down("workers end before they begin: " + death, {});
   } else if (options_.breaks_on_death && !expected) {

@@ -161,7 +161,7 @@ inline std::exception_ptr decode_chain(Decoder& decoder) {
       const std::exception_ptr alone = remake(ahead, nullptr);
       const std::exception_ptr inner = decode_chain(ahead);
       auto made = remake(decoder, inner);
-      decoder = std::move(ahead);
+      decoder = ahead;
       return made;
     }
     case ErrorForm::words: {

@@ -71,8 +71,8 @@ class TaskTable {
   }
   std::vector<Entry> take_all() {
     std::vector<Entry> all;
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (entries_[i].id != 0) all.push_back(take(entries_[i].id));
+    for (const Entry& entry : entries_) {
+      if (entry.id != 0) all.push_back(take(entry.id));
     }
     return all;
   }
