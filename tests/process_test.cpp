@@ -77,10 +77,13 @@ class Worker : public mp::Process<Worker> {
  public:
   explicit Worker(mp::ProcessOptions options = {}) : Process(std::move(options)) {}
   void run() override {}
+  [[nodiscard]] auto reduce() const { return mp::arguments(); }
 };
 template <class T>
 class Typed : public mp::Process<Typed<T>> {
+ public:
   void run() override {}
+  [[nodiscard]] auto reduce() const { return mp::arguments(); }
 };
 
 unsigned number_of(const mp::BaseProcess& process) {
