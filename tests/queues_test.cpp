@@ -478,7 +478,7 @@ TEST(QueueTransit, TakesItsOwnHandlesAlongWhateverIsClosedMeanwhile) {
   mp::detail::encode(encoder, queue);
   queue.close();
   struct stat memory {};
-  ASSERT_EQ(transit.departing().size(), 1U);
+  ASSERT_EQ(transit.departing().size(), 2U);  // memory and event
   ASSERT_EQ(::fstat(transit.departing()[0], &memory), 0);
   EXPECT_GT(memory.st_size, 0);
 }
@@ -497,6 +497,7 @@ TEST(QueueTransit, RefusesHandlesThatAreNotAQueues) {
   const auto adopt = [&](mp::os::UniqueHandle handle) {
     std::vector<mp::os::UniqueHandle> handles;
     handles.push_back(std::move(handle));
+    handles.push_back(mp::os::make_event(ec));
     return mp::Ring::adopt(std::move(handles));
   };
   auto plain = mp::os::SharedRegion::create(std::size_t{1} << 20U, ec);

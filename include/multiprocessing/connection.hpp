@@ -4,6 +4,7 @@
 /// @brief Pipes: whole messages from process to process. @python{multiprocessing.connection}
 #include <multiprocessing/connection/core.hpp>
 #include <multiprocessing/connection/object_message.hpp>
+#include <multiprocessing/connection/wait.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/reduction.hpp>

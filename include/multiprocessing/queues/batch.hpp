@@ -50,6 +50,12 @@ class Batch {
     finish(size);
   }
 
+  /// @brief The first message of a batch's records.
+  static std::span<const std::byte> first_of(std::span<const std::byte> records) noexcept {
+    std::uint64_t header = 0;
+    std::memcpy(&header, records.data(), sizeof header);
+    return records.subspan(Record::header_size, Record::size(header));
+  }
   /// @brief How many bytes the first `messages` records of a batch take.
   static std::size_t length_of(std::span<const std::byte> records, std::size_t messages) noexcept {
     std::size_t length = 0;

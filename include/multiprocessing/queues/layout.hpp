@@ -153,6 +153,8 @@ struct ConsumerSide {
   alignas(line_pair) Committed<3> head;
   std::atomic<std::uint64_t> seen_tail;    ///< Place: never ahead of the producers.
   alignas(line_pair) os::BellState items;  ///< A consumer waits for an item.
+  /// 1: somebody may wait for the queue's event. Set by those, cleared by whoever sets the event.
+  std::atomic<std::uint32_t> watched;
 };
 
 /// @brief Written once, before anybody else sees the memory.

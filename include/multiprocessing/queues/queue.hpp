@@ -41,6 +41,18 @@ noexcept {
 
 }  // namespace detail
 
+/// @brief How soon an item comes out, where the transport has priorities: the highest first.
+struct Priority {
+  unsigned value = 0;
+};
+
+namespace detail {
+template <class Transport>
+concept HasPriorities = requires(Transport& to, void (*write)(std::byte*), const Deadline& end) {
+  to.put(1, write, end, Priority{});
+};
+}  // namespace detail
+
 /// @brief A queue of T for any number of producers and consumers in any process.
 /// @python{multiprocessing.Queue(maxsize)}
 ///
@@ -60,7 +72,8 @@ noexcept {
 /// @tparam T Serializable, and without queues, connections or locks inside: those travel with a
 /// process's
 ///   state, or through a duplex Pipe.
-/// @tparam Transport where the bytes go: a Ring in shared memory.
+/// @tparam Transport where the bytes go: a Ring in shared memory, or a BoostMessageQueue, which has
+///   a header of its own.
 /// @threads any, at once.
 /// @processes any, at once: those that got the queue by fork, in a state, or in an argument.
 template <class T, class Transport = Ring>
@@ -71,6 +84,13 @@ class Queue {
   /// @param maxsize how many items fit; 0: no bound, and put() never waits.
   /// @throws std::system_error the system has no descriptor or memory left.
   explicit Queue(std::size_t maxsize = 0) : Queue{Transport::create(maxsize)} {}
+  /// @brief Over a transport that was made in its own way.
+  explicit Queue(std::shared_ptr<Transport> core) : core_{std::move(core)} {
+    static_assert(
+        !carries_handles<T>,
+        "multiprocessing: a Queue cannot carry queues or connections, nor locks or events; pass "
+        "them to the process when starting it, or send them through a duplex Pipe");
+  }
   Queue(const Queue&) = default;
   Queue& operator=(const Queue&) = default;
   ~Queue() = default;
@@ -101,12 +121,21 @@ class Queue {
   /// @overload
   void put_nowait(T&& item) { put(std::move(item), std::chrono::seconds{0}); }
   /// @brief put() that says whether it did.
-  bool try_put(const T& item, Timeout timeout = std::chrono::seconds{0});
+  bool try_put(const T& item, Timeout timeout = std::chrono::seconds{0}) {
+    return store(item, detail::Deadline{timeout});
+  }
   /// @overload
   bool try_put(T&& item, Timeout timeout = std::chrono::seconds{0}) {
     if (!try_put(std::as_const(item), timeout)) return false;
     [[maybe_unused]] const T stored{std::move(item)};
     return true;
+  }
+
+  /// @brief put() ahead of all items of a lower priority.
+  void put(const T& item,
+           Priority priority,
+           Timeout timeout = forever) requires(detail::HasPriorities<Transport>) {
+    if (!store(item, detail::Deadline{timeout}, priority)) throw_full();
   }
 
   /// @brief Puts all items of a range, in order, many under one hold of the lock: small ones cost a
@@ -154,6 +183,21 @@ class Queue {
   [[nodiscard]] bool empty() const { return qsize() == 0; }
   [[nodiscard]] bool full() const { return core_->maxsize() != 0 && qsize() >= core_->maxsize(); }
 
+  /// @brief For those who wait for several things at once; mp::wait() does it all by itself:
+  /// whether get() would not wait, for there is an item, or it would throw ShutDown.
+  ///
+  /// If it would, fileno() becomes readable when that may have changed. Whoever was to tell may
+  /// have died, so ask again after 50 ms, and whenever fileno() is readable.
+  [[nodiscard]] bool prepare_wait() const requires(requires(Transport& of) { of.event(); }) {
+    return core_->prepare_wait();
+  }
+  /// @brief The handle that prepare_wait() speaks of, for poll, epoll and the like: nothing comes
+  /// without asking first. It stays the queue's own; do not read from it or write to it.
+  [[nodiscard]] native_handle_type fileno() const
+      requires(requires(Transport& of) { of.event(); }) {
+    return core_->event();
+  }
+
   /// @brief Closes the queue for this process, all copies here; other processes go on. Threads that
   /// wait in it wake within 50 ms, with std::invalid_argument. Twice is fine.
   void close() { core_->close(); }
@@ -161,7 +205,9 @@ class Queue {
   /// when nothing is left; those that wait hear of it. Twice is fine; immediate after not, too.
   /// @param immediate what is inside is dropped, so that get() throws at once.
   /// @python{queue.Queue.shutdown(immediate), which multiprocessing.Queue has not}
-  void shutdown(bool immediate = false) { core_->shutdown(immediate); }
+  void shutdown(bool immediate = false) requires(requires(Transport& of) { of.shutdown(true); }) {
+    core_->shutdown(immediate);
+  }
 
   /// @brief Returns at once: there is no thread to join. @python{Queue.join_thread()}
   void join_thread() const noexcept {}
@@ -169,13 +215,6 @@ class Queue {
   void cancel_join_thread() const noexcept {}
 
  protected:
-  explicit Queue(std::shared_ptr<Transport> core) : core_{std::move(core)} {
-    static_assert(
-        !carries_handles<T>,
-        "multiprocessing: a Queue cannot carry queues or connections, nor locks or events; pass "
-        "them to the process when starting it, or send them through a duplex Pipe");
-  }
-
   [[nodiscard]] Transport& core() const noexcept { return *core_; }
 
  private:
@@ -184,6 +223,8 @@ class Queue {
   [[noreturn]] void throw_full() const {
     throw Full{"the queue is full: its maxsize is " + std::to_string(core_->maxsize())};
   }
+  template <class... Priorities>
+  bool store(const T& item, const detail::Deadline& deadline, Priorities... priority);
   void put_batch(detail::Batch& batch, std::size_t& stored, const detail::Deadline& deadline) {
     core_->put_batch(batch.records(), batch.messages(), stored, deadline);
     batch.clear();
@@ -206,11 +247,14 @@ class Queue {
 };
 
 template <class T, class Transport>
-bool Queue<T, Transport>::try_put(const T& item, Timeout timeout) {
-  const detail::Deadline deadline{timeout};
+template <class... Priorities>
+bool Queue<T, Transport>::store(const T& item,
+                                const detail::Deadline& deadline,
+                                Priorities... priority) {
   if constexpr (is_bitwise<T>) {
     return core_->put(
-        sizeof(T), [&item](std::byte* to) { std::memcpy(to, &item, sizeof(T)); }, deadline);
+        sizeof(T), [&item](std::byte* to) { std::memcpy(to, &item, sizeof(T)); }, deadline,
+        priority...);
   } else {
     core_->check_open();
     detail::Scratch scratch;  // user code encodes before any lock is taken
@@ -222,7 +266,7 @@ bool Queue<T, Transport>::try_put(const T& item, Timeout timeout) {
         [&bytes](std::byte* to) {
           if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
         },
-        deadline);
+        deadline, priority...);
   }
 }
 
@@ -339,22 +383,33 @@ std::optional<T> Queue<T, Transport>::try_get(Timeout timeout) {
   return item;
 }
 
-/// @brief A queue travels as its memory's handle.
+/// @brief A queue travels as its memory's handle, or by the name that its transport has.
 template <class T, class Transport>
 struct codec<Queue<T, Transport>> {
   static constexpr bool carries_handles = true;
 
   static void encode(Encoder& encoder, const Queue<T, Transport>& queue) {
     encoder.write_number(detail::type_hash<T>());
-    reduction::save_shared(encoder, queue.core_, "a Queue");
+    if constexpr (travels_by_name) {
+      encoder(queue.core_->name());
+    } else {
+      reduction::save_shared(encoder, queue.core_, "a Queue");
+    }
   }
   static Queue<T, Transport> decode(Decoder& decoder) {
     if (decoder.read_number<std::uint64_t>() != detail::type_hash<T>()) {
       throw SerializationError{"a queue arrived that is not a Queue of " +
                                std::string{detail::type_name<T>()}};
     }
-    return Queue<T, Transport>{reduction::load_shared<Transport>(decoder)};
+    if constexpr (travels_by_name) {
+      return Queue<T, Transport>{Transport::open(detail::decode<std::string>(decoder))};
+    } else {
+      return Queue<T, Transport>{reduction::load_shared<Transport>(decoder)};
+    }
   }
+
+ private:
+  static constexpr bool travels_by_name = requires(const Transport& of) { of.name(); };
 };
 
 }  // namespace multiprocessing

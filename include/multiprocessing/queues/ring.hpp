@@ -8,6 +8,7 @@
 #include <multiprocessing/os/bell.hpp>
 #include <multiprocessing/os/identity.hpp>
 #include <multiprocessing/os/memory.hpp>
+#include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/queues/gate.hpp>
 #include <multiprocessing/queues/layout.hpp>
 #include <multiprocessing/queues/task_book.hpp>
@@ -101,6 +102,16 @@ class Ring {
     return memory().producers.shutdown.load(std::memory_order_seq_cst) != detail::no_shutdown;
   }
 
+  /// @brief For those who wait for several things at once: whether get() would not wait.
+  ///
+  /// If it would, event() is set once that may have changed. Whoever was to set it may have died,
+  /// so one asks again every 50 ms.
+  [[nodiscard]] bool prepare_wait();
+  [[nodiscard]] native_handle_type event() const {
+    check_open();
+    return event_.get();
+  }
+
   // ---- of a ring that counts tasks ----
 
   /// @brief One item that was taken is done.
@@ -169,7 +180,8 @@ class Ring {
   static constexpr std::uint64_t trusted_size = std::uint64_t{1} << 20U;
   static constexpr std::uint64_t give_back_step = std::uint64_t{16} << 20U;
 
-  explicit Ring(os::SharedRegion region) noexcept : region_{std::move(region)} {}
+  Ring(os::SharedRegion region, os::UniqueHandle event) noexcept
+      : region_{std::move(region)}, event_{std::move(event)} {}
   void use(const detail::RingHeader& header) noexcept;
   std::array<os::Bell*, 3> bells() noexcept { return {&space_, &items_, &all_done_}; }
 
@@ -207,7 +219,11 @@ class Ring {
   static const Side producer_side;
   static const Side consumer_side;
   Held wait(const Side& side, os::BellState& state, Held held, const detail::Deadline& deadline);
-  /// Calls `use()`, which needs the region's handle, unless the queue is closed here.
+  void close_handles() noexcept {
+    region_.close_handle();
+    event_.reset();
+  }
+  /// Calls `use()`, which needs one of the handles, unless the queue is closed here.
   template <class Use>
   bool use_handle(Use&& use);
   [[noreturn, gnu::cold]] static void throw_shut_down() {
@@ -248,6 +264,11 @@ class Ring {
   void give_back(Head& head) noexcept;
   void discard_area(unsigned area) noexcept;
   void ring_for_space(std::uint64_t taken) noexcept;
+  void ring_for_items() noexcept {
+    items_.ring(memory().consumers.items);
+    if (memory().consumers.watched.load(std::memory_order_seq_cst) != 0) set_event();
+  }
+  [[gnu::cold]] void set_event() noexcept;
 
   // tasks, with the consumer lock held
   [[nodiscard]] std::size_t holders_used() const noexcept;
@@ -260,6 +281,7 @@ class Ring {
   void forget_the_dead() noexcept;
 
   os::SharedRegion region_;
+  os::UniqueHandle event_;
   os::Bell space_;     // rung by consumers
   os::Bell items_;     // rung by producers
   os::Bell all_done_;  // rung by task_done()
@@ -275,7 +297,7 @@ class Ring {
   bool counts_tasks_ = false;
   os::ProcessIdentity identity_;  // of the process that own_holder_ belongs to
   std::size_t own_holder_ = 0;
-  detail::Gate handle_gate_;  // who uses the region's handle
+  detail::Gate handle_gate_;  // who uses the handles of the region and the event
 };
 
 inline void Ring::look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size) {
@@ -317,7 +339,7 @@ bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline
   const bool more_room = os::Bell::has_sleeper(side.space) && has_room();
   held.release();
   MULTIPROCESSING_STOP_POINT("ring.put.unlocked");
-  items_.ring(memory().consumers.items);
+  ring_for_items();
   if (more_room) space_.ring(side.space);
   tell_of_deaths();
   return true;
@@ -413,7 +435,7 @@ bool Ring::use_handle(Use&& use) {
   struct Leave {  // NOLINT(*-special-member-functions): const, and of this scope only
     Ring& ring;
     ~Leave() {
-      if (ring.handle_gate_.leave()) ring.region_.close_handle();
+      if (ring.handle_gate_.leave()) ring.close_handles();
     }
   } const leave{*this};
   std::forward<Use>(use)();
@@ -421,7 +443,7 @@ bool Ring::use_handle(Use&& use) {
 }
 
 inline void Ring::close() noexcept {
-  if (handle_gate_.shut()) region_.close_handle();
+  if (handle_gate_.shut()) close_handles();
 }
 
 }  // namespace multiprocessing

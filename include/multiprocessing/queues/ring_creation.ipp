@@ -26,7 +26,10 @@ inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize, bool counts_tasks
   if (counts_tasks) region.commit(detail::task_book_begin, sizeof(detail::TaskBook), ec);
   check("cannot get shared memory for a JoinableQueue");
 
-  std::shared_ptr<Ring> ring{new Ring{std::move(region)}};
+  auto event = os::make_event(ec);
+  check("cannot create a queue's event");
+
+  std::shared_ptr<Ring> ring{new Ring{std::move(region), std::move(event)}};
   for (os::Bell* bell : ring->bells()) {
     *bell = os::Bell::create(ec);
     check("cannot create a queue's bell");
@@ -45,7 +48,7 @@ inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize, bool counts_tasks
 inline std::vector<os::UniqueHandle> Ring::duplicate_handles() {
   std::vector<os::UniqueHandle> all;
   use_handle([&] {
-    std::vector<native_handle_type> own{region_.handle()};
+    std::vector<native_handle_type> own{region_.handle(), event_.get()};
     for (const os::Bell* bell : bells()) {
       const auto more = bell->handles();
       own.insert(own.end(), more.begin(), more.end());
@@ -64,7 +67,8 @@ inline void Ring::use(const detail::RingHeader& header) noexcept {
 
 inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) {
   constexpr std::size_t all_bells = std::tuple_size_v<decltype(std::declval<Ring>().bells())>;
-  if (handles.empty() || (handles.size() - 1) % all_bells != 0) {
+  constexpr std::size_t others = 2;
+  if (handles.size() < others || (handles.size() - others) % all_bells != 0) {
     throw SerializationError{"a queue arrived without its handles"};
   }
   std::error_code ec;
@@ -88,9 +92,9 @@ inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) 
     region.commit(detail::task_book_begin, sizeof(detail::TaskBook), ec);
   }
   if (ec) throw std::system_error{ec, "cannot map a queue's memory"};
-  std::shared_ptr<Ring> ring{new Ring{std::move(region)}};
-  auto next = std::make_move_iterator(handles.begin() + 1);
-  const auto each = static_cast<std::ptrdiff_t>((handles.size() - 1) / all_bells);
+  std::shared_ptr<Ring> ring{new Ring{std::move(region), std::move(handles[1])}};
+  auto next = std::make_move_iterator(handles.begin() + others);
+  const auto each = static_cast<std::ptrdiff_t>((handles.size() - others) / all_bells);
   for (os::Bell* bell : ring->bells()) {
     *bell = os::Bell::adopt({next, next + each});
     next += each;

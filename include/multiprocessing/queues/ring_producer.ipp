@@ -19,7 +19,7 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
     // What the dead one had not committed nobody sees; its notes may be half written.
     look_at_consumers();
     note_death(producer_died);
-    items_.ring(memory().consumers.items);  // what it had committed it may not have said
+    ring_for_items();  // what it had committed it may not have said
   }
   MULTIPROCESSING_STOP_POINT("ring.put.locked");
   if (memory().producers.shutdown.load(std::memory_order_relaxed) != detail::no_shutdown) {
@@ -54,7 +54,7 @@ inline void Ring::put_batch(std::span<const std::byte> records,
     const bool more_room = os::Bell::has_sleeper(side.space) && has_room();
     held.release();
     MULTIPROCESSING_STOP_POINT("ring.put_batch.unlocked");
-    items_.ring(memory().consumers.items);
+    ring_for_items();
     if (more_room) space_.ring(side.space);
     tell_of_deaths();
   }

@@ -34,7 +34,7 @@ inline void Ring::shutdown(bool immediate) {
   if (immediate) drop_all();
   consumers.release();
   MULTIPROCESSING_STOP_POINT("ring.shutdown.unlocked");
-  items_.ring(shared.consumers.items);
+  ring_for_items();
   space_.ring(shared.producers.space);
   if (counts_tasks_) all_done_.ring(book().all_done);
   tell_of_deaths();

@@ -11,6 +11,28 @@ inline const Ring::Side Ring::producer_side{&Ring::has_room, &Ring::hold_produce
 inline const Ring::Side Ring::consumer_side{&Ring::has_item, &Ring::hold_consumer_lock,
                                             &Ring::items_, &Ring::items_patience_};
 
+inline bool Ring::prepare_wait() {
+  check_open();
+  auto& side = memory().consumers;
+  const auto ready = [&] {
+    return side.head.read()[Consumers::place] != memory().producers.tail.read()[Producers::place] ||
+           is_shut_down();
+  };
+  if (ready()) return true;
+  if (!use_handle([&] { os::reset_event(event_.get()); })) check_open();
+  side.watched.store(1, std::memory_order_seq_cst);
+  MULTIPROCESSING_STOP_POINT("ring.prepare_wait.announced");
+  if (!ready()) return false;
+  set_event();  // the reset may have been too late for others
+  return true;
+}
+
+inline void Ring::set_event() noexcept {
+  if (memory().consumers.watched.exchange(0, std::memory_order_seq_cst) == 0) return;
+  MULTIPROCESSING_STOP_POINT("ring.set_event.told");
+  use_handle([&] { os::set_event(event_.get()); });
+}
+
 /// @param held the side's lock. It is not held in a sleep: whoever is stopped there, or killed,
 /// holds nobody up.
 /// @returns the lock, and the side is ready; or none: the deadline passed.

@@ -34,6 +34,10 @@ class SimpleQueue {
   T get(Timeout timeout = forever) { return queue_.get(timeout); }
   /// @throws std::invalid_argument it is closed in this process.
   [[nodiscard]] bool empty() const { return queue_.empty(); }
+  /// @brief As Queue::prepare_wait and Queue::fileno, for mp::wait().
+  [[nodiscard]] bool prepare_wait() const { return queue_.prepare_wait(); }
+  /// @overload
+  [[nodiscard]] native_handle_type fileno() const { return queue_.fileno(); }
   /// @brief Closes it for this process, as Queue::close.
   void close() { queue_.close(); }
 
