@@ -47,8 +47,10 @@ TEST(Heap, HoldsThousandsOfLocksWithAHandfulOfDescriptors) {
   {
     std::vector<mp::Lock> locks(10'000);
     EXPECT_LE(descriptors(), before + 8);
-    for (auto& lock : locks) lock.acquire();
-    for (auto& lock : locks) lock.release();
+    for (auto& lock : locks) {
+      lock.acquire();
+      lock.release();
+    }
   }
   EXPECT_EQ(descriptors(), before);
 }

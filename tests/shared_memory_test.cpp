@@ -327,6 +327,19 @@ TEST(ResourceTracker, ThatDiedIsStartedAgainAndToldEverything) {
   ASSERT_TRUE(eventually([&] { return !exists(name) && !exists(name + "2"); }));
 }
 
+TEST(ResourceTracker, ThatIsStoppedIsAnErrorAndHoldsNobodyUp) {
+  std::vector<mp::SharedMemory> made{created(10)};
+  const int tracker = trackers_of(::getpid()).at(0);
+  ::kill(tracker, SIGSTOP);
+  EXPECT_EQ(error_of([&] {
+              for (;;) made.push_back(created(10));
+            }),
+            EAGAIN);
+  ::kill(tracker, SIGCONT);
+  EXPECT_EQ(trackers_of(::getpid()), std::vector<int>{tracker});
+  made.push_back(created(10));
+}
+
 TEST(ResourceTracker, LeavesTheSignalMaskAndChildrenOfItsStarterAlone) {
   sigset_t before{};
   sigset_t after{};

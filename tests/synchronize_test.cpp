@@ -13,6 +13,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
@@ -417,6 +418,35 @@ TEST(LockRecover, ByOneWhoDiesLeavesItAbandoned) {
   lock.release();
 }
 
+TEST(LockAcquire, OfMoreLocksThanTheSystemGivesUpForADeadThreadIsRefused) {
+  std::vector<mp::Lock> locks(2001);
+  EXPECT_EQ(Forked{[&] {
+              for (std::size_t i = 0; i < 2000; ++i) locks[i].acquire();
+              EXPECT_THROW(locks[2000].acquire(), std::system_error);
+              EXPECT_THROW(locks[2000].recover(), std::system_error);
+              in_a_thread([&] {
+                EXPECT_TRUE(locks[2000].acquire(0s));
+                locks[2000].release();
+              });
+              locks[0].release();
+              EXPECT_TRUE(locks[2000].acquire());
+              EXPECT_EQ(Forked{[] {  // holds none of them
+                          mp::Lock own;
+                          EXPECT_TRUE(own.acquire(0s));
+                          own.release();
+                        }}
+                            .join(),
+                        0);
+              ::_exit(testing::Test::HasFailure() ? 1 : 0);
+            }}.join(),
+            0);
+  EXPECT_TRUE(locks[0].acquire(0s));
+  locks[0].release();
+  for (std::size_t i = 1; i < locks.size(); ++i) {  // all are given up
+    EXPECT_THROW(locks[i].acquire(0s), mp::AbandonedLock) << i;
+  }
+}
+
 // ---- Lock: its memory ----
 
 #if MULTIPROCESSING_POSIX  // not on Windows: fork
@@ -596,6 +626,53 @@ TEST(EventSet, WithoutWaitersAndWaitWhenItIsSetDoNotCallTheSystem) {
             0);
 }
 #endif
+
+namespace {
+
+mp::Event* set_by_signal = nullptr;
+
+}  // namespace
+
+TEST(EventSet, MayBeCalledInASignalHandler) {
+  mp::Event event;
+  mp::Event ready;
+  set_by_signal = &event;
+  struct sigaction action {};
+  struct sigaction before {};
+  action.sa_handler = [](int) { set_by_signal->set(); };
+  ::sigaction(SIGUSR1, &action, &before);
+  Forked waiter{[&] {
+    for (int i = 0; i < 200; ++i) {
+      EXPECT_TRUE(event.wait());
+      event.clear();
+      ready.set();
+    }
+  }};
+  // It comes in the middle of whatever this thread does: of memory's management, and of set() and
+  // wait() themselves.
+  std::atomic<bool> over{false};
+  Thread worker{[&] {
+    mp::Event other;
+    while (!over) {
+      const auto memory = std::make_unique<std::array<char, 1000>>();
+      other.set();
+      other.wait();
+      other.clear();
+      other.wait(1us);
+      errno = 12345;
+      for (int i = 0; i < 100; ++i) EXPECT_EQ(errno, 12345);
+    }
+  }};
+  for (int i = 0; i < 200; ++i) {
+    worker.signal(SIGUSR1);
+    EXPECT_TRUE(ready.wait());
+    ready.clear();
+  }
+  over = true;
+  worker.join();
+  EXPECT_EQ(waiter.join(), 0);
+  ::sigaction(SIGUSR1, &before, nullptr);
+}
 
 // ---- in transit ----
 

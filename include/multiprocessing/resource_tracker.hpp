@@ -24,12 +24,7 @@ namespace multiprocessing::detail {
 
 /// @brief The names that this process created. Guarded by the process state's mutex.
 struct TrackedNames {
-  struct Name {
-    std::string name;
-    os::MemoryIdentity identity;
-    bool operator==(const Name&) const = default;
-  };
-  std::vector<Name> names;
+  std::vector<os::TrackedName> names;
   std::uint32_t owner = 0;  ///< How many forks lie between the first process and the one whose
                             ///< names these are: a child inherits a copy, and forgets it.
 };
@@ -48,21 +43,27 @@ inline void end_tracker() noexcept {
 /// @brief Tells the tracker, and a new one everything if the last has died. The state's mutex is
 /// held.
 /// @returns whether one had died. @throws std::system_error the system refuses a new one.
-inline bool tell_tracker(const TrackedNames::Name& name, bool comes) {
+inline bool tell_tracker(const os::TrackedName& name, bool comes) {
   ProcessState& state = process_state();
   std::error_code ec = std::make_error_code(std::errc::broken_pipe);
   const bool was_there = state.tracker != -1;
-  const auto tell = [&](const TrackedNames::Name& which, bool that_comes) {
-    os::tell_tracker(os::to_handle(state.tracker), that_comes, which.name, which.identity, ec);
+  const auto tell = [&](const os::TrackedName& which, bool that_comes) {
+    os::tell_tracker(os::to_handle(state.tracker), that_comes, which, ec);
   };
   if (was_there) tell(name, comes);
   if (!ec) return false;
+  if (ec != std::errc::broken_pipe && ec != std::errc::connection_reset) {
+    throw std::system_error{ec, "cannot tell the resource tracker of a name"};  // it lives
+  }
   end_tracker();
   if (!comes && tracked_names().names.empty()) return was_there;
   state.tracker = os::to_integer(os::start_tracker(ec).release());
   if (ec == std::errc::function_not_supported) return was_there;  // a plug-in: nobody tracks
   if (ec) throw std::system_error{ec, "cannot start the resource tracker"};
-  for (const auto& each : tracked_names().names) tell(each, true);
+  for (const auto& each : tracked_names().names) {
+    tell(each, true);
+    if (ec) throw std::system_error{ec, "the resource tracker does not stay"};
+  }
   return was_there;
 }
 
@@ -91,7 +92,7 @@ inline void untrack(const std::string& name, const os::MemoryIdentity& identity)
   try {
     const std::lock_guard lock{process_state().mutex};
     TrackedNames& all = tracked_names();
-    const TrackedNames::Name gone{name, identity};
+    const os::TrackedName gone{name, identity};
     if (all.owner == process_state().forks && std::erase(all.names, gone) != 0) {
       tell_tracker(gone, false);
     }

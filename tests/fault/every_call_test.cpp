@@ -89,6 +89,7 @@ std::size_t shortened(std::size_t size) {
   }
 FAULT_ERRNO(dup2)
 FAULT_ERRNO(eventfd)
+FAULT_ERRNO(faccessat)
 FAULT_ERRNO(fallocate)
 FAULT_ERRNO(fchdir)
 FAULT_ERRNO(fork)
@@ -355,6 +356,17 @@ void use_named_memory() {
   }
 }
 
+void use_tracker() {
+  std::error_code ec;
+  const auto tracker = os::start_tracker(ec);
+  check(ec);
+  const os::TrackedName name{"mp-fault-none", {1, 2}};
+  for (const bool comes : {true, false}) {
+    os::tell_tracker(tracker.get(), comes, name, ec);
+    check(ec);
+  }
+}
+
 void use_random_bytes() {
   std::error_code ec;
   std::vector<std::byte> bytes(5000);
@@ -451,6 +463,7 @@ const std::vector<Operation> operations{
     {"joinable_queue", use_joinable_queue},
     {"locks", use_locks},
     {"named_memory", use_named_memory},
+    {"tracker", use_tracker},
     {"random_bytes", use_random_bytes},
     {"processors", count_processors},
     {"limit_memory", limit_memory},
@@ -472,6 +485,8 @@ const std::vector<Row> rows{
     {"eventfd", ENFILE, {ENFILE}},
     {"eventfd", ENOMEM, {ENOMEM}},
     {"eventfd", ENODEV, {ENODEV}},
+    {"faccessat", ENOENT, {nothing}},
+    {"faccessat", EACCES, {nothing}},
     {"fallocate", EINTR, {nothing}},
     {"fallocate", ENOSPC, {ENOSPC, nothing}},
     {"fallocate", EFBIG, {EFBIG, nothing}},
@@ -549,8 +564,9 @@ const std::vector<Row> rows{
     {"sched_getaffinity", EINVAL, {nothing}},
     {"sched_getaffinity", ESRCH, {nothing}},
     {"send", EINTR, {nothing}},
-    {"send", EPIPE, {nothing}},
-    {"send", ENOBUFS, {nothing}},
+    {"send", EAGAIN, {nothing}},
+    {"send", EPIPE, {nothing, EPIPE}},
+    {"send", ENOBUFS, {nothing, ENOBUFS}},
     {"sendmsg", EINTR, {nothing}},
     {"sendmsg", ECONNRESET, {nothing}},
     {"sendmsg", EAGAIN, {nothing}},

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <vector>
@@ -197,3 +198,16 @@ TEST(BarrierWait, IsBrokenByAPartyThatDies) {
   }
 }
 #endif
+
+TEST(Barrier, TakesTheSeatsOfDeadPartiesWithIt) {
+  const mp::Lock keeps_the_memory;
+  for (int i = 0; i < 100; ++i) {
+    mp::Barrier barrier{2};
+    Forked party{[&] { barrier.wait(); }};
+    ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 1; }));
+    party.kill();
+  }
+  std::uint32_t seats = 0;
+  for (const auto* const arena : mp::detail::heap_state().arenas) seats += arena->header().seats;
+  EXPECT_LE(seats, 64U);
+}

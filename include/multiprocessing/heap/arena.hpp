@@ -143,20 +143,35 @@ class ArenaReference {
   Arena* arena_ = nullptr;
 };
 
+namespace heap {
+
+/// @brief Refuses what arrived, or says that the system refuses.
+inline void check_arrived(std::error_code ec) {
+  if (!ec) return;
+  if (ec == std::errc::invalid_argument || ec == std::errc::bad_file_descriptor ||
+      ec == std::errc::permission_denied || ec == std::errc::operation_not_permitted ||
+      ec == std::errc::no_such_device) {
+    throw SerializationError{"cannot map what arrived as shared memory: " + ec.message()};
+  }
+  throw std::system_error{ec, "cannot map shared memory that arrived"};
+}
+
+}  // namespace heap
+
 inline std::shared_ptr<Arena> Arena::adopt(std::vector<os::UniqueHandle> handles) {
   if (handles.size() != 1) throw SerializationError{"shared memory arrived without its handle"};
   std::error_code ec;
-  const auto check = [&ec] {
-    if (!ec) return;
-    throw SerializationError{"cannot map what arrived as shared memory: " + ec.message()};
-  };
   // Its beginning says how large it is.
   auto region = os::SharedRegion::adopt(std::move(handles.front()), sizeof(ArenaHeader), ec);
-  check();
+  heap::check_arrived(ec);
   region.commit(0, sizeof(ArenaHeader), ec);  // it may be shorter than that
-  check();
+  heap::check_arrived(ec);
   const auto& header = *reinterpret_cast<const ArenaHeader*>(region.data());
-  if (header.magic != ArenaHeader::expected_magic || header.committed > header.end) {
+  const std::uint64_t end = header.end;
+  const std::uint64_t committed = header.committed;
+  constexpr std::uint64_t largest = std::uint64_t{1} << 46U;
+  if (header.magic != ArenaHeader::expected_magic || end % page != 0 || end > largest ||
+      committed > end) {
     throw SerializationError{"what arrived is not the memory of shared objects"};
   }
   os::install_fork_handlers();
@@ -169,11 +184,11 @@ inline std::shared_ptr<Arena> Arena::adopt(std::vector<os::UniqueHandle> handles
     if (!found) {
       auto arena = std::make_unique<Arena>();
       auto handle = os::UniqueHandle{os::duplicate_handle(region.handle(), ec)};
-      check();
-      arena->region = os::SharedRegion::adopt(std::move(handle), header.end + room_size, ec);
-      check();
-      arena->region.commit(0, header.committed, ec);  // as above
-      check();
+      heap::check_arrived(ec);
+      arena->region = os::SharedRegion::adopt(std::move(handle), end + room_size, ec);
+      heap::check_arrived(ec);
+      arena->region.commit(0, committed, ec);  // as above
+      heap::check_arrived(ec);
       heap_state().arenas.push_back(arena.get());
       found = ArenaReference{*arena.release()};
     }

@@ -64,7 +64,7 @@ struct SeatView {
 };
 
 /// @brief The waiting room of an arena. All who wait at objects of the arena share it.
-/// @shape 128 bytes for each who waits at one time, in steps of 4 KiB; at most 8,191 at once.
+/// @shape 128 bytes for each who waits at one time, in steps of 4 KiB; at most 8,192 at once.
 class WaitingRoom {
  public:
   explicit WaitingRoom(Arena& arena) noexcept : arena_{&arena} {}
@@ -92,6 +92,7 @@ class WaitingRoom {
     seat.word.store(again, std::memory_order_seq_cst);
     seat.object.store(object, std::memory_order_relaxed);
     seat.ticket.store(ticket, std::memory_order_relaxed);
+    seat.limit.store(0, std::memory_order_relaxed);
     seat.word.store(Seat::with(again, how), std::memory_order_seq_cst);
   }
   /// @returns whether he had been called.
@@ -146,7 +147,8 @@ class WaitingRoom {
       if (view.sitting() == Sitting::called && !view.lives && try_take(seat)) stand_up(seat);
     });
   }
-  /// @brief Sees to a seat of somebody `expected` who died: it is free from now on.
+  /// @brief Sees to a seat of somebody `expected` who died and is missed no more: it is free from
+  /// now on.
   static void clear(Seat& seat, const SeatView& view) noexcept {
     if (seat.lock.try_lock() == os::Acquired::no) return;
     if (seat.word.load() == view.word) seat.become(Sitting::nobody);
@@ -164,23 +166,27 @@ class WaitingRoom {
   // Whoever died here and had been called is replaced first, while his seat is held: if we die on
   // the way, the next one calls once more, which is better than never.
   [[nodiscard]] bool try_take(Seat& seat) const noexcept {
-    if (seat.lock.is_held() || seat.lock.try_lock() == os::Acquired::no) return false;
-    const Sitting left = seat.sitting();
-    if (left == Sitting::expected) {
-      seat.lock.unlock();
-      return false;
-    }
-    if (left == Sitting::called) {
+    // Before the lock: while it is tried, somebody dead who is expected would seem to live.
+    if (seat.sitting() == Sitting::expected || seat.lock.is_held()) return false;
+    if (seat.lock.try_lock() == os::Acquired::no) return false;
+    std::uint64_t word = seat.word.load(std::memory_order_seq_cst);
+    do {  // until nobody calls him any more
+      if (Seat::sitting(word) == Sitting::expected) {
+        seat.lock.unlock();
+        return false;
+      }
+      if (Seat::sitting(word) != Sitting::called) continue;
       MULTIPROCESSING_STOP_POINT("room.inherit.begun");
       call(seat.object, seat.limit, 1);
       MULTIPROCESSING_STOP_POINT("room.inherit.called");
-    }
-    seat.become(Sitting::nobody);
+    } while (!seat.word.compare_exchange_strong(word, Seat::with(word, Sitting::nobody)));
     return true;
   }
 
   static bool call_one(Seat& seat, std::uint64_t word, std::uint64_t limit) noexcept {
-    seat.limit.store(limit, std::memory_order_relaxed);
+    std::uint64_t known = seat.limit.load(std::memory_order_relaxed);
+    while (known < limit && !seat.limit.compare_exchange_weak(known, limit)) {
+    }
     if (!seat.word.compare_exchange_strong(word, Seat::with(word, Sitting::called))) return false;
     MULTIPROCESSING_STOP_POINT("room.call.stored");
     seat.wakeup.wake();

@@ -25,7 +25,8 @@ enum class Acquired {
 /// after that leaves it abandoned again. Not recursive. It stays usable across fork(): the child
 /// owns nothing.
 ///
-/// POSIX: a robust process-shared mutex. Windows: a word with the owner's thread id and that
+/// POSIX: a robust process-shared mutex. The kernel gives up 2,048 of those that a dead thread
+/// held, no more: a thread must not hold more. Windows: a word with the owner's thread id and that
 /// thread's creation time; who has waited 1 ms, and then every 50, looks whether that owner lives,
 /// and so does who tries, or asks whether it is held. Sleepers have an event with a random name.
 class RobustLock {

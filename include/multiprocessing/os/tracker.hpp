@@ -7,10 +7,16 @@
 #include <multiprocessing/os/native_handle.hpp>
 
 #include <string>
-#include <string_view>
 #include <system_error>
 
 namespace multiprocessing::os {
+
+/// @brief A name, and what it stands for.
+struct TrackedName {
+  std::string name;
+  MemoryIdentity identity;
+  bool operator==(const TrackedName&) const = default;
+};
 
 /// @brief Whether names outlive those who made them. Windows: no, so none of this is called there.
 [[nodiscard]] bool needs_tracker() noexcept;
@@ -27,12 +33,12 @@ namespace multiprocessing::os {
 /// not contain this library, only a shared library of it does.
 [[nodiscard]] UniqueHandle start_tracker(std::error_code& ec);
 
-/// @brief Tells it that a name comes, or that it has gone. Waits for nobody while it lives.
-/// @errors POSIX `send`: EPIPE: it has died.
+/// @brief Tells it that a name comes, or that it has gone. Waits a second at most.
+/// @errors POSIX `send`: EPIPE, ECONNRESET: it has died; EAGAIN: it has been stopped, and its line
+/// is full; ENOBUFS.
 void tell_tracker(native_handle_type tracker,
                   bool comes,
-                  std::string_view name,
-                  const MemoryIdentity& identity,
+                  const TrackedName& name,
                   std::error_code& ec) noexcept;
 
 }  // namespace multiprocessing::os

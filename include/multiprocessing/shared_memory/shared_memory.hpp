@@ -11,6 +11,7 @@
 #include <multiprocessing/serialization.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -86,6 +87,7 @@ class SharedMemoryCore {
   [[nodiscard]] bool is_owner() const noexcept { return owns_ && forks_ == process_state().forks; }
   void remove(std::error_code& ec) noexcept {
     os::remove_named_memory(name_, identity_, ec);
+    if (ec && ec != std::errc::no_such_file_or_directory) return;  // it is there still, and tracked
     if (is_owner()) untrack(name_, identity_);
     owns_ = false;
   }
@@ -94,7 +96,7 @@ class SharedMemoryCore {
   std::optional<os::NamedMemory> memory_;
   std::size_t size_;
   os::MemoryIdentity identity_;
-  bool owns_;
+  std::atomic<bool> owns_;
   std::uint32_t forks_;
 };
 

@@ -3,6 +3,7 @@
 /// @file shared_memory_manager.hpp
 /// @brief Segments of shared memory that go together.
 #include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/shared_memory/shareable_list.hpp>
 #include <multiprocessing/shared_memory/shared_memory.hpp>
@@ -32,23 +33,23 @@ namespace multiprocessing {
 /// nothing.
 class SharedMemoryManager {
  public:
-  SharedMemoryManager() = default;
+  SharedMemoryManager() { os::install_fork_handlers(); }
   SharedMemoryManager(const SharedMemoryManager&) = delete;
   SharedMemoryManager& operator=(const SharedMemoryManager&) = delete;
   ~SharedMemoryManager() { shutdown(); }
 
   /// @throws std::logic_error it has been started before.
   void start() {
+    if (is_copy()) check_started();
     const std::lock_guard lock{mutex_};
     if (state_ != State::initial) throw std::logic_error{"a manager is started once"};
-    forks_ = detail::process_state().forks;
     state_ = State::started;
   }
   /// @brief Takes away the names of all that it made. Twice is fine.
   void shutdown() noexcept {
+    if (is_copy()) return;
     const std::lock_guard lock{mutex_};
     if (state_ == State::started) state_ = State::shut_down;
-    if (forks_ != detail::process_state().forks) return;
     for (auto& each : made_) {
       try {
         each.unlink();
@@ -60,6 +61,7 @@ class SharedMemoryManager {
 
   /// @throws std::invalid_argument not started, or shut down; as SharedMemory does.
   [[nodiscard]] multiprocessing::SharedMemory SharedMemory(std::size_t size) {
+    if (is_copy()) check_started();
     const std::lock_guard lock{mutex_};
     check_started();
     made_.emplace_back(SharedMemoryOptions{.create = true, .size = size});
@@ -71,6 +73,7 @@ class SharedMemoryManager {
     return ShareableList(std::span{items.begin(), items.size()});
   }
   [[nodiscard]] multiprocessing::ShareableList ShareableList(std::span<const ShareableItem> items) {
+    if (is_copy()) check_started();
     const std::lock_guard lock{mutex_};
     check_started();
     multiprocessing::ShareableList list{items};
@@ -81,18 +84,22 @@ class SharedMemoryManager {
  private:
   enum class State { initial, started, shut_down };
 
+  // Made by a fork, which may have come while another thread held the mutex.
+  [[nodiscard]] bool is_copy() const noexcept { return forks_ != detail::process_state().forks; }
   void check_started() const {
-    if (state_ == State::started && forks_ == detail::process_state().forks) return;
-    throw std::invalid_argument{
-        state_ == State::initial ? "the manager has not been started: call start()"
-        : state_ == State::shut_down
-            ? "the manager is shut down"
-            : "the manager belongs to the process that started it, not to a copy of that"};
+    if (is_copy()) {
+      throw std::invalid_argument{
+          "the manager belongs to the process that made it, not to a copy of that"};
+    }
+    if (state_ == State::started) return;
+    throw std::invalid_argument{state_ == State::initial
+                                    ? "the manager has not been started: call start()"
+                                    : "the manager is shut down"};
   }
 
   std::mutex mutex_;
   State state_ = State::initial;
-  std::uint32_t forks_ = 0;
+  const std::uint32_t forks_ = detail::process_state().forks;
   std::vector<multiprocessing::SharedMemory> made_;
 };
 

@@ -196,7 +196,9 @@ class Value {
   Value& operator=(const Value&) = default;
   ~Value() = default;
 
-  /// @brief The value itself, in shared memory; the lock is the caller's to take.
+  /// @brief The value itself, in shared memory; the lock is the caller's to take, first: a
+  /// reference from before may show a part of an update() whose process died, until this is called
+  /// with the lock held.
   [[nodiscard]] T& value() const noexcept {
     if (shared_->is_pending() && core().is_mine()) shared_->finish();
     return *shared_->get();

@@ -36,9 +36,10 @@ class BarrierPhase {
     return static_cast<std::uint32_t>(word_ >> 32U);
   }
   [[nodiscard]] bool is_broken() const noexcept { return (word_ & 1U) != 0; }
-  /// @brief Whether all came to a round that has ended, one of those remembered.
+  /// @brief Whether all came to a round that has ended; one that is forgotten counts as broken off.
   [[nodiscard]] bool has_passed(std::uint32_t which) const noexcept {
-    return ((word_ >> (round() - which)) & 1U) != 0;
+    const std::uint32_t age = round() - which;
+    return age <= remembered && ((word_ >> age) & 1U) != 0;
   }
   /// @brief The next round begins.
   [[nodiscard]] BarrierPhase after(bool passed, bool broken) const noexcept {
@@ -72,6 +73,8 @@ class BarrierCore {
   BarrierCore(const BarrierCore&) = delete;
   BarrierCore& operator=(const BarrierCore&) = delete;
   ~BarrierCore() {
+    break_if_dead();  // a seat of somebody dead is kept until his barrier has seen to it
+    survey(phase().round());
     if (state_->mutex.must_stay_mapped()) state_.leave_mapped();
   }
   void save(Encoder& encoder) const;
@@ -112,7 +115,7 @@ class BarrierCore {
     state_->phase.store(next.word(), std::memory_order_seq_cst);
     MULTIPROCESSING_STOP_POINT("barrier.phase.stored");
   }
-  [[nodiscard]] Survey survey(std::uint32_t round) const noexcept;
+  Survey survey(std::uint32_t round) const noexcept;
   void wake_all(const Seat* but = nullptr) const noexcept;
   void end_round(bool broken) noexcept;
   void break_if_dead() noexcept;
@@ -175,14 +178,15 @@ inline std::shared_ptr<BarrierCore> BarrierCore::load(Decoder& decoder) {
 inline BarrierCore::Survey BarrierCore::survey(std::uint32_t round) const noexcept {
   Survey found;
   room_.each(state_->number, [&](Seat& seat, const SeatView& view) {
-    const std::uint32_t age = round - static_cast<std::uint32_t>(view.ticket);
     if (view.sitting() != Sitting::expected) return;
+    // Who looks without the mutex may be behind: to him, those of later rounds are none of his.
+    const auto age = static_cast<std::int32_t>(round - static_cast<std::uint32_t>(view.ticket));
     if (age == 0) {
       ++found.present;
       found.has_dead = found.has_dead || !view.lives;
-    } else if (!view.lives) {
+    } else if (age > 0 && !view.lives) {
       WaitingRoom::clear(seat, view);  // whom nobody waits for any more
-    } else if (age >= BarrierPhase::remembered) {
+    } else if (age >= static_cast<std::int32_t>(BarrierPhase::remembered)) {
       found.is_slow = true;
     }
   });
@@ -194,19 +198,6 @@ inline void BarrierCore::wake_all(const Seat* but) const noexcept {
     if (&seat != but) seat.wakeup.wake();
   });
 }
-
-/// @brief Holds an inner lock, whatever became of its last owner: what it guards is whole at every
-/// moment.
-class InnerGuard {
- public:
-  explicit InnerGuard(os::RobustLock& mutex) noexcept : mutex_{&mutex} { take(mutex, forever); }
-  InnerGuard(const InnerGuard&) = delete;
-  InnerGuard& operator=(const InnerGuard&) = delete;
-  ~InnerGuard() { mutex_->unlock(); }
-
- private:
-  os::RobustLock* mutex_;
-};
 
 inline void BarrierCore::end_round(bool broken) noexcept {
   {
@@ -340,7 +331,7 @@ inline unsigned BarrierCore::wait(Timeout timeout) {
 /// Differences from Python: there a party that dies while it waits is waited for on and on. Here
 /// others may time out while the action runs; then it ran in vain.
 /// @shape 128 bytes of memory and 128 for each who waits; a few handles for thousands of barriers.
-/// At most 8,191 threads wait at once at the conditions and barriers that share memory.
+/// At most 8,192 threads wait at once at the conditions and barriers that share memory.
 /// @threads any, at once. @processes any, at once: those that got it by fork, in a state, or in an
 /// argument.
 class Barrier {

@@ -113,8 +113,14 @@ inline bool ConditionCore::wait(Timeout timeout) {
   const std::uint32_t depth = lock_->release_all();
   MULTIPROCESSING_STOP_POINT("condition.wait.released");
   sleep(seat, deadline);
-  const bool is_sound = lock_->take_back(depth);
+  bool is_sound = lock_->take_back(depth);
   MULTIPROCESSING_STOP_POINT("condition.wait.taken_back");
+  // An owner had died, but somebody else has recovered the lock since: it was not this one's turn.
+  while (is_sound && seat.sitting() == Sitting::waiting && !deadline.passed()) {
+    lock_->release_all();
+    sleep(seat, deadline);
+    is_sound = lock_->take_back(depth);
+  }
   const bool was_called = WaitingRoom::stand_up(seat);
   MULTIPROCESSING_STOP_POINT("condition.wait.stood_up");
   if (!is_sound) LockCore::throw_abandoned();
@@ -150,7 +156,7 @@ inline bool ConditionCore::wait(Timeout timeout) {
 /// Differences from Python: notify() and notify_all() wait for nobody, where Python's wait until
 /// all who were woken have said so, for ever when one was killed.
 /// @shape 128 bytes of memory and 128 for each who waits, and those of its lock; a few handles for
-/// thousands of conditions. At most 8,191 threads wait at once at the conditions and barriers that
+/// thousands of conditions. At most 8,192 threads wait at once at the conditions and barriers that
 /// share memory.
 /// @threads any, at once.
 /// @processes any, at once: those that got it by fork, in a state, or in an argument.

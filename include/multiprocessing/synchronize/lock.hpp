@@ -39,8 +39,9 @@ namespace multiprocessing {
 ///
 /// Differences from Python: there anybody may release a lock, and a lock whose owner died stays
 /// held for ever.
-/// @shape 128 bytes of memory; a few handles for thousands of locks. While a thread of this process
-/// holds a lock whose last copy here is destroyed, its memory stays mapped until this process ends.
+/// @shape 128 bytes of memory; a few handles for thousands of locks. A thread holds 2,000 of all
+/// kinds at most. While a thread of this process holds a lock whose last copy here is destroyed,
+/// its memory stays mapped until this process ends.
 /// @threads any, at once.
 /// @processes any, at once: those that got the lock by fork, in a state, or in an argument. After a
 /// bare fork() the child owns nothing.
@@ -58,7 +59,7 @@ class Lock : public detail::StandardLockable<Lock> {
   /// that another thread is just finding out that the owner died.
   /// @returns false: somebody else held it for so long.
   /// @throws AbandonedLock an owner died holding it, and nobody has called recover(); the caller
-  /// holds nothing.
+  /// holds nothing. std::system_error this thread holds 2,000 locks already.
   bool acquire(Timeout timeout = forever) { return core_->acquire(timeout); }
 
   /// @brief Gives the lock back.

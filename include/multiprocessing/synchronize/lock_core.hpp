@@ -6,6 +6,7 @@
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/heap.hpp>
 #include <multiprocessing/os/lock.hpp>
+#include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/serialization.hpp>
 #include <multiprocessing/timeout.hpp>
 
@@ -51,6 +52,50 @@ inline os::Acquired take(os::RobustLock& mutex, Timeout timeout) noexcept {
   }
   return result;
 }
+
+/// @brief Holds an inner lock, whatever became of its last owner: what it guards is whole at every
+/// moment.
+class InnerGuard {
+ public:
+  explicit InnerGuard(os::RobustLock& mutex) noexcept : mutex_{&mutex} { take(mutex, forever); }
+  InnerGuard(const InnerGuard&) = delete;
+  InnerGuard& operator=(const InnerGuard&) = delete;
+  ~InnerGuard() { mutex_->unlock(); }
+
+ private:
+  os::RobustLock* mutex_;
+};
+
+/// @brief How many locks this thread holds. The kernel gives up those of a dead thread, but follows
+/// its list no further than 2,048 (ROBUST_LIST_LIMIT): what it does not reach would stay locked for
+/// ever. So a thread may hold fewer, with some to spare for the library's own.
+class HeldLocks {
+ public:
+  static constexpr std::uint32_t most = 2000;
+
+  /// @throws std::system_error this thread holds as many as it may.
+  static void check() {
+    if (count() < most) return;
+    throw std::system_error{
+        std::make_error_code(std::errc::resource_unavailable_try_again),
+        "this thread holds 2000 locks, and the system gives up no more of them should it die"};
+  }
+  static void add() noexcept { ++count(); }
+  static void remove() noexcept { --count(); }
+
+ private:
+  // A fork's child holds none.
+  static std::uint32_t& count() noexcept {
+    thread_local constinit std::uint32_t held = 0;
+    thread_local constinit std::uint32_t forks = 0;
+    const std::uint32_t now = process_state().forks.load(std::memory_order_relaxed);
+    if (forks != now) {
+      forks = now;
+      held = 0;
+    }
+    return held;
+  }
+};
 
 /// @brief What all copies of a lock in one process share.
 class LockCore {
@@ -134,6 +179,7 @@ class LockCore {
     state_->at_work.store(0, std::memory_order_release);
     MULTIPROCESSING_STOP_POINT("lock.release.done");
     state_->mutex.unlock();
+    HeldLocks::remove();
     MULTIPROCESSING_STOP_POINT("lock.release.unlocked");
   }
 
@@ -142,6 +188,7 @@ class LockCore {
 
 inline bool LockCore::acquire_first(Timeout timeout) {
   if (is_known_abandoned()) throw_abandoned();
+  HeldLocks::check();
   const os::Acquired taken = take(state_->mutex, timeout);
   MULTIPROCESSING_STOP_POINT("lock.acquire.taken");
   if (taken == os::Acquired::abandoned && state_->at_work != 0) {
@@ -158,13 +205,16 @@ inline bool LockCore::acquire_first(Timeout timeout) {
     throw_abandoned();
   }
   if (taken == os::Acquired::no) return false;
+  HeldLocks::add();
   set_depth(1);
   return true;
 }
 
 inline bool LockCore::recover(Timeout timeout) {
   if (take_again()) return true;
+  HeldLocks::check();
   if (take(state_->mutex, timeout) == os::Acquired::no) return false;
+  HeldLocks::add();
   MULTIPROCESSING_STOP_POINT("lock.recover.taken");
   set_depth(1);
   state_->at_work.store(1, std::memory_order_release);
@@ -194,6 +244,7 @@ inline std::uint32_t LockCore::release_all() noexcept {
 
 inline bool LockCore::take_back(std::uint32_t depth) noexcept {
   const os::Acquired taken = take(state_->mutex, forever);
+  HeldLocks::add();
   MULTIPROCESSING_STOP_POINT("lock.take_back.taken");
   const bool was_abandoned =
       is_known_abandoned() || (taken == os::Acquired::abandoned && state_->at_work != 0);

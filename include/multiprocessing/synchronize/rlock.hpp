@@ -40,7 +40,7 @@ class RLock : public detail::StandardLockable<RLock> {
   /// @param timeout how long to wait while somebody else holds it.
   /// @returns false: somebody else held it for so long.
   /// @throws AbandonedLock an owner died holding it, and nobody has called recover(); the caller
-  /// holds nothing.
+  /// holds nothing. std::system_error this thread holds 2,000 locks already.
   bool acquire(Timeout timeout = forever) { return core_->acquire(timeout); }
 
   /// @brief Gives the lock back once.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/memory.hpp>
-#include <multiprocessing/os/posix/blocked_signal.ipp>
+#include <multiprocessing/os/posix/commit_file.ipp>
 
 #include <boost/interprocess/exceptions.hpp>
 
@@ -74,17 +74,7 @@ inline SharedRegion SharedRegion::adopt(UniqueHandle handle,
 inline void SharedRegion::commit(std::size_t offset,
                                  std::size_t size,
                                  std::error_code& ec) noexcept {
-  const posix::BlockedSignal too_large{SIGXFSZ};  // RLIMIT_FSIZE answers with it beside EFBIG
-  int result = 0;
-  do {
-    result = MULTIPROCESSING_SYSTEM(fallocate)(handle_.get(), 0, static_cast<off_t>(offset),
-                                               static_cast<off_t>(size));
-  } while (result != 0 && errno == EINTR);
-  if (result != 0) {
-    ec.assign(errno, std::system_category());
-  } else {
-    ec.clear();
-  }
+  posix::commit_file(handle_.get(), offset, size, ec);
 }
 
 inline bool SharedRegion::is_usable(std::size_t offset, std::size_t size) const noexcept {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/named_memory.hpp>
-#include <multiprocessing/os/posix/blocked_signal.ipp>
+#include <multiprocessing/os/posix/commit_file.ipp>
 #include <multiprocessing/os/posix/sealed_memory.ipp>
 
 #include <cerrno>
@@ -35,16 +35,6 @@ inline MemoryIdentity identity_of(const struct stat& status) noexcept {
   return {status.st_dev, status.st_ino};
 }
 
-inline void commit_file(int file, std::size_t size, std::error_code& ec) noexcept {
-  const BlockedSignal too_large{SIGXFSZ};
-  int result = 0;
-  do {
-    result = MULTIPROCESSING_SYSTEM(fallocate)(file, 0, 0, static_cast<off_t>(size));
-  } while (result != 0 && errno == EINTR);
-  if (result != 0) return assign_errno(ec);
-  ec.clear();
-}
-
 }  // namespace posix
 
 inline void NamedMemory::map(native_handle_type handle, std::error_code& ec) noexcept {
@@ -71,11 +61,15 @@ inline NamedMemory NamedMemory::create(const std::string& name,
                                        const Announce& announce,
                                        std::error_code& ec) {
   const std::string path = posix::memory_path(name, ec);
+  if (!ec &&
+      MULTIPROCESSING_SYSTEM(faccessat)(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    ec = std::make_error_code(std::errc::file_exists);  // before memory is committed for nothing
+  }
   if (ec) return {};
   const UniqueHandle file = posix::above_streams(
       MULTIPROCESSING_SYSTEM(open)(posix::memory_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), ec);
   if (ec) return {};
-  posix::commit_file(file.get(), size, ec);
+  posix::commit_file(file.get(), 0, size, ec);
   if (ec) return {};
   NamedMemory made;
   made.map(file.get(), ec);

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <vector>
 
+#include <poll.h>
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -33,16 +34,10 @@ struct TrackerMessage {
   std::array<char, 256> name{};
 };
 
-struct Tracked {
-  std::string name;
-  MemoryIdentity identity;
-  bool operator==(const Tracked&) const = default;
-};
-
-inline void remove_tracked(const std::vector<Tracked>& left, const char* whose) {
+inline void remove_tracked(const std::vector<TrackedName>& left, const char* whose) {
   std::string names;
   std::size_t count = 0;
-  for (const Tracked& one : left) {
+  for (const TrackedName& one : left) {
     std::error_code ec;
     remove_named_memory(one.name, one.identity, ec);
     if (ec) continue;  // somebody else has
@@ -55,7 +50,7 @@ inline void remove_tracked(const std::vector<Tracked>& left, const char* whose) 
 }
 
 inline void serve_as_tracker(int from, const char* whose) {
-  std::vector<Tracked> names;
+  std::vector<TrackedName> names;
   for (;;) {
     TrackerMessage message;
     const auto size = ::recv(from, &message, sizeof message, 0);
@@ -63,7 +58,7 @@ inline void serve_as_tracker(int from, const char* whose) {
     if (size <= 0) break;
     if (size != static_cast<ssize_t>(sizeof message)) continue;
     message.name.back() = '\0';
-    Tracked one{message.name.data(), message.identity};
+    TrackedName one{message.name.data(), message.identity};
     if (message.comes != 0) {
       names.push_back(std::move(one));
     } else {
@@ -84,7 +79,7 @@ __attribute__((constructor(101), used)) inline void become_tracker_if_asked() {
       type != SOCK_SEQPACKET) {
     return;  // somebody else set the variable
   }
-  if (::fork() != 0) ::_exit(0);  // whose child it is, waits for this one
+  if (const pid_t pid = ::fork(); pid != 0) ::_exit(pid < 0 ? 1 : 0);  // nobody's child goes on
   ::setsid();
   ::prctl(PR_SET_NAME, "mp-tracker");
   serve_as_tracker(first_handle, whose);
@@ -143,26 +138,39 @@ inline UniqueHandle start_tracker(std::error_code& ec) {
   }
   ec.assign(error, std::system_category());
   if (ec) return {};
-  while (MULTIPROCESSING_SYSTEM(waitpid)(pid, nullptr, 0) < 0 && errno == EINTR) {
+  int status = 0;
+  while (MULTIPROCESSING_SYSTEM(waitpid)(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  return ours;
+  if (status == 0) return ours;  // also where the program has let the system forget its children
+  ec = std::make_error_code(std::errc::resource_unavailable_try_again);
+  return {};
 }
 
 inline void tell_tracker(native_handle_type tracker,
                          bool comes,
-                         std::string_view name,
-                         const MemoryIdentity& identity,
+                         const TrackedName& name,
                          std::error_code& ec) noexcept {
   posix::TrackerMessage message;
   message.comes = comes ? 1 : 0;
-  message.identity = identity;
-  name.copy(message.name.data(), message.name.size() - 1);
-  ssize_t sent = 0;
-  do {
-    sent = MULTIPROCESSING_SYSTEM(send)(tracker, &message, sizeof message, MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  if (sent < 0) return posix::assign_errno(ec);
+  message.identity = name.identity;
+  name.name.copy(message.name.data(), message.name.size() - 1);
+  const auto try_send = [&] {
+    ssize_t sent = 0;
+    do {
+      sent = MULTIPROCESSING_SYSTEM(send)(tracker, &message, sizeof message,
+                                          MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    return sent >= 0;
+  };
   ec.clear();
+  if (try_send()) return;
+  constexpr int milliseconds = 1000;
+  pollfd room{tracker, POLLOUT, 0};
+  if (errno == EAGAIN && MULTIPROCESSING_SYSTEM(poll)(&room, 1, milliseconds) > 0 && try_send()) {
+    return;
+  }
+  posix::assign_errno(ec);
+  if (!ec) ec = std::make_error_code(std::errc::resource_unavailable_try_again);
 }
 
 }  // namespace multiprocessing::os

@@ -15,8 +15,7 @@ inline UniqueHandle start_tracker(std::error_code& ec) {
 
 inline void tell_tracker(native_handle_type /*tracker*/,
                          bool /*comes*/,
-                         std::string_view /*name*/,
-                         const MemoryIdentity& /*identity*/,
+                         const TrackedName& /*name*/,
                          std::error_code& ec) noexcept {
   ec = std::make_error_code(std::errc::function_not_supported);
 }
