@@ -84,8 +84,7 @@ class Pool {
   }
   template <class F, class... A>
   auto apply(TaskOptions options, F&& function, A&&... arguments) {
-    const auto core = start_call(options, nullptr, false, function, arguments...);
-    return get(core);
+    return get(start_call(options, nullptr, false, function, arguments...));
   }
 
   /// @brief The same without waiting.
@@ -262,9 +261,8 @@ class Pool {
     return AsyncResult{detail::as_result_core(std::move(core))};
   }
   template <class Core>
-  static auto get(const std::shared_ptr<Core>& core) {
-    using Result = decltype(as_result(core));
-    return Result::get_from(*core, forever, {}, true);
+  static auto get(std::shared_ptr<Core> core) {
+    return as_result(std::move(core)).get();
   }
 
   std::shared_ptr<detail::Crew> crew_;

@@ -377,6 +377,106 @@ TEST_P(PoolOf, TerminatesWhateverItsWorkersDo) {
   EXPECT_TRUE(mp::active_children().empty());
 }
 
+// ---- what a review found ----
+
+TEST_P(PoolOf, GoesOnWhenAWorkerThatWasToEndIsKilled) {
+  mp::ProcessPoolExecutor executor{{.max_workers = 1, .max_tasks_per_child = 1}};
+  const auto killed = executor.submit(test::wait_for_ever);
+  eventually([&] { return killed.running(); });
+  EXPECT_TRUE(killed.kill());
+  EXPECT_THROW(killed.result(), mp::CancelledError);
+  EXPECT_TRUE(killed.cancelled());
+  EXPECT_EQ(executor.submit(square, 3).result(), 9);
+}
+
+TEST_P(PoolOf, TakesTasksWithHandlesBackAnyNumberOfTimes) {
+  mp::ProcessPoolExecutor executor{1U};
+  mp::Event go;
+  mp::Queue<int> queue;
+  const auto put = [](mp::Queue<int> to, int x, const std::string&) {
+    to.put(x);
+    return x;
+  };
+  const auto first = executor.submit(test::wait_for, go);
+  const std::string text(2000, 'x');
+  int cancelled = 0;
+  for (int i = 0; i < 1000; ++i) {
+    if (executor.submit(put, queue, i, text).cancel()) ++cancelled;
+  }
+  EXPECT_GT(cancelled, 990);
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < 100; ++i) futures.push_back(executor.submit(put, queue, i, text));
+  for (std::size_t i = 0; i < futures.size(); i += 2) futures[i].cancel();
+  go.set();
+  for (std::size_t i = 1; i < futures.size(); i += 2) {
+    EXPECT_EQ(futures[i].result(), static_cast<int>(i));
+  }
+  EXPECT_EQ(queue.qsize(), 50U);
+}
+
+TEST_P(PoolOf, TakesTasksWithHandlesAlsoWhenItsWorkersHaveJustDied) {
+  mp::Queue<int> queue;
+  for (int round = 0; round < 3; ++round) {
+    for (const auto& worker : pool.stats().workers) {
+      if (worker.pid) ::kill(*worker.pid, SIGKILL);
+    }
+    eventually([] {
+      const auto active = mp::active_children();
+      return std::ranges::all_of(active,
+                                 [](const auto& child) { return child.name() == "fork server"; });
+    });
+    EXPECT_EQ(pool.apply([](const mp::Queue<int>&) { return 7; }, queue), 7);
+  }
+}
+
+TEST_P(PoolOf, RefusesToIterateWhenItIsTerminated) {
+  pool.terminate();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THROW(pool.imap(square, std::vector{1, 2}), std::invalid_argument);
+    EXPECT_THROW(pool.apply_async(square, 1), std::invalid_argument);
+  }
+}
+
+TEST_P(PoolOf, TerminatesAlsoWhenCallbacksWaitForEachOther) {
+  std::vector<mp::AsyncResult<void>> results;
+  std::atomic<int> called{0};
+  for (int i = 0; i < 10; ++i) {
+    results.push_back(pool.apply_async(mp::Callbacks{[] {},
+                                                     [&](const std::exception_ptr&) {
+                                                       ++called;
+                                                       for (const auto& each : results) {
+                                                         if (&each != &results.front())
+                                                           each.wait(1ms);
+                                                       }
+                                                     }},
+                                       test::wait_for_ever));
+  }
+  pool.terminate();
+  EXPECT_EQ(called, 10);
+}
+
+TEST_P(PoolOf, ReportsNoProgressOfAMapWhoseInputThrew) {
+  for (int round = 0; round < 5; ++round) {
+    bool has_gone = false;
+    EXPECT_THROW(pool.map({.progress = [&](std::size_t, std::size_t) { EXPECT_FALSE(has_gone); }},
+                          square, test::Faulty{50}, 1),
+                 std::domain_error);
+    has_gone = true;
+    EXPECT_EQ(pool.apply(square, 2), 4);
+  }
+}
+
+TEST_P(PoolOf, SaysWhenAResultHasTooManyHandles) {
+  const auto make = [](int count) {
+    std::vector<mp::Queue<int>> queues;
+    for (int i = 0; i < count; ++i) queues.emplace_back();
+    return queues;
+  };
+  EXPECT_ANY_THROW(pool.apply(make, 300));
+  EXPECT_EQ(pool.apply(make, 3).size(), 3U);
+  EXPECT_EQ(pool.stats().restarts, 0U);
+}
+
 // ---- use ----
 
 TEST_P(PoolOf, LetsCallbacksUseIt) {

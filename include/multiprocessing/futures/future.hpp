@@ -46,7 +46,7 @@ class Future {
   }
   /// @brief The same; moves the result out when nobody else has this one.
   R result(Timeout timeout = forever, const std::stop_token& stop = {}) && {
-    return take(timeout, stop, core_.use_count() == 1);
+    return take(timeout, stop, true);
   }
   /// @brief Waits, and says what result() would throw of the task's; null: nothing.
   /// @throws TimeoutError, CancelledError as result().
@@ -122,12 +122,12 @@ class Future {
     if (stop.stop_requested()) throw CancelledError{"the wait for a future was stopped"};
     throw TimeoutError{"the future is not done yet"};
   }
-  R take(Timeout timeout, const std::stop_token& stop, bool is_last) const {
+  R take(Timeout timeout, const std::stop_token& stop, bool moves) const {
     wait_for(timeout, stop);
     if constexpr (std::is_void_v<R>) {
-      core_->take(is_last);
+      core_->take(false);
     } else {
-      return core_->take(is_last);
+      return core_->take(moves && core_.use_count() == 1);
     }
   }
 

@@ -29,11 +29,11 @@ class AsyncResult {
   ///   than `timeout`, or than its TaskOptions let it. CancelledError the pool was terminated, or
   ///   the wait stopped. SerializationError arguments or result cannot travel.
   R get(Timeout timeout = forever, const std::stop_token& stop = {}) const& {
-    return get_from(*core_, timeout, stop, false);
+    return get_from(core_, timeout, stop, false);
   }
   /// @brief The same; moves the result out when nobody else has this one.
   R get(Timeout timeout = forever, const std::stop_token& stop = {}) && {
-    return get_from(*core_, timeout, stop, core_.use_count() == 1);
+    return get_from(core_, timeout, stop, true);
   }
   /// @brief Waits until it is ready. @returns whether it is.
   bool wait(Timeout timeout = forever, const std::stop_token& stop = {}) const {
@@ -50,18 +50,19 @@ class AsyncResult {
   /// @brief For the pool.
   explicit AsyncResult(std::shared_ptr<detail::ResultCore<R>> core) noexcept
       : core_{std::move(core)} {}
-  static R get_from(detail::ResultCore<R>& core,
+  /// @param moves the result out, if nobody else refers to it then.
+  static R get_from(const std::shared_ptr<detail::ResultCore<R>>& core,
                     Timeout timeout,
                     const std::stop_token& stop,
-                    bool is_last) {
-    if (!core.wait(timeout, stop)) {
+                    bool moves) {
+    if (!core->wait(timeout, stop)) {
       if (stop.stop_requested()) throw CancelledError{"the wait for a result was stopped"};
       throw TimeoutError{"the result is not there yet"};
     }
     if constexpr (std::is_void_v<R>) {
-      core.take(is_last);
+      core->take(false);
     } else {
-      return core.take(is_last);
+      return core->take(moves && core.use_count() == 1);
     }
   }
 

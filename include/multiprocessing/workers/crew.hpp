@@ -82,8 +82,11 @@ class Crew : public std::enable_shared_from_this<Crew> {
   /// @throws std::invalid_argument closed. BrokenProcessPool. SerializationError its code cannot
   /// travel. std::system_error no memory.
   std::uint64_t submit(const NewTask& task);
-  /// @brief From now on tasks get done also while nobody waits for one.
+  /// @brief From now on tasks get done also while nobody waits for one. No more is done by a crew
+  /// that does no more work.
   void work_in_background();
+  /// @throws what submit() throws of a crew that takes no tasks.
+  void check_takes_tasks();
 
   /// @brief Waits until `done()`, driving the loop unless another thread does.
   /// @param of the receiver whose results may make it so; null: any.
@@ -135,9 +138,10 @@ class Crew : public std::enable_shared_from_this<Crew> {
     };
     std::deque<Sent> sent;  ///< Handed out, in order, no result yet.
     std::size_t sent_bytes = 0;
-    unsigned assigned = 0;     ///< Tasks handed to this worker.
-    bool ends = false;         ///< It was told to end.
-    std::uint64_t killed = 0;  ///< The task because of which it is being ended.
+    std::uint64_t in_channel = 0;  ///< Messages that went into the channel.
+    unsigned assigned = 0;         ///< Tasks handed to this worker.
+    bool ends = false;             ///< It was told to end.
+    std::uint64_t killed = 0;      ///< The task because of which it is being ended.
     bool killed_for_time = false;
     Clock::time_point kill_at;
     unsigned failures = 0;  ///< In a row, before any work was done.
@@ -168,7 +172,10 @@ class Crew : public std::enable_shared_from_this<Crew> {
   std::size_t take_back(Place& place, std::size_t most);
   void fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled);
   [[nodiscard]] std::vector<Place*> places_to_start();
-  bool withdraw(std::uint64_t task);
+  void cancel_later(std::uint64_t task, const std::string& why);
+  void fail_all_later(const std::function<std::exception_ptr()>& make_error, bool is_cancelled);
+  enum class Withdrawn { yes, begun, unknown };
+  Withdrawn withdraw(std::uint64_t task);
   [[nodiscard]] bool has_begun(const TaskTable::Entry& entry) const;
 
   // ---- the loop (crew_loop.ipp); by its driver, without the mutex ----
@@ -179,7 +186,6 @@ class Crew : public std::enable_shared_from_this<Crew> {
                std::span<const std::byte> value,
                const std::shared_ptr<DuplexCore>& channel);
   void fail(TaskTable::Entry entry, std::exception_ptr error);
-  void cancel_entry(TaskTable::Entry entry, const std::string& why);
   void finish(TaskTable::Entry& entry, bool returned);
   void resolve_failed();
   void call_followers(const Receiver* of);
@@ -187,7 +193,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void run_in_background();
 
   // ---- workers (crew_workers.ipp); without the mutex ----
-  void start(Place& place);
+  void start(Place& place) noexcept;
   void start_process(Place& place);
   void look_after_workers();
   void bury(Place& place, PoolWorker& worker);
@@ -197,6 +203,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   bool condemn(Place& place, std::uint64_t task, bool for_time);  // the mutex is held
   void break_down(const std::string& why, const std::exception_ptr& because);
   void end_processes(os::Signal first);
+  void join_workers();
   void stop_background();
   static void register_living(const std::shared_ptr<Crew>& crew);
   static void finish_living() noexcept;

@@ -11,10 +11,12 @@ inline std::uint32_t Crew::number_of(const Code& code) {
   // No child is to begin with the loader's lock held by us.
   os::install_fork_handlers();
   const std::lock_guard lock{process_state().loader_mutex};
-  pages_.reserve(pages_.size() + 1);
-  pages_.push_back(board_->write(code.define(code)));
+  const std::uint64_t page = board_->write(code.define(code));
+  const auto number = static_cast<std::uint32_t>(codes_.size());
+  codes_.resize(number);  // of the two, one may have grown and then there was no memory
+  pages_.resize(number);
+  pages_.push_back(page);
   codes_.push_back(code);
-  const auto number = static_cast<std::uint32_t>(codes_.size() - 1);
   numbers_.emplace(code, number);
   return number;
 }
@@ -26,6 +28,12 @@ inline void Crew::check_running() const {
                                 " not running: it was closed, shut "
                                 "down or terminated"};
   }
+}
+
+inline void Crew::check_takes_tasks() {
+  check_process();
+  const std::lock_guard lock{mutex_};
+  check_running();
 }
 
 inline std::uint64_t Crew::submit(const NewTask& task) {
@@ -92,16 +100,27 @@ inline Crew::Place* Crew::place_for_one() {
 inline bool Crew::hand_out(Place& place,
                            TaskTable::Entry& entry,
                            std::span<const std::byte> arguments) {
-  TaskHeader header{entry.id, entry.code, 0, pages_[entry.code], 0};
+  TaskHeader header;
+  header.id = entry.id;
+  header.code = entry.code;
+  header.page = pages_[entry.code];
   if (entry.extra) {
     TaskTable::Extra& extra = *entry.extra;
     header.max_memory = extra.max_memory;
     if (!extra.transit.objects().empty()) {
       const auto message = channel_message(entry.id, extra.arguments, extra.transit);
-      if (!place.channel->send({0, message, extra.transit.departing()},
-                               Deadline{std::chrono::seconds{0}})) {
+      try {
+        if (!place.channel->send({0, message, extra.transit.departing()},
+                                 Deadline{std::chrono::seconds{0}})) {
+          return false;
+        }
+      } catch (const std::system_error& error) {  // the worker has ended, which is not seen yet
+        if (error.code() != std::errc::broken_pipe && error.code() != std::errc::connection_reset) {
+          throw;
+        }
         return false;
       }
+      header.in_channel = ++place.in_channel;
       header.flags |= TaskHeader::by_channel;
       arguments = {};
     }
@@ -150,12 +169,13 @@ inline void Crew::refill(Place& place) {
 }
 
 inline void Crew::refill_all() {
-  while (!waiting_.empty()) {
-    Place* const place = place_for_one();
-    if (place == nullptr) return;
-    const std::size_t before = waiting_.size();
+  for (const auto& place : places_) {
+    if (waiting_.empty()) return;
+    if (place->sent.empty()) refill(*place);
+  }
+  for (const auto& place : places_) {
+    if (waiting_.empty()) return;
     refill(*place);
-    if (waiting_.size() == before) return;
   }
 }
 
@@ -174,21 +194,24 @@ inline void Crew::balance(Place& idle) {
 
 /// Takes tasks that are not begun out of a worker's ring; they go to the front of what waits.
 /// Waits for nobody: while the worker is just taking one, nothing is taken.
+/// @returns how many.
 inline std::size_t Crew::take_back(Place& place, std::size_t most) {
   std::vector<Waiting> back;
-  bool is_end = false;
+  std::vector<std::uint64_t> in_channel;
+  const std::uint64_t begun = board_->slot(place.number).word.load(std::memory_order_seq_cst) / 2;
+  bool was_told_to_end = false;
   const auto take = [&](std::span<const std::byte> message) {
     const auto header = take_header<TaskHeader>(message);
-    is_end = (header.flags & TaskHeader::end) != 0;
-    if (is_end) return;
+    if (header.in_channel != 0) in_channel.push_back(header.in_channel);
+    if ((header.flags & TaskHeader::end) != 0) was_told_to_end = true;
+    // A worker that died before the ring knew that it had taken this has begun it: it stays among
+    // what was sent there, and is lost with it.
+    if ((header.flags & (TaskHeader::end | TaskHeader::pass_over)) != 0 || header.id == begun) {
+      return;
+    }
     back.push_back({header.id, {message.begin(), message.end()}});
   };
-  while (back.size() < most && !is_end &&
-         place.tasks->get(take, Deadline{std::chrono::seconds{0}})) {
-  }
-  if (std::exchange(is_end, false)) {
-    place.ends = false;
-    tell_to_end(place);
+  while (back.size() < most && place.tasks->get(take, Deadline{std::chrono::seconds{0}})) {
   }
   for (Waiting& one : back) {
     const auto sent = std::find_if(place.sent.begin(), place.sent.end(),
@@ -205,13 +228,43 @@ inline std::size_t Crew::take_back(Place& place, std::size_t most) {
       }
     }
   }
+  if (place.state == Place::State::alive) {
+    if (!in_channel.empty()) {
+      TaskHeader header;
+      header.flags = TaskHeader::pass_over;
+      header.in_channel = in_channel.back();
+      put(place, header, {});
+    }
+    if (was_told_to_end) {
+      place.ends = false;
+      tell_to_end(place);
+    }
+  }
   waiting_.insert(waiting_.begin(), std::make_move_iterator(back.begin()),
                   std::make_move_iterator(back.end()));
   return back.size();
 }
 
+/// Its receiver is told by resolve_failed().
 inline void Crew::fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled) {
+  failed_.reserve(failed_.size() + 1);
   failed_.push_back({table_.take(task), std::move(error), is_cancelled});
+}
+
+inline void Crew::cancel_later(std::uint64_t task, const std::string& why) {
+  fail_later(task, std::make_exception_ptr(CancelledError{why}), true);
+}
+
+inline void Crew::fail_all_later(const std::function<std::exception_ptr()>& make_error,
+                                 bool is_cancelled) {
+  for (auto& entry : table_.take_all()) {
+    failed_.push_back({std::move(entry), make_error(), is_cancelled});
+  }
+  waiting_.clear();
+  for (const auto& place : places_) {
+    place->sent.clear();
+    place->sent_bytes = 0;
+  }
 }
 
 /// The places where a worker is to be started now; they are marked so.
@@ -222,8 +275,8 @@ inline std::vector<Crew::Place*> Crew::places_to_start() {
   if (options_.on_demand) {
     for (const auto& place : places_) {
       if (place->state == Place::State::vacant) continue;
-      if (place->state == Place::State::alive && place->sent.empty()) return {};
-      ++working;
+      if (accepts(*place) && place->sent.empty()) return {};
+      if (!place->ends) ++working;
     }
   }
   for (const auto& place : places_) {
@@ -242,38 +295,46 @@ inline bool Crew::has_begun(const TaskTable::Entry& entry) const {
          board_->slot(entry.place).word.load(std::memory_order_seq_cst) / 2 == entry.id;
 }
 
-/// @returns whether the task is back from its worker, not begun.
-inline bool Crew::withdraw(std::uint64_t task) {
-  for (int tries = 0; tries < 1000; ++tries) {
+/// Gets a task back from its worker, unless that has begun it.
+inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
+  constexpr int tries = 1000;  // while the worker is just taking something
+  for (int i = 0; i < tries; ++i) {
     const TaskTable::Entry* const entry = table_.find(task);
-    if (entry == nullptr || has_begun(*entry)) return false;
-    if (entry->place == TaskTable::nowhere) return true;
+    if (entry == nullptr) return Withdrawn::unknown;
+    if (entry->place == TaskTable::nowhere) return Withdrawn::yes;
+    if (has_begun(*entry)) return Withdrawn::begun;
     if (take_back(*places_[entry->place], ahead) == 0) os::relax();
   }
-  return false;
+  return Withdrawn::unknown;
 }
 
 inline bool Crew::cancel(std::uint64_t task) {
   check_process();
-  TaskTable::Entry taken;
   {
     const std::lock_guard lock{mutex_};
-    const bool withdrawn = withdraw(task);
-    if (withdrawn) taken = table_.take(task);
+    const bool withdrawn = withdraw(task) == Withdrawn::yes;
+    if (withdrawn) cancel_later(task, "the task was cancelled");
     refill_all();
     if (!withdrawn) return false;
   }
-  cancel_entry(std::move(taken), "the task was cancelled");
   resolve_failed();
   return true;
 }
 
 inline bool Crew::kill(std::uint64_t task) {
-  if (cancel(task)) return true;
-  const std::lock_guard lock{mutex_};
-  const TaskTable::Entry* const entry = table_.find(task);
-  if (entry == nullptr || entry->place == TaskTable::nowhere) return false;
-  return condemn(*places_[entry->place], task, false);
+  check_process();
+  bool result = false;
+  {
+    const std::lock_guard lock{mutex_};
+    const Withdrawn withdrawn = withdraw(task);
+    if (withdrawn == Withdrawn::yes) cancel_later(task, "the task was killed");
+    result =
+        withdrawn == Withdrawn::yes ||
+        (withdrawn == Withdrawn::begun && condemn(*places_[table_.find(task)->place], task, false));
+    refill_all();
+  }
+  resolve_failed();
+  return result;
 }
 
 inline bool Crew::is_running(std::uint64_t task) {
@@ -285,7 +346,6 @@ inline bool Crew::is_running(std::uint64_t task) {
 
 inline void Crew::cancel_waiting() {
   check_process();
-  std::vector<TaskTable::Entry> taken;
   {
     const std::lock_guard lock{mutex_};
     for (const auto& place : places_) {
@@ -294,12 +354,13 @@ inline void Crew::cancel_waiting() {
         os::relax();
       }
     }
-    for (const Waiting& each : std::exchange(waiting_, {})) {
-      auto entry = table_.take(each.id);
-      if (entry.id != 0) taken.push_back(std::move(entry));
+    while (!waiting_.empty()) {
+      const std::uint64_t task = waiting_.front().id;
+      waiting_.pop_front();
+      if (table_.find(task) != nullptr) cancel_later(task, "the task was cancelled");
     }
   }
-  for (auto& entry : taken) cancel_entry(std::move(entry), "the task was cancelled");
+  resolve_failed();
 }
 
 }  // namespace multiprocessing::detail

@@ -71,6 +71,13 @@ inline void Crew::join() {
   wait(
       nullptr, [this] { return open_.load() == 0; }, Deadline{forever});
   stop_background();
+  join_workers();
+  const std::lock_guard lock{mutex_};
+  trace_.finish();
+}
+
+/// Nothing is left to do: the workers end by themselves.
+inline void Crew::join_workers() {
   std::vector<std::shared_ptr<PoolWorker>> workers;
   {
     const std::lock_guard lock{mutex_};
@@ -83,26 +90,23 @@ inline void Crew::join() {
   for (const auto& worker : workers) worker->join();
   const std::lock_guard lock{mutex_};
   for (const auto& place : places_) {
+    if (place->state != Place::State::alive) continue;
     place->state = Place::State::vacant;
     place->process.reset();
     place->channel.reset();
   }
-  trace_.finish();
 }
 
 inline void Crew::terminate(os::Signal first) {
   check_process();
-  std::vector<TaskTable::Entry> open;
   {
     const std::lock_guard lock{mutex_};
     if (state_ != State::broken) state_ = State::terminated;
-    open = table_.take_all();
-    waiting_.clear();
+    const std::string text = std::string{options_.name} + " was terminated";
+    fail_all_later([&] { return std::make_exception_ptr(CancelledError{text}); }, true);
   }
-  const std::string text = std::string{options_.name} + " was terminated";
-  for (auto& entry : open) cancel_entry(std::move(entry), text);
-  resolve_failed();
   end_processes(first);
+  resolve_failed();  // callbacks may wait for each other's results
   stop_background();
   const std::lock_guard lock{mutex_};
   trace_.finish();
@@ -157,7 +161,7 @@ inline PoolStats Crew::stats() {
 
 // ---- crews at the end of the program ----
 
-/// The crews of one process; the state's mutex guards it.
+/// The crews of one process that this module made; the state's mutex guards it.
 struct LivingCrews {
   int process = 0;
   std::vector<std::weak_ptr<Crew>> crews;
@@ -174,9 +178,9 @@ inline void Crew::register_living(const std::shared_ptr<Crew>& crew) {
   LivingCrews& all = LivingCrews::all();
   const std::lock_guard lock{process_state().mutex};
   if (all.process != os::process_id()) {
-    all.process = os::process_id();
     all.crews.clear();
     if (std::atexit([] { finish_living(); }) != 0) throw std::bad_alloc{};
+    all.process = os::process_id();
   }
   std::erase_if(all.crews, [](const auto& each) { return each.expired(); });
   for (const auto& each : all.crews) {

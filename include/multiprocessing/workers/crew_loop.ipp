@@ -120,10 +120,14 @@ inline void Crew::handle(std::span<const std::byte> message) {
     ++place.stats.done;
     place.failures = 0;
     place.stats.busy += std::chrono::nanoseconds{header.ended - header.begun};
-    if (place.sent.empty()) {
-      balance(place);
-    } else if (!waiting_.empty() && place.sent.size() <= ahead / 2) {
-      refill(place);
+    try {
+      if (place.sent.empty()) {
+        balance(place);
+      } else if (!waiting_.empty() && place.sent.size() <= ahead / 2) {
+        refill(place);
+      }
+    } catch (const std::exception& error) {  // no memory; it is tried again
+      log(LogLevel::error, error.what());
     }
     if (trace_.is_on() && entry.id != 0) {
       trace_.task(codes_[entry.code].name, header.id, place.stats.pid.value_or(0), header.place,
@@ -170,11 +174,6 @@ inline void Crew::fail(TaskTable::Entry entry, std::exception_ptr error) {
   finish(entry, false);
 }
 
-inline void Crew::cancel_entry(TaskTable::Entry entry, const std::string& why) {
-  entry.receiver->on_cancelled(entry.part, std::make_exception_ptr(CancelledError{why}));
-  finish(entry, false);
-}
-
 /// The receiver has been told.
 inline void Crew::finish(TaskTable::Entry& entry, bool returned) {
   const Receiver* const receiver = entry.receiver.get();
@@ -215,7 +214,7 @@ inline void Crew::resolve_failed() {
 
 inline void Crew::work_in_background() {
   const std::lock_guard lock{mutex_};
-  if (has_background_) return;
+  if (background_.joinable() || background_ends_) return;
   background_ = std::thread{[self = shared_from_this()] { self->run_in_background(); }};
   has_background_ = true;
 }
@@ -263,7 +262,7 @@ inline void Crew::run_in_background() {
   }
   const bool finishes = is_retired_ && !background_ends_;
   lock.unlock();
-  if (finishes) end_processes(os::Signal::terminate);
+  if (finishes) join_workers();
   lock.lock();
   has_background_ = false;
   background_gone_.notify_all();

@@ -32,13 +32,14 @@ inline void Crew::start_process(Place& place) {
   place.assigned = 0;
   place.ends = false;
   place.killed = 0;
+  place.in_channel = 0;
   if (place.stats.pid) ++place.stats.restarts, ++restarts_;
   place.stats.pid = place.process->pid();
   trace_.worker(*place.stats.pid, place.number, place.process->name());
 }
 
 /// The place is marked as starting.
-inline void Crew::start(Place& place) {
+inline void Crew::start(Place& place) noexcept {
   std::exception_ptr failure;
   try {
     start_process(place);
@@ -51,7 +52,9 @@ inline void Crew::start(Place& place) {
   {
     const std::lock_guard lock{mutex_};
     is_late = state_ == State::terminated || state_ == State::broken;
-    if (!failure && !is_late) {
+    if (!failure && state_ == State::closed && open_.load() == 0) {
+      tell_to_end(place);
+    } else if (!failure && !is_late) {
       balance(place);
     } else if (failure) {
       place.state = Place::State::vacant;
@@ -114,7 +117,8 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
   const int code = worker.exitcode().value_or(unknown_exit_code);
   const std::string death = "worker " + worker.name() + " (pid " +
                             std::to_string(worker.pid().value_or(0)) + ") " + end_text(code);
-  for (std::vector<std::byte> message;;) {  // all that it has said
+  std::vector<std::byte> message;
+  for (std::size_t left = results_->qsize(); left > 0; --left) {  // all that it has said
     const auto read = [&](std::span<const std::byte> bytes) {
       message.assign(bytes.begin(), bytes.end());
     };
@@ -125,20 +129,12 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     const std::lock_guard lock{mutex_};
     if (place.state != Place::State::alive || place.process.get() != &worker) return true;
     const WorkerSlot& slot = board_->slot(place.number);
-    const std::uint64_t begun = slot.word.load(std::memory_order_seq_cst) / 2;
+    const bool is_expected = place.ends || place.killed != 0;
+    place.state = Place::State::vacant;
     take_back(place, static_cast<std::size_t>(-1));
-    // It may have died before the ring knew that it had taken what it had begun.
-    const auto left = std::find_if(waiting_.begin(), waiting_.end(),
-                                   [&](const auto& each) { return each.id == begun; });
-    if (left != waiting_.end()) {
-      waiting_.erase(left);
-      lose(place, begun, death);
-    }
     // What is not in the ring any more was in its hands.
     for (const auto& sent : std::exchange(place.sent, {})) lose(place, sent.id, death);
     place.sent_bytes = 0;
-    const bool is_expected = place.ends || place.killed != 0;
-    place.state = Place::State::vacant;
     place.process.reset();
     place.channel.reset();
     if (slot.ready.load(std::memory_order_seq_cst) == 0 && !is_expected) {
@@ -229,32 +225,26 @@ inline bool Crew::condemn(Place& place, std::uint64_t task, bool for_time) {
 
 /// The pool can do no more work: everything fails.
 inline void Crew::break_down(const std::string& why, const std::exception_ptr& because) {
-  std::vector<TaskTable::Entry> lost;
   std::string text = std::string{options_.name} + " is broken: " + why;
+  if (because) {
+    try {
+      std::rethrow_exception(because);
+    } catch (const std::exception& error) {
+      text += std::string{": "} + error.what();
+    } catch (...) {
+      text += ": something that is no std::exception";
+    }
+  }
   {
     const std::lock_guard lock{mutex_};
     if (state_ == State::broken || state_ == State::terminated) return;
     state_ = State::broken;
-    if (because) {
-      try {
-        std::rethrow_exception(because);
-      } catch (const std::exception& error) {
-        text += std::string{": "} + error.what();
-      } catch (...) {
-        text += ": something that is no std::exception";
-      }
-    }
     why_broken_ = text;
-    lost = table_.take_all();
-    waiting_.clear();
-    for (const auto& place : places_) place->sent.clear();
+    fail_all_later([&] { return with_nested(BrokenProcessPool{text}, because); }, false);
   }
   log(LogLevel::error, text);
-  for (auto& entry : lost) {
-    fail(std::move(entry), with_nested(BrokenProcessPool{text}, because));
-  }
-  resolve_failed();
   end_processes(os::Signal::terminate);
+  resolve_failed();
 }
 
 /// Every worker ends: asked, after half a second forced.

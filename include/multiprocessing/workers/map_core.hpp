@@ -6,9 +6,11 @@
 #include <multiprocessing/workers/submit.hpp>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <memory>
@@ -74,20 +76,23 @@ class MapCore final : public ResultCore<MapResult<R>> {
   void on_cancelled(std::uint32_t part, std::exception_ptr error) noexcept override {
     on_error(part, std::move(error));
   }
+  /// @brief Nothing is reported any more: whoever wanted to know has gone.
+  void silence() {
+    std::unique_lock lock{mutex_};
+    is_silent_ = true;
+    told_.wait(lock, [this] { return !is_reporting_; });
+  }
 
  private:
   void part_done(std::uint32_t part) noexcept {
     bool is_last = false;
-    std::size_t done = 0;
     {
-      const std::lock_guard lock{mutex_};
+      std::unique_lock lock{mutex_};
       is_last = --left_ == 0;
       done_ += sizes_[part];
-      done = done_;
+      report(lock);
     }
-    if (progress_) this->call([&] { progress_(done, total_); });
     if (!is_last) return;
-    progress_ = {};
     if (first_error_) return ResultCore<MapResult<R>>::on_error(0, first_error_);
     try {
       if constexpr (std::is_void_v<R>) {
@@ -111,7 +116,26 @@ class MapCore final : public ResultCore<MapResult<R>> {
     return result;
   }
 
+  /// One call at a time, whoever else is here, and one with all: who finds a call in progress
+  /// leaves it to that one to tell of more.
+  void report(std::unique_lock<std::mutex>& lock) noexcept {
+    if (!progress_ || is_reporting_) return;
+    is_reporting_ = true;
+    while (reported_ < done_ && !is_silent_) {
+      reported_ = done_;
+      lock.unlock();
+      this->call([&] { progress_(reported_, total_); });
+      lock.lock();
+    }
+    is_reporting_ = false;
+    told_.notify_all();
+  }
+
   std::mutex mutex_;
+  std::condition_variable told_;
+  bool is_reporting_ = false;
+  bool is_silent_ = false;
+  std::size_t reported_ = 0;
   std::vector<std::size_t> sizes_;
   std::vector<std::vector<Kept<R>>> parts_;
   std::size_t left_;
@@ -157,8 +181,11 @@ auto start_map(const std::shared_ptr<Crew>& crew,
   auto core = std::make_shared<MapCore<typename Key::Result>>(sizes, options.progress);
   core->attach(crew);
   prepare(*core);
+  crew->check_takes_tasks();
+  if (in_background) crew->work_in_background();
   auto item = std::ranges::begin(xs);
   std::uint32_t part = 0;
+  std::vector<std::uint64_t> tasks;
   const auto abandon = [&](const std::exception_ptr& error) {
     for (; part < sizes.size(); ++part) core->on_error(part, error);
   };
@@ -168,9 +195,9 @@ auto start_map(const std::shared_ptr<Crew>& crew,
       chunk.reserve(sizes[part]);
       for (std::size_t i = 0; i < sizes[part]; ++i, ++item) chunk.emplace_back(*item);
       try {
-        submit_code<Key>(
+        tasks.push_back(submit_code<Key>(
             *crew, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, core, part,
-            options);
+            options));
       } catch (const SerializationError&) {
         core->on_error(part, std::current_exception());
       } catch (const std::system_error&) {
@@ -178,10 +205,11 @@ auto start_map(const std::shared_ptr<Crew>& crew,
       }
     }
   } catch (...) {  // the input threw, or the pool is closed
+    core->silence();
+    for (const std::uint64_t task : tasks) crew->cancel(task);
     abandon(std::current_exception());
     throw;
   }
-  if (in_background) crew->work_in_background();
   return core;
 }
 

@@ -20,6 +20,7 @@ struct TaskHeader {
   enum Flag : std::uint32_t {
     end = 1,         ///< No task: the worker is to end.
     by_channel = 2,  ///< The arguments are in the channel, with their handles.
+    pass_over = 4,   ///< No task: what is in the channel belongs to one that was taken back.
   };
 
   std::uint64_t id = 0;
@@ -27,6 +28,7 @@ struct TaskHeader {
   std::uint32_t flags = 0;
   std::uint64_t page = 0;        ///< Where the board's book says what that line is.
   std::uint64_t max_memory = 0;  ///< 0: no limit.
+  std::uint64_t in_channel = 0;  ///< Which message of the channel, counted from 1.
 };
 
 /// @brief In front of a result. Behind it: the value, or the exception.

@@ -104,7 +104,8 @@ class ChunkStore final : public Receiver {
 /// The input is read as results are taken, some chunks ahead (`buffersize`), by the thread that
 /// takes them: it may be endless, and is used by no other thread. What a task throws comes out of
 /// next() at its place, and the next call goes on behind it; with chunks of several items, the
-/// whole chunk is lost. What the input throws comes after all results before it, and is the end.
+/// whole chunk is lost. What the input throws comes after all results before it, and is the end; so
+/// is the refusal of a pool that was closed before all of the input was read.
 /// @code
 /// for (int square : pool.imap(f, numbers)) ...
 /// @endcode
@@ -187,8 +188,8 @@ class ResultIterator {
   iterator begin() { return iterator{*this}; }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
-  /// @brief For the pools. @param hand_out gives the next chunk to the crew; the task's number, or
-  /// none: the input has ended.
+  /// @brief For the pools. @param hand_out gives the next chunk to the crew; the task's number,
+  /// 0: it failed at once; none: the input has ended.
   using HandOut = std::function<std::optional<std::uint64_t>(
       const std::shared_ptr<detail::ChunkStore<R>>&, std::uint32_t part)>;
   ResultIterator(std::shared_ptr<detail::Crew> crew,
@@ -216,12 +217,10 @@ class ResultIterator {
           hand_out_ = {};
           return;
         }
-        tasks_.push_back(*task);
+        if (*task != 0) tasks_.push_back(*task);
         if (tasks_.size() > ahead_) tasks_.pop_front();
         ++handed_out_;
-      } catch (const SerializationError&) {  // of this chunk alone
-        store_->on_error(handed_out_++, std::current_exception());
-      } catch (...) {
+      } catch (...) {  // the input threw, or the pool takes no more
         input_error_ = std::current_exception();
         hand_out_ = {};
       }
@@ -301,13 +300,19 @@ auto iterate(const std::shared_ptr<Crew>& crew,
     const std::vector<X> chunk = input->take(chunksize);
     if (chunk.empty()) return std::nullopt;
     store->expect(part, chunk.size());
-    return submit_code<Key>(
-        *crew, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, store, part,
-        options);
+    try {
+      return submit_code<Key>(
+          *crew, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, store, part,
+          options);
+    } catch (const SerializationError&) {  // of this chunk alone
+      store->on_error(part, std::current_exception());
+      return 0;
+    }
   };
+  crew->check_takes_tasks();
+  crew->work_in_background();
   ResultIterator<typename Key::Result> results{crew,       std::move(hand_out), in_order,
                                                buffersize, refill_at,           timeout};
-  crew->work_in_background();
   return results;
 }
 

@@ -123,6 +123,7 @@ auto submit_call(const std::shared_ptr<Crew>& crew,
   auto core = std::make_shared<ResultCore<typename Key::Result>>();
   core->attach(crew);
   prepare(*core);
+  if (in_background) crew->work_in_background();
   try {
     const std::uint64_t task = submit_code<typename Key::type>(
         *crew, function,
@@ -133,7 +134,6 @@ auto submit_call(const std::shared_ptr<Crew>& crew,
         },
         core, 0, options);
     core->attach(task);
-    if (in_background) crew->work_in_background();
   } catch (const SerializationError&) {
     core->on_error(0, std::current_exception());
   } catch (const std::system_error&) {

@@ -79,7 +79,13 @@ class WorkerLoop {
     if (!initialize()) return;
     slot_.ready.store(1, std::memory_order_seq_cst);
     MULTIPROCESSING_STOP_POINT("worker.ready");
-    while (take()) run_task();
+    while (take()) {
+      if ((task_.flags & TaskHeader::pass_over) != 0) {
+        receive_up_to(task_.in_channel);
+      } else {
+        run_task();
+      }
+    }
   }
 
  private:
@@ -102,10 +108,8 @@ class WorkerLoop {
     bool ends = false;
     const auto begin = [&](std::span<const std::byte> message) {
       task_ = take_header<TaskHeader>(message);
-      if ((task_.flags & TaskHeader::end) != 0) {
-        ends = true;
-        return;
-      }
+      ends = (task_.flags & TaskHeader::end) != 0;
+      if (ends || (task_.flags & TaskHeader::pass_over) != 0) return;
       begun_ = now_in_nanoseconds();
       slot_.begun.store(begun_, std::memory_order_relaxed);
       const std::uint64_t next = WorkerSlot::word_for(task_.id);
@@ -133,7 +137,7 @@ class WorkerLoop {
       } catch (...) {
         if (os::current_exception_type() == "unknown") os::exit_now(1);  // pthread_exit unwinds
         begin_result(ResultHeader::error);
-        encode_error("task " + std::to_string(task_.id >> 32U));
+        encode_error(name_of_task());
       }
     } catch (...) {  // the exception itself cannot be encoded
       begin_result(ResultHeader::error);
@@ -141,11 +145,21 @@ class WorkerLoop {
                    " was encoded");
     }
     MULTIPROCESSING_STOP_POINT("worker.run.encoded");
-    put_result();
+    try {
+      put_result();
+    } catch (...) {  // too many handles, no memory: an exception is smaller
+      begin_result(ResultHeader::error);
+      encode_error("while the result of " + name_of_task() + " was sent");
+      put_result();
+    }
     MULTIPROCESSING_STOP_POINT("worker.run.committed");
     constexpr std::size_t most_kept = std::size_t{1} << 20U;
     if (bytes_.capacity() > most_kept) bytes_ = {};
     if (result_.capacity() > most_kept) result_ = {};
+  }
+
+  [[nodiscard]] std::string name_of_task() const {
+    return "task " + std::to_string(task_.id >> 32U);
   }
 
   void call_task() {
@@ -155,9 +169,8 @@ class WorkerLoop {
     std::optional<os::IncomingMessage> message;
     Transit arrived;
     if ((task_.flags & TaskHeader::by_channel) != 0) {
-      do {  // what a task left behind that somebody else has taken back is passed over
-        message = link_.channel->receive(Deadline{forever});
-      } while (ChannelParts{message->bytes()}.id != task_.id);
+      message = receive_up_to(task_.in_channel);
+      if (!message) throw SerializationError{"a task's handles did not arrive"};
       ChannelParts parts{message->bytes()};
       rest = parts.value;
       arrived = Transit{std::move(parts.objects), std::move(message->handles)};
@@ -168,6 +181,13 @@ class WorkerLoop {
     Decoder arguments{rest, &arrived};
     Encoder result{result_, &departing_};
     code_[task_.code].call(page, arguments, result);
+  }
+
+  /// What is before it belongs to tasks that were taken back.
+  std::optional<os::IncomingMessage> receive_up_to(std::uint64_t number) {
+    std::optional<os::IncomingMessage> message;
+    for (; received_ < number; ++received_) message = link_.channel->receive(Deadline{forever});
+    return message;
   }
 
   void begin_result(ResultHeader::Kind kind) {
@@ -203,6 +223,7 @@ class WorkerLoop {
   TaskHeader task_;
   std::uint64_t word_ = 0;
   std::int64_t begun_ = 0;
+  std::uint64_t received_ = 0;  // messages of the channel
   std::vector<std::byte> bytes_;
   std::vector<std::byte> result_;
   Transit departing_;
