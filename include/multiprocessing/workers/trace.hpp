@@ -69,7 +69,8 @@ class Trace {
   }
   static std::string in_microseconds(std::int64_t nanoseconds) {
     char text[40];
-    std::snprintf(text, sizeof text, "%.3f", static_cast<double>(nanoseconds) / 1000.0);
+    static_cast<void>(
+        std::snprintf(text, sizeof text, "%.3f", static_cast<double>(nanoseconds) / 1000.0));
     return text;
   }
   static std::string quoted(std::string_view text) {
