@@ -144,7 +144,7 @@ void large_process(mp::StartMethod method) {
 
 int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--exit") == 0) return 0;  // what the bare spawn runs
-  std::signal(SIGPIPE, SIG_IGN);
+  static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   mp::freeze_support();
   {
     const Elsewhere our{[] { return page_faults([] { ours(mp::StartMethod::fork); }); }};
