@@ -277,10 +277,10 @@ TEST(QueuePut, FromManyThreadsAndProcessesArrivesExactlyOnce) {
     std::vector<mp::Process<>> processes;
     for (int p = 0; p < producers; ++p) {
       processes.emplace_back(
-          [p](mp::Queue<int> q) {
-            for (int i = 0; i < each; ++i) q.put(p * each + i);
+          [](mp::Queue<int> q, int number) {
+            for (int i = 0; i < each; ++i) q.put(number * each + i);
           },
-          queue);
+          queue, p);
     }
     for (auto& process : processes) process.start();
     std::vector<std::atomic<int>> seen(std::size_t{producers} * each);
@@ -506,7 +506,6 @@ TEST(QueueTransit, RefusesHandlesThatAreNotAQueues) {
   ASSERT_FALSE(ec);
   EXPECT_THROW(adopt(mp::os::UniqueHandle{mp::os::duplicate_handle(plain.handle(), ec)}),
                mp::SerializationError);
-  EXPECT_THROW(adopt(mp::os::UniqueHandle{mp::os::duplicate_handle(0, ec)}),
-               mp::SerializationError);
+  EXPECT_THROW(adopt(mp::os::make_event(ec)), mp::SerializationError);
   EXPECT_THROW(mp::Ring::adopt({}), mp::SerializationError);
 }

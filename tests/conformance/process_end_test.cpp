@@ -488,10 +488,12 @@ void have_daemons_down_to(const Line& line, int depth) {
   test::wait_for_ever();
 }
 
+#if MULTIPROCESSING_POSIX
 bool runs(int pid) {
   const std::string state = test::first_line("/proc/" + std::to_string(pid) + "/stat");
   return !state.empty() && state.find(") Z ") == std::string::npos;
 }
+#endif
 
 #if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(ProcessEnd, OfADaemonIsThatOfItsOwnParentAndNoOther) {

@@ -49,6 +49,8 @@ def main():
           f"{count['skipped'] + count['disabled']} skipped; {sum(reasons.values())} do not apply:")
     for reason, number in reasons.most_common():
         print(f"  {number:4} {reason}")
+    for out in suite.iter("system-out"):
+        print(*(line for line in (out.text or "").splitlines() if line.startswith("figure ")), sep="\n", end="")
     return count["failures"] != 0 or "no reason is given" in reasons
 
 

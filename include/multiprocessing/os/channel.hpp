@@ -30,8 +30,9 @@ struct ChannelEnds {
 
 /// @brief Larger messages cost some ten system calls instead of two, and less copying.
 inline constexpr std::size_t inline_limit = std::size_t{64} << 10U;
-/// @brief As many handles can go with one message. @source man 7 unix: SCM_MAX_FD is 253
-inline constexpr std::size_t most_handles = 252;
+/// @brief As many handles can go with one message. @source man 7 unix: SCM_MAX_FD is 253. Windows
+/// has no such limit, but a Connection has four handles there.
+inline constexpr std::size_t most_handles = MULTIPROCESSING_WINDOWS ? 1008 : 252;
 
 /// @errors POSIX `socketpair`: EMFILE, ENFILE, ENOBUFS, ENOMEM.
 [[nodiscard]] ChannelEnds make_channel(std::error_code& ec) noexcept;

@@ -136,7 +136,10 @@ std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep
   for (ULONG_PTR i = 0; i < table.count; ++i) {
     if (entries[i].process != GetCurrentProcessId()) continue;
     const int number = static_cast<int>(entries[i].handle);
-    if (!keep(number)) found[number] = type_of(reinterpret_cast<HANDLE>(entries[i].handle));
+    const std::string type = type_of(reinterpret_cast<HANDLE>(entries[i].handle));
+    // What the C++ runtime makes at a mutex's first dispute, and keeps; ours come with a section.
+    const bool is_the_runtimes = type == "Semaphore" || type == "Event";
+    if (!keep(number) && !is_the_runtimes) found[number] = type;
   }
   return found;
 }

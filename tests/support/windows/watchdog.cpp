@@ -82,6 +82,9 @@ Watchdog::Watchdog(std::function<void()> before_abort) {
     seconds_per_test = std::atof(seconds);
   }
   wakes = CreateEventW(nullptr, FALSE, FALSE, nullptr);
+  // The C++ runtime keeps some handles from its first thread and its first static object on.
+  watcher() = std::thread{[] {}};
+  watcher().join();
 }
 
 void Watchdog::OnTestStart(const testing::TestInfo& info) {

@@ -11,20 +11,31 @@ namespace multiprocessing::os::windows {
 // What became of a try to read.
 enum class Got { fragment, nothing, end, whole, interruption };
 
-// One message of the pipe, if one is there.
+inline bool is_end(DWORD error) noexcept {
+  return error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED;
+}
+
+// One message of the pipe, if one is there. The caller holds `reading`, so nobody else takes it.
 inline Got read_packet(HANDLE pipe,
                        std::byte* into,
                        std::size_t& size,
                        std::error_code& ec) noexcept {
+  DWORD available = 0;
+  DWORD error = 0;
+  if (MULTIPROCESSING_SYSTEM(PeekNamedPipe)(pipe, nullptr, 0, nullptr, &available, nullptr) == 0) {
+    error = MULTIPROCESSING_SYSTEM(GetLastError)();
+    if (!is_end(error)) ec = as_error(error);
+    return is_end(error) ? Got::end : Got::nothing;
+  }
+  if (available == 0) return Got::nothing;
   Operation read{pipe, ec};
   if (ec) return Got::nothing;
   DWORD received = 0;
-  DWORD error = 0;
   if (MULTIPROCESSING_SYSTEM(ReadFile)(pipe, into, static_cast<DWORD>(packet_size), &received,
                                        read.get()) == 0) {
     error = MULTIPROCESSING_SYSTEM(GetLastError)();
   }
-  if (error == ERROR_IO_PENDING) {
+  if (error == ERROR_IO_PENDING) {  // its writer has died, and it with him
     read.begun();
     const auto end = read.finish();
     error = end.error;
@@ -32,8 +43,8 @@ inline Got read_packet(HANDLE pipe,
   }
   size = received;
   if (error == 0) return Got::fragment;
+  if (is_end(error)) return Got::end;
   if (error == ERROR_OPERATION_ABORTED) return Got::nothing;
-  if (error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED) return Got::end;
   ec = error == ERROR_MORE_DATA ? std::make_error_code(std::errc::bad_message) : as_error(error);
   return Got::nothing;
 }
@@ -151,9 +162,8 @@ inline bool message_waiting(HANDLE pipe, OneWayEnd::Shared& shared, std::error_c
     if (MULTIPROCESSING_SYSTEM(PeekNamedPipe)(pipe, &header, sizeof header, &seen, &available,
                                               nullptr) == 0) {
       const DWORD error = MULTIPROCESSING_SYSTEM(GetLastError)();
-      if (error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED) return true;
-      ec = as_error(error);
-      return false;
+      if (!is_end(error)) ec = as_error(error);
+      return is_end(error);
     }
     if (available == 0) return false;
     if (seen < sizeof header || header.magic != FragmentHeader::right_magic ||

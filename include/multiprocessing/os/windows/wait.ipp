@@ -3,6 +3,7 @@
 #include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/os/windows/api.ipp>
 
+#include <atomic>
 #include <memory>
 #include <new>
 #include <utility>
@@ -35,7 +36,11 @@ class Operation {
   // Ends it now if it has not ended: ERROR_OPERATION_ABORTED, and nothing happened.
   End finish() noexcept {
     if (!std::exchange(pending_, false)) return {};
-    MULTIPROCESSING_SYSTEM(CancelIoEx)(handle_, &overlapped_);
+    // Only what has not ended: Wine 8 completes twice what is cancelled behind its end.
+    constexpr ULONG_PTR still_pending = 0x103;
+    if (std::atomic_ref{overlapped_.Internal}.load() == still_pending) {
+      MULTIPROCESSING_SYSTEM(CancelIoEx)(handle_, &overlapped_);
+    }
     End end;
     if (MULTIPROCESSING_SYSTEM(GetOverlappedResult)(handle_, &overlapped_, &end.bytes, TRUE) == 0) {
       end.error = MULTIPROCESSING_SYSTEM(GetLastError)();
