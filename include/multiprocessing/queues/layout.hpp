@@ -7,7 +7,8 @@
 /// offset 0        RingHeader: written once by the creator
 /// page 1          the two locks
 /// page 2          ProducerSide | ConsumerSide, each on cache lines of its own
-/// 64 KiB          TaskBook, where the queue is a JoinableQueue
+/// 64 KiB          TaskBook, where the queue is a JoinableQueue or has lent memory
+/// 128 KiB         LoanTable, where it has lent memory
 /// first_area      area 0: 256 KiB   area 1: 512 KiB   ...   area k: 256 KiB << k
 /// @endverbatim
 /// An area is a ring of records (a large one is filled once, from its start to its end). When an
@@ -64,6 +65,8 @@ struct Record {
     jump = 3,     ///< Go on at the start of area `size`.
   };
   static constexpr std::uint64_t header_size = 8;
+  /// Of a message: what follows is a LentMessage, which says where it is.
+  static constexpr std::uint64_t lent = std::uint64_t{1} << 63U;
 
   static constexpr std::uint64_t pack(Kind kind, std::uint64_t size) noexcept {
     return (size << 2U) | kind;
@@ -71,7 +74,9 @@ struct Record {
   static constexpr Kind kind(std::uint64_t header) noexcept {
     return static_cast<Kind>(header & 3U);
   }
-  static constexpr std::uint64_t size(std::uint64_t header) noexcept { return header >> 2U; }
+  static constexpr std::uint64_t size(std::uint64_t header) noexcept {
+    return (header & ~lent) >> 2U;
+  }
   /// @brief The room that a message of `size` bytes takes.
   static constexpr std::uint64_t room(std::uint64_t size) noexcept {
     return header_size + ((size + 7) & ~std::uint64_t{7});

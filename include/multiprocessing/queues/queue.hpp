@@ -4,6 +4,7 @@
 /// @brief Typed first-in first-out queues between processes.
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/queues/batch.hpp>
+#include <multiprocessing/queues/loan.hpp>
 #include <multiprocessing/queues/ring.hpp>
 #include <multiprocessing/queues/scratch.hpp>
 #include <multiprocessing/reduction.hpp>
@@ -14,6 +15,7 @@
 #include <array>
 #include <bit>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -174,6 +176,21 @@ class Queue {
   /// @throws SerializationError some item's bytes are not a T. It is gone, and so are those of the
   ///   same 512 or 32 KiB that this call had taken with it, unless T travels as its bytes.
   std::vector<T> get_many(std::size_t max, Timeout timeout = forever);
+
+  /// @brief Room for a message of n elements in place, for large ones: fill in `span()`, then
+  /// `commit()`; nothing is copied. Of a T that travels as its bytes.
+  ///
+  /// Such a message is taken by get_view(); by get() if it has one element. It counts as one item.
+  /// @param timeout how long to wait while all 32 places for messages of that size are in use.
+  /// @throws Full they were for so long.
+  /// @throws std::system_error the system refuses memory, or it would be more than 1 GiB.
+  /// @throws std::invalid_argument the queue is closed in this process.
+  [[nodiscard]] Loan<T> loan(std::size_t n, Timeout timeout = forever) requires(
+      is_bitwise<T>&& std::same_as<Transport, Ring>);
+  /// @brief Takes the first message without copying it, if it was put by a Loan.
+  /// @throws as get()
+  [[nodiscard]] View<T> get_view(Timeout timeout = forever) requires(
+      is_bitwise<T>&& std::same_as<Transport, Ring>);
 
   /// @brief How many items are inside: exact when nobody is at work, else a moment's picture.
   [[nodiscard]] std::size_t qsize() const {
@@ -381,6 +398,42 @@ std::optional<T> Queue<T, Transport>::try_get(Timeout timeout) {
   if (!core_->get(take, deadline)) return item;
   if (!item) item.emplace(loads<T>(bytes));  // user code runs after the lock is given back
   return item;
+}
+
+template <class T, class Transport>
+Loan<T> Queue<T, Transport>::loan(std::size_t n, Timeout timeout) requires(
+    is_bitwise<T>&& std::same_as<Transport, Ring>) {
+  static_assert(alignof(T) <= 4096, "multiprocessing: blocks begin at pages");
+  constexpr std::size_t most = static_cast<std::size_t>(-1) / sizeof(T);
+  const auto block = core_->lend(n > most ? static_cast<std::size_t>(-1) : n * sizeof(T),
+                                 detail::Deadline{timeout});
+  if (!block) throw Full{"all places for loans of that size are in use"};
+  return {detail::BorrowedBlock{core_, *block}, n};
+}
+
+template <class T, class Transport>
+View<T> Queue<T, Transport>::get_view(Timeout timeout) requires(
+    is_bitwise<T>&& std::same_as<Transport, Ring>) {
+  detail::Scratch scratch;
+  std::span<const std::byte> bytes;
+  std::optional<std::size_t> block;
+  const auto look = [&](std::span<const std::byte> message) { bytes = message; };
+  const auto copy_small = [&](std::span<const std::byte> message) {
+    look(message.size() > sizeof(T) ? message : scratch.copy(message));
+  };
+  if (!core_->get(copy_small, detail::Deadline{timeout}, &block)) throw Empty{"the queue is empty"};
+  detail::BorrowedBlock borrowed;
+  if (block) {
+    borrowed = detail::BorrowedBlock{core_, *block};
+    bytes = {core_->block_data(*block), bytes.size()};
+  }
+  if (bytes.size() % sizeof(T) != 0 || (!block && bytes.size() != sizeof(T))) {
+    throw SerializationError{"a message of " + std::to_string(bytes.size()) +
+                             " bytes is not elements of " + std::string{detail::type_name<T>()}};
+  }
+  if (!block) return View<T>{std::vector<T>{detail::from_bits<T>(bytes)}};
+  return {std::move(borrowed),
+          std::span{reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)}};
 }
 
 /// @brief A queue travels as its memory's handle, or by the name that its transport has.

@@ -11,6 +11,7 @@
 #include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/queues/gate.hpp>
 #include <multiprocessing/queues/layout.hpp>
+#include <multiprocessing/queues/loan_table.hpp>
 #include <multiprocessing/queues/task_book.hpp>
 #include <multiprocessing/queues/waiting.hpp>
 #include <multiprocessing/reduction.hpp>
@@ -63,15 +64,21 @@ class Ring {
   /// @returns false: the queue was full until the deadline.
   /// @throws ShutDown. std::system_error the system refuses memory; the queue stays as it was.
   template <class Write>
-  bool put(std::size_t size, Write&& write, const detail::Deadline& deadline);
+  bool put(std::size_t size, Write&& write, const detail::Deadline& deadline) {
+    return put(size, std::forward<Write>(write), deadline, [] {});
+  }
 
   /// @brief Takes the first message; `read(std::span<const std::byte>)` looks at it in place.
   ///
   /// `read` runs inside the critical section: it must be short; if it throws, the message stays.
   /// @returns false: the queue was empty until the deadline.
   /// @throws ShutDown it is empty, and will stay so.
+  /// @param keeps where the message was lent: its bytes stay as they are until return_block() of
+  /// what stands here then. None: `read` makes a copy.
   template <class Read>
-  bool get(Read&& read, const detail::Deadline& deadline);
+  bool get(Read&& read,
+           const detail::Deadline& deadline,
+           std::optional<std::size_t>* keeps = nullptr);
 
   /// @brief Stores messages in order, as many at once as find room; each such part becomes visible
   /// by one store, so of it all messages are there or none.
@@ -111,6 +118,19 @@ class Ring {
     check_open();
     return event_.get();
   }
+
+  // ---- messages in place ----
+
+  /// @brief Memory for a message of so many bytes. @returns its block; none: all are in use, until
+  /// the deadline. One of a process that died is free.
+  /// @throws std::system_error the system refuses memory.
+  std::optional<std::size_t> lend(std::uint64_t size, const detail::Deadline& deadline);
+  [[nodiscard]] std::byte* block_data(std::size_t block) const noexcept;
+  /// @brief Puts what was written into a block, which is the ring's then. @returns as put(); if it
+  /// is not put, the block stays the caller's.
+  bool put_lent(std::size_t block, std::uint64_t size, const detail::Deadline& deadline);
+  /// @brief The block of a lend() or a get() is not needed any more.
+  void return_block(std::size_t block) noexcept;
 
   // ---- of a ring that counts tasks ----
 
@@ -221,6 +241,7 @@ class Ring {
   Held wait(const Side& side, os::BellState& state, Held held, const detail::Deadline& deadline);
   void close_handles() noexcept {
     region_.close_handle();
+    lent_.close_handle();
     event_.reset();
   }
   /// Calls `use()`, which needs one of the handles, unless the queue is closed here.
@@ -253,7 +274,11 @@ class Ring {
   Held hold_consumer_lock(const detail::Deadline& deadline);
   [[nodiscard]] bool has_item() noexcept { return has_item_at(place_of(current_head())); }
   [[nodiscard]] bool has_item_at(Place place) noexcept;
-  std::optional<std::span<const std::byte>> find_message(Head& head, bool follows_jumps);
+  struct Found {
+    std::span<const std::byte> bytes;
+    bool is_lent = false;
+  };
+  std::optional<Found> find_message(Head& head, bool follows_jumps);
   [[nodiscard]] Head current_head() const noexcept { return memory().consumers.head.current(); }
   [[nodiscard]] static Place place_of(const Head& head) noexcept {
     return Place::from_packed(head[Consumers::place]);
@@ -270,6 +295,32 @@ class Ring {
   }
   [[gnu::cold]] void set_event() noexcept;
 
+  template <class Write, class Committed>
+  bool put(std::size_t size,
+           Write&& write,
+           const detail::Deadline& deadline,
+           const Committed& done);
+
+  // loans
+  using Loans = detail::LoanTable;
+  using BlockWord = detail::BlockWord;
+  [[nodiscard]] Loans& loans() const noexcept {
+    return *reinterpret_cast<Loans*>(region_.data() + detail::loan_table_begin);
+  }
+  void open_loans_here();
+  [[nodiscard]] bool has_loans() noexcept;
+  [[nodiscard]] bool is_block(std::uint64_t block) const noexcept;
+  std::optional<std::size_t> claim_block(std::uint64_t size, std::uint64_t holder);
+  void settle_blocks(BlockWord::State state, std::uint64_t now) noexcept;
+  void free_blocks_of(std::size_t holder) noexcept;
+  std::span<const std::byte> lent_message(std::span<const std::byte> record, std::size_t& block);
+  template <class Read>
+  [[gnu::noinline, gnu::cold]] void take_lent(Head& head,
+                                              std::span<const std::byte> record,
+                                              const Read& read,
+                                              std::optional<std::size_t>* keeps,
+                                              std::size_t tasks);
+
   // tasks, with the consumer lock held
   [[nodiscard]] std::size_t holders_used() const noexcept;
   std::optional<std::size_t> find_own_holder() noexcept;
@@ -281,6 +332,8 @@ class Ring {
   void forget_the_dead() noexcept;
 
   os::SharedRegion region_;
+  os::SharedRegion lent_;  // the same memory, with the blocks behind; mapped when it is needed
+  std::atomic<bool> loans_open_{false};
   os::UniqueHandle event_;
   os::Bell space_;     // rung by consumers
   os::Bell items_;     // rung by producers
@@ -320,8 +373,11 @@ inline void Ring::look_what_is_usable(unsigned area, std::uint64_t begin, std::u
   }
 }
 
-template <class Write>
-bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline) {
+template <class Write, class Committed>
+bool Ring::put(std::size_t size,
+               Write&& write,
+               const detail::Deadline& deadline,
+               const Committed& done) {
   auto& side = memory().producers;
   Held held = hold_producer_lock(deadline);
   if (held && !has_room()) held = wait(producer_side, side.space, std::move(held), deadline);
@@ -336,6 +392,7 @@ bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline
   MULTIPROCESSING_STOP_POINT("ring.put.written");
   side.tail.commit({place.plus(room).packed(), tail[Producers::count] + 1});
   MULTIPROCESSING_STOP_POINT("ring.put.committed");
+  done();
   const bool more_room = os::Bell::has_sleeper(side.space) && has_room();
   held.release();
   MULTIPROCESSING_STOP_POINT("ring.put.unlocked");
@@ -346,17 +403,21 @@ bool Ring::put(std::size_t size, Write&& write, const detail::Deadline& deadline
 }
 
 template <class Read>
-bool Ring::get(Read&& read, const detail::Deadline& deadline) {
+bool Ring::get(Read&& read, const detail::Deadline& deadline, std::optional<std::size_t>* keeps) {
   auto& side = memory().consumers;
   Held held = hold_consumer_lock(deadline);
   if (held && !has_item()) held = wait(consumer_side, side.items, std::move(held), deadline);
   if (!held) return false;
   auto head = side.head.current();
-  const std::span<const std::byte> message = *find_message(head, true);
-  std::forward<Read>(read)(message);
-  MULTIPROCESSING_STOP_POINT("ring.get.read");
-  go_past(head, Record::room(message.size()));
-  commit_taken(head, 1);
+  const Found found = *find_message(head, true);
+  if (found.is_lent) {
+    take_lent(head, found.bytes, read, keeps, 1);
+  } else {
+    read(found.bytes);
+    MULTIPROCESSING_STOP_POINT("ring.get.read");
+    go_past(head, Record::room(found.bytes.size()));
+    commit_taken(head, 1);
+  }
   MULTIPROCESSING_STOP_POINT("ring.get.committed");
   give_back(head);
   const bool more_items = os::Bell::has_sleeper(side.items) && has_item();
@@ -366,38 +427,6 @@ bool Ring::get(Read&& read, const detail::Deadline& deadline) {
   if (more_items) items_.ring(side.items);
   tell_of_deaths();
   return true;
-}
-
-template <class Read>
-std::size_t Ring::get_batch(std::size_t most_messages,
-                            std::size_t most_bytes,
-                            Read&& read,
-                            const detail::Deadline& deadline) {
-  auto& side = memory().consumers;
-  Held held = hold_consumer_lock(deadline);
-  if (held && !has_item()) held = wait(consumer_side, side.items, std::move(held), deadline);
-  if (!held) return 0;
-  auto head = side.head.current();
-  std::size_t taken = 0;
-  for (std::size_t bytes = 0; taken < most_messages && bytes < most_bytes; ++taken) {
-    if (taken > 0 && !has_item_at(place_of(head))) break;
-    const auto message = find_message(head, taken == 0);
-    if (!message) break;  // in another area: the next call goes there
-    if (!read(*message)) break;
-    bytes += message->size() + Record::header_size;
-    go_past(head, Record::room(message->size()));
-  }
-  MULTIPROCESSING_STOP_POINT("ring.get_batch.read");
-  commit_taken(head, taken);
-  MULTIPROCESSING_STOP_POINT("ring.get_batch.committed");
-  give_back(head);
-  const bool more_items = os::Bell::has_sleeper(side.items) && has_item();
-  held.release();
-  MULTIPROCESSING_STOP_POINT("ring.get_batch.unlocked");
-  ring_for_space(head[Consumers::count]);
-  if (more_items) items_.ring(side.items);
-  tell_of_deaths();
-  return taken;
 }
 
 inline void Ring::tell() noexcept {
@@ -448,8 +477,10 @@ inline void Ring::close() noexcept {
 
 }  // namespace multiprocessing
 
+#include <multiprocessing/queues/ring_batches.ipp>
 #include <multiprocessing/queues/ring_consumer.ipp>
 #include <multiprocessing/queues/ring_creation.ipp>
+#include <multiprocessing/queues/ring_loans.ipp>
 #include <multiprocessing/queues/ring_producer.ipp>
 #include <multiprocessing/queues/ring_shutdown.ipp>
 #include <multiprocessing/queues/ring_tasks.ipp>

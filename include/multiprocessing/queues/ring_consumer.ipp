@@ -17,7 +17,8 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   if (acquired == os::Acquired::abandoned) {
     shared.consumers.seen_tail.store(head[Consumers::place], std::memory_order_relaxed);
     note_death(consumer_died);
-    if (counts_tasks_) settle_note();
+    settle_blocks(BlockWord::taking, head[Consumers::count]);
+    if (counts_tasks_ || has_loans()) settle_note();
     if (shared.producers.shutdown.load(std::memory_order_seq_cst) == detail::shut_at_once) {
       drop_all();
     }
@@ -44,8 +45,7 @@ inline bool Ring::has_item_at(Place place) noexcept {
 /// Goes to the next message: behind padding, and into the area that a jump names.
 /// @returns it; `head` then stands before its record. None: behind a jump that is not to be
 /// followed.
-inline std::optional<std::span<const std::byte>> Ring::find_message(Head& head,
-                                                                    bool follows_jumps) {
+inline std::optional<Ring::Found> Ring::find_message(Head& head, bool follows_jumps) {
   Place place = Place::from_packed(head[Consumers::place]);
   for (int records = 0; records < 3; ++records) {
     if (!is_place(place)) damaged();
@@ -62,7 +62,7 @@ inline std::optional<std::span<const std::byte>> Ring::find_message(Head& head,
         if (size > trusted_size) look_what_is_usable(place.area(), begin, size);
         check_usable(place.area(), begin, Record::header_size + size);
         head[Consumers::place] = place.packed();
-        return std::span{record + Record::header_size, size};
+        return Found{{record + Record::header_size, size}, (header & Record::lent) != 0};
       case Record::padding:
         place = place.plus(to_end);
         break;

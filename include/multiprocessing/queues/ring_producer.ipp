@@ -3,7 +3,6 @@
 /// @file ring_producer.ipp
 /// @brief The producer's steps. All run with the producer lock held; none changes what consumers
 /// see.
-#include <multiprocessing/queues/batch.hpp>
 #include <multiprocessing/queues/ring.hpp>
 
 namespace multiprocessing {
@@ -18,6 +17,7 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
   if (acquired == os::Acquired::abandoned) {
     // What the dead one had not committed nobody sees; its notes may be half written.
     look_at_consumers();
+    settle_blocks(BlockWord::committing, memory().producers.tail.current()[Producers::count]);
     note_death(producer_died);
     ring_for_items();  // what it had committed it may not have said
   }
@@ -28,36 +28,6 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
     throw_shut_down();
   }
   return held;
-}
-
-inline void Ring::put_batch(std::span<const std::byte> records,
-                            std::size_t messages,
-                            std::size_t& stored,
-                            const detail::Deadline& deadline) {
-  auto& side = memory().producers;
-  while (messages > 0) {
-    Held held = hold_producer_lock(deadline);
-    if (held && !has_room()) held = wait(producer_side, side.space, std::move(held), deadline);
-    if (!held) return;
-    const std::size_t fitting = room_for(messages);
-    const std::size_t length =
-        fitting == messages ? records.size() : detail::Batch::length_of(records, fitting);
-    const auto tail = side.tail.current();
-    const Place place = make_room(Place::from_packed(tail[Producers::place]), length, fitting);
-    std::memcpy(at(place), records.data(), length);
-    MULTIPROCESSING_STOP_POINT("ring.put_batch.written");
-    side.tail.commit({place.plus(length).packed(), tail[Producers::count] + fitting});
-    MULTIPROCESSING_STOP_POINT("ring.put_batch.committed");
-    stored += fitting;
-    messages -= fitting;
-    records = records.subspan(length);
-    const bool more_room = os::Bell::has_sleeper(side.space) && has_room();
-    held.release();
-    MULTIPROCESSING_STOP_POINT("ring.put_batch.unlocked");
-    ring_for_items();
-    if (more_room) space_.ring(side.space);
-    tell_of_deaths();
-  }
 }
 
 inline void Ring::look_at_consumers() noexcept {
@@ -75,18 +45,6 @@ inline bool Ring::has_room() noexcept {
   const std::uint64_t taken = memory().consumers.head.read()[Consumers::count];
   side.seen_count.store(taken, std::memory_order_relaxed);
   return put - taken < maxsize_;
-}
-
-// Of a queue that has room: for how many.
-inline std::size_t Ring::room_for(std::size_t messages) noexcept {
-  if (maxsize_ == 0) return messages;
-  auto& side = memory().producers;
-  const std::uint64_t put = side.tail.current()[Producers::count];
-  const auto room = [&] {
-    return maxsize_ - (put - side.seen_count.load(std::memory_order_relaxed));
-  };
-  if (room() < messages) look_at_consumers();
-  return std::min<std::size_t>(messages, room());
 }
 
 /// @returns where the record goes; what has to stand before it (padding, a jump) is written.

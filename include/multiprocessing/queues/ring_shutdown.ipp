@@ -23,6 +23,7 @@ inline void Ring::shutdown(bool immediate) {
     const Held producers{shared.producer_lock};
     if (acquired == os::Acquired::abandoned) {
       look_at_consumers();
+      settle_blocks(BlockWord::committing, shared.producers.tail.current()[Producers::count]);
       note_death(producer_died);
     }
     const std::uint64_t wanted = immediate ? detail::shut_at_once : detail::shut_for_producers;
@@ -46,12 +47,17 @@ inline void Ring::drop_all() {
   while (has_item()) {
     auto head = side.head.current();
     const unsigned area = place_of(head).area();
-    const auto message = find_message(head, true);
-    const std::uint64_t room = Record::room(message->size());
+    const Found found = *find_message(head, true);
+    const std::uint64_t room = Record::room(found.bytes.size());
     dropped = place_of(head).area() == area ? dropped + room : room;
     if (dropped > detail::area_size(place_of(head).area())) damaged();  // round and round
-    go_past(head, room);
-    side.head.commit(head);
+    if (found.is_lent) {
+      take_lent(
+          head, found.bytes, [](std::span<const std::byte>) {}, nullptr, 0);
+    } else {
+      go_past(head, room);
+      side.head.commit(head);
+    }
     MULTIPROCESSING_STOP_POINT("ring.shutdown.dropped");
     give_back(head);
   }

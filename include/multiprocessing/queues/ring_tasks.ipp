@@ -117,6 +117,7 @@ inline void Ring::forget_the_dead() noexcept {
     detail::Holder& holder = tasks.holders[place];
     const os::ProcessIdentity who{holder.pid.load(word), holder.birth.load(word)};
     if (who.pid == 0 || !os::has_ended(who)) continue;
+    free_blocks_of(place);
     const std::uint64_t had = holder.in_hand.load(word);
     const std::uint64_t prepaid = tasks.prepaid.load(word);
     const std::uint64_t left = std::min(prepaid, inside_or_in_hand() - had);

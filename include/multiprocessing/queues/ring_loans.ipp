@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file ring_loans.ipp
+/// @brief Messages that are written and read in place.
+#include <multiprocessing/queues/ring.hpp>
+
+namespace multiprocessing {
+
+// Maps the blocks at the first use in this process. The pages that say whose they are exist then.
+// With the consumer lock held.
+inline void Ring::open_loans_here() {
+  if (loans_open_.load(std::memory_order_relaxed)) return;
+  std::error_code ec;
+  const bool open = use_handle([&] {
+    region_.commit(detail::task_book_begin, sizeof(detail::TaskBook), ec);
+    if (!ec) region_.commit(detail::loan_table_begin, sizeof(detail::LoanTable), ec);
+    os::UniqueHandle handle;
+    if (!ec) handle = os::UniqueHandle{os::duplicate_handle(region_.handle(), ec)};
+    const std::uint64_t size = 2 * detail::reservation(areas_);
+    if (!ec) lent_ = os::SharedRegion::adopt(std::move(handle), size, ec);
+  });
+  if (!open) check_open();
+  if (ec) throw std::system_error{ec, "no memory for a queue's loans"};
+  loans_open_.store(true, std::memory_order_release);
+}
+
+inline std::byte* Ring::block_data(std::size_t block) const noexcept {
+  return lent_.data() + detail::reservation(areas_) + Loans::begin_of(block);
+}
+
+inline bool Ring::is_block(std::uint64_t block) const noexcept {
+  return block < Loans::blocks &&
+         Loans::begin_of(block) + Loans::size_of(block) <= detail::reservation(areas_);
+}
+
+// ---- whoever has a block ----
+
+inline std::optional<std::size_t> Ring::claim_block(std::uint64_t size, std::uint64_t holder) {
+  const std::uint64_t mine = BlockWord{BlockWord::filling, holder, 0}.packed();
+  for (std::size_t block = 0; is_block(block); ++block) {
+    if (Loans::size_of(block) < size) {
+      block += Loans::of_each_size - 1;
+      continue;
+    }
+    std::uint64_t expected = BlockWord{}.packed();
+    auto& word = loans().words[block];
+    if (word.load(std::memory_order_relaxed) == expected &&
+        word.compare_exchange_strong(expected, mine, std::memory_order_acquire)) {
+      MULTIPROCESSING_STOP_POINT("ring.lend.claimed");
+      return block;
+    }
+  }
+  return std::nullopt;
+}
+
+inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::Deadline& deadline) {
+  if (size > Loans::size_of(Loans::blocks - 1)) {
+    throw std::system_error{std::make_error_code(std::errc::not_enough_memory),
+                            "a loan of more than 1 GiB"};
+  }
+  std::uint64_t holder = 0;
+  {
+    const Held held = hold_consumer_lock(detail::Deadline{forever});
+    open_loans_here();
+    holder = own_holder();
+  }
+  std::optional<std::size_t> block = claim_block(size, holder);
+  while (!block) {
+    check_open();
+    const auto announced = os::Bell::announce(book().all_done);
+    {
+      const Held held = hold_consumer_lock(detail::Deadline{forever});
+      forget_the_dead();
+    }
+    block = claim_block(size, holder);
+    const auto left = deadline.left(os::Bell::longest_sleep);
+    if (block || left == left.zero()) break;
+    all_done_.sleep(book().all_done, announced, left);
+  }
+  if (!block) return std::nullopt;
+  auto& committed = loans().committed[*block];
+  if (committed.load(std::memory_order_relaxed) < size) {
+    std::error_code ec;
+    const bool open = use_handle(
+        [&] { lent_.commit(detail::reservation(areas_) + Loans::begin_of(*block), size, ec); });
+    if (!open || ec) {
+      return_block(*block);
+      check_open();
+      throw std::system_error{ec, "no memory for a loan"};
+    }
+    committed.store(size, std::memory_order_relaxed);
+  }
+  return block;
+}
+
+/// The memory of some large blocks that are free stays: what flows steadily touches no fresh page.
+inline void Ring::return_block(std::size_t block) noexcept {
+  constexpr std::uint64_t large = std::uint64_t{1} << 20U;
+  constexpr int kept = 2;
+  auto& table = loans();
+  if (loans_open_.load(std::memory_order_acquire) &&
+      table.committed[block].load(std::memory_order_relaxed) >= large) {
+    int others = 0;
+    const std::size_t first = block - block % Loans::of_each_size;
+    for (std::size_t i = first; i < first + Loans::of_each_size; ++i) {
+      others += table.words[i].load(std::memory_order_relaxed) == 0 &&
+                        table.committed[i].load(std::memory_order_relaxed) != 0
+                    ? 1
+                    : 0;
+    }
+    if (others >= kept) {
+      table.committed[block].store(0, std::memory_order_relaxed);
+      MULTIPROCESSING_STOP_POINT("ring.lend.returning");
+      use_handle([&] {
+        lent_.discard(detail::reservation(areas_) + Loans::begin_of(block), Loans::size_of(block));
+      });
+    }
+  }
+  table.words[block].store(BlockWord{}.packed(), std::memory_order_release);
+  MULTIPROCESSING_STOP_POINT("ring.lend.returned");
+  all_done_.ring(book().all_done);
+}
+
+// ---- with a lock held ----
+
+inline bool Ring::has_loans() noexcept {
+  if (loans_open_.load(std::memory_order_acquire)) return true;
+  bool usable = false;
+  use_handle(
+      [&] { usable = region_.is_usable(detail::loan_table_begin, sizeof(detail::LoanTable)); });
+  return usable;
+}
+
+/// What died on its way into the ring, or out of it, is there or it is free.
+/// @param state the one that only the lock's holder gives. @param now what its side counts.
+inline void Ring::settle_blocks(BlockWord::State state, std::uint64_t now) noexcept {
+  if (!has_loans()) return;
+  for (auto& shared : loans().words) {
+    BlockWord word = BlockWord::from_packed(shared.load(std::memory_order_relaxed));
+    if (word.state != state) continue;
+    const bool happened = word.was_reached(now);
+    const bool is_there = happened == (state == BlockWord::committing);
+    shared.store(BlockWord{is_there ? BlockWord::queued : BlockWord::free}.packed(),
+                 std::memory_order_release);
+  }
+}
+
+inline void Ring::free_blocks_of(std::size_t holder) noexcept {
+  if (!has_loans()) return;
+  for (std::size_t block = 0; block < Loans::blocks; ++block) {
+    const BlockWord word =
+        BlockWord::from_packed(loans().words[block].load(std::memory_order_acquire));
+    const bool is_held = word.state == BlockWord::filling || word.state == BlockWord::viewing;
+    if (is_held && word.holder == holder) return_block(block);
+  }
+}
+
+inline bool Ring::put_lent(std::size_t block,
+                           std::uint64_t size,
+                           const detail::Deadline& deadline) {
+  auto& word = loans().words[block];
+  const std::uint64_t filling = word.load(std::memory_order_relaxed);
+  const detail::LentMessage message{block, size};
+  const auto write = [&](std::byte* to) {
+    BlockWord next = BlockWord::from_packed(filling);
+    next.state = BlockWord::committing;
+    next.count = memory().producers.tail.current()[Producers::count] + 1;
+    std::memcpy(to, &message, sizeof message);
+    std::uint64_t header = Record::pack(Record::message, sizeof message) | Record::lent;
+    std::memcpy(to - Record::header_size, &header, sizeof header);
+    word.store(next.packed(), std::memory_order_release);
+    MULTIPROCESSING_STOP_POINT("ring.put_lent.committing");
+  };
+  const auto written = [&] {
+    word.store(BlockWord{BlockWord::queued}.packed(), std::memory_order_release);
+  };
+  return put(sizeof message, write, deadline, written);
+}
+
+/// The message that a record refers to.
+inline std::span<const std::byte> Ring::lent_message(std::span<const std::byte> record,
+                                                     std::size_t& block) {
+  open_loans_here();
+  detail::LentMessage message{};
+  if (record.size() != sizeof message) damaged();
+  std::memcpy(&message, record.data(), sizeof message);
+  if (!is_block(message.block) || message.size > Loans::size_of(message.block)) damaged();
+  block = message.block;
+  const auto word = BlockWord::from_packed(loans().words[block].load(std::memory_order_acquire));
+  bool usable = message.size == 0;
+  use_handle([&] {
+    usable = usable ||
+             lent_.is_usable(detail::reservation(areas_) + Loans::begin_of(block), message.size);
+  });
+  if (word.state != BlockWord::queued || !usable) damaged();
+  return {block_data(block), message.size};
+}
+
+/// Takes the message that a record refers to. @param keeps is told which block is the caller's
+/// then; none: `read` has made a copy. @param tasks that it counts for.
+template <class Read>
+void Ring::take_lent(Head& head,
+                     std::span<const std::byte> record,
+                     const Read& read,
+                     std::optional<std::size_t>* keeps,
+                     std::size_t tasks) {
+  std::size_t block = 0;
+  const std::span<const std::byte> message = lent_message(record, block);
+  const std::uint64_t holder = keeps == nullptr ? 0 : own_holder();
+  read(message);
+  go_past(head, Record::room(record.size()));
+  auto& word = loans().words[block];
+  word.store(BlockWord{BlockWord::taking, holder, head[Consumers::count]}.packed(),
+             std::memory_order_release);
+  MULTIPROCESSING_STOP_POINT("ring.get_lent.taking");
+  commit_taken(head, tasks);
+  MULTIPROCESSING_STOP_POINT("ring.get_lent.taken");
+  if (keeps == nullptr) return return_block(block);
+  word.store(BlockWord{BlockWord::viewing, holder, 0}.packed(), std::memory_order_release);
+  *keeps = block;
+}
+
+}  // namespace multiprocessing
