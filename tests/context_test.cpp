@@ -58,6 +58,21 @@ TEST_F(Context, StartsByItsMethodAndFixesNoDefault) {
   in_main = 0;
 }
 
+TEST_F(Context, MakesPoolsByItsMethod) {
+  in_main = 1;
+  const auto look = [] { return in_main; };
+  for (const auto method : mp::get_all_start_methods()) {
+    const auto context = mp::get_context(method);
+    const int expected = method == mp::StartMethod::fork ? 1 : 0;
+    auto pool = context.Pool(1U);
+    EXPECT_EQ(pool.apply(look), expected);
+    auto executor = context.ProcessPoolExecutor({.max_workers = 1});
+    EXPECT_EQ(executor.submit(look).result(), expected);
+  }
+  EXPECT_EQ(mp::get_start_method(true), std::nullopt);
+  in_main = 0;
+}
+
 TEST_F(Context, WithoutAMethodIsThatOfTheDefaultWhichStaysOpen) {
   EXPECT_EQ(mp::get_context().get_start_method(), mp::get_all_start_methods().front());
   EXPECT_EQ(mp::get_start_method(true), std::nullopt);

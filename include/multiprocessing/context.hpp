@@ -3,7 +3,9 @@
 /// @file context.hpp
 /// @brief Everything, made for one start method.
 #include <multiprocessing/connection.hpp>
+#include <multiprocessing/futures.hpp>
 #include <multiprocessing/logging.hpp>
+#include <multiprocessing/pool.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/sharedctypes.hpp>
@@ -52,6 +54,20 @@ class Context {
   [[nodiscard]] ProcessOptions options(ProcessOptions which = {}) const {
     which.start_method = method_;
     return which;
+  }
+
+  /// @param which its start method is this context's, whatever it says.
+  [[nodiscard]] multiprocessing::Pool Pool(PoolOptions which = {}) const {
+    which.start_method = method_;
+    return multiprocessing::Pool{std::move(which)};
+  }
+  [[nodiscard]] multiprocessing::Pool Pool(unsigned processes) const {
+    return multiprocessing::Pool{processes, method_};
+  }
+  [[nodiscard]] multiprocessing::ProcessPoolExecutor ProcessPoolExecutor(
+      ExecutorOptions which = {}) const {
+    which.start_method = method_;
+    return multiprocessing::ProcessPoolExecutor{std::move(which)};
   }
 
   template <class T>

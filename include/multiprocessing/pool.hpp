@@ -67,7 +67,8 @@ class Pool {
   /// needs freeze_support(). SerializationError the initializer cannot travel. std::system_error
   /// the system refuses a worker: then none is left.
   explicit Pool(PoolOptions options = {});
-  explicit Pool(unsigned processes) : Pool{PoolOptions{.processes = checked(processes)}} {}
+  explicit Pool(unsigned processes, std::optional<StartMethod> method = {})
+      : Pool{PoolOptions{.processes = checked(processes), .start_method = method}} {}
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
   Pool(Pool&&) noexcept = default;

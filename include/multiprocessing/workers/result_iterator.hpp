@@ -14,7 +14,6 @@
 #include <exception>
 #include <functional>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -39,30 +38,38 @@ class ChunkStore final : public Receiver {
 
   explicit ChunkStore(bool in_order) : in_order_{in_order} {}
 
-  void expect(std::uint32_t part, std::size_t size) {
+  /// @brief The number of a chunk of that size, which comes behind those expected before.
+  std::uint32_t expect(std::size_t size) {
     const std::lock_guard lock{mutex_};
-    sizes_[part] = size;
+    if (free_.empty()) {
+      free_.push_back(static_cast<std::uint32_t>(slots_.size()));
+      slots_.emplace_back();
+    }
+    const std::uint32_t part = free_.back();
+    free_.pop_back();
+    slots_[part].size = size;
+    if (in_order_) next_.push_back(part);
+    return part;
   }
   [[nodiscard]] bool has_next() {
     const std::lock_guard lock{mutex_};
-    return in_order_ ? chunks_.contains(next_) : !chunks_.empty();
+    return !next_.empty() && slots_[next_.front()].is_there;
   }
   Chunk take_next() {
     const std::lock_guard lock{mutex_};
-    const auto place = in_order_ ? chunks_.find(next_) : chunks_.find(arrived_.front());
-    if (!in_order_) arrived_.pop_front();
-    Chunk chunk = std::move(place->second);
-    sizes_.erase(place->first);
-    chunks_.erase(place);
-    ++next_;
-    return chunk;
+    const std::uint32_t part = next_.front();
+    next_.pop_front();
+    Slot& slot = slots_[part];
+    slot.is_there = false;
+    free_.push_back(part);
+    return std::exchange(slot.chunk, {});
   }
 
   void on_value(std::uint32_t part, Decoder& value) override {
     std::size_t expected = 0;
     {
       const std::lock_guard lock{mutex_};
-      expected = sizes_[part];
+      expected = slots_.at(part).size;
     }
     Chunk chunk;
     if constexpr (std::is_void_v<R>) {
@@ -82,18 +89,25 @@ class ChunkStore final : public Receiver {
   }
 
  private:
+  struct Slot {
+    std::size_t size = 0;
+    bool is_there = false;
+    Chunk chunk;
+  };
+
   void store(std::uint32_t part, Chunk chunk) {
     const std::lock_guard lock{mutex_};
-    if (!chunks_.emplace(part, std::move(chunk)).second) return;
-    if (!in_order_) arrived_.push_back(part);
+    Slot& slot = slots_.at(part);
+    slot.chunk = std::move(chunk);
+    slot.is_there = true;
+    if (!in_order_) next_.push_back(part);
   }
 
   const bool in_order_;
   std::mutex mutex_;
-  std::uint32_t next_ = 0;
-  std::map<std::uint32_t, Chunk> chunks_;
-  std::map<std::uint32_t, std::size_t> sizes_;
-  std::deque<std::uint32_t> arrived_;
+  std::vector<Slot> slots_;
+  std::vector<std::uint32_t> free_;
+  std::deque<std::uint32_t> next_;  // in the order in which they are taken
 };
 
 }  // namespace detail
@@ -190,8 +204,8 @@ class ResultIterator {
 
   /// @brief For the pools. @param hand_out gives the next chunk to the crew; the task's number,
   /// 0: it failed at once; none: the input has ended.
-  using HandOut = std::function<std::optional<std::uint64_t>(
-      const std::shared_ptr<detail::ChunkStore<R>>&, std::uint32_t part)>;
+  using HandOut =
+      std::function<std::optional<std::uint64_t>(const std::shared_ptr<detail::ChunkStore<R>>&)>;
   ResultIterator(std::shared_ptr<detail::Crew> crew,
                  HandOut hand_out,
                  bool in_order,
@@ -212,7 +226,7 @@ class ResultIterator {
     if (handed_out_ - taken_ > refill_at_) return;
     while (hand_out_ && handed_out_ - taken_ < ahead_) {
       try {
-        const auto task = hand_out_(store_, handed_out_);
+        const auto task = hand_out_(store_);
         if (!task) {
           hand_out_ = {};
           return;
@@ -294,12 +308,12 @@ auto iterate(const std::shared_ptr<Crew>& crew,
     refill_at = buffersize / 2;
   }
   auto input = std::make_shared<Input<Xs>>(std::forward<Xs>(xs));
-  auto hand_out = [=, input = std::move(input)](
-                      const std::shared_ptr<ChunkStore<typename Key::Result>>& store,
-                      std::uint32_t part) -> std::optional<std::uint64_t> {
+  auto hand_out =
+      [=, input = std::move(input)](const std::shared_ptr<ChunkStore<typename Key::Result>>& store)
+      -> std::optional<std::uint64_t> {
     const std::vector<X> chunk = input->take(chunksize);
     if (chunk.empty()) return std::nullopt;
-    store->expect(part, chunk.size());
+    const std::uint32_t part = store->expect(chunk.size());
     try {
       return submit_code<Key>(
           *crew, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, store, part,
@@ -307,7 +321,7 @@ auto iterate(const std::shared_ptr<Crew>& crew,
     } catch (const SerializationError&) {  // of this chunk alone
       store->on_error(part, std::current_exception());
       return 0;
-    }
+    }  // what else is thrown ends it: the store expects nothing behind this one
   };
   crew->check_takes_tasks();
   crew->work_in_background();
