@@ -103,19 +103,13 @@ inline constexpr std::size_t most_at_once = MAXIMUM_WAIT_OBJECTS - 1;  // and on
 // Sets one event when any of many objects is signalled: a thread waits for each part of them.
 class ManyObjects {
  public:
-  ManyObjects(std::span<const HANDLE> objects, std::error_code& ec)
+  ManyObjects(std::span<const HANDLE> objects, std::error_code& ec) noexcept
       : any_{make_event(ec)}, stop_{ec ? UniqueHandle{} : make_event(ec)} {
-    while (!ec && !objects.empty()) {
-      const auto part =
-          objects.first(objects.size() < most_at_once ? objects.size() : most_at_once);
-      std::vector<HANDLE> watched(part.begin(), part.end());
-      watched.push_back(stop_.get());
-      threads_.emplace_back([watched = std::move(watched), any = any_.get()] {
-        MULTIPROCESSING_SYSTEM(WaitForMultipleObjects)
-        (static_cast<DWORD>(watched.size()), watched.data(), FALSE, INFINITE);
-        MULTIPROCESSING_SYSTEM(SetEvent)(any);
-      });
-      objects = objects.subspan(part.size());
+    try {
+      for (; !ec && !objects.empty(); objects = objects.subspan(watch_first(objects))) {
+      }
+    } catch (const std::exception&) {  // no memory, or no thread
+      ec = std::make_error_code(std::errc::not_enough_memory);
     }
   }
   ManyObjects(const ManyObjects&) = delete;
@@ -127,6 +121,18 @@ class ManyObjects {
   [[nodiscard]] HANDLE any() const noexcept { return any_.get(); }
 
  private:
+  std::size_t watch_first(std::span<const HANDLE> objects) {
+    const std::size_t count = objects.size() < most_at_once ? objects.size() : most_at_once;
+    std::vector<HANDLE> watched(objects.begin(), objects.begin() + static_cast<int>(count));
+    watched.push_back(stop_.get());
+    threads_.emplace_back([watched = std::move(watched), any = any_.get()] {
+      MULTIPROCESSING_SYSTEM(WaitForMultipleObjects)
+      (static_cast<DWORD>(watched.size()), watched.data(), FALSE, INFINITE);
+      MULTIPROCESSING_SYSTEM(SetEvent)(any);
+    });
+    return count;
+  }
+
   UniqueHandle any_;
   UniqueHandle stop_;
   std::vector<std::thread> threads_;
@@ -221,7 +227,7 @@ inline Waited wait_any(std::span<const native_handle_type> handles,
   if (waited != Waited::ready) return waited;
   for (std::size_t i = 0; i < handles.size(); ++i) ready[i] = watched[i].is_ready();
   return waited;
-} catch (const std::exception&) {  // no memory, or no thread
+} catch (const std::bad_alloc&) {
   ec = std::make_error_code(std::errc::not_enough_memory);
   return Waited::timed_out;
 }
