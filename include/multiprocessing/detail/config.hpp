@@ -33,6 +33,14 @@
 #  define MULTIPROCESSING_THREAD_SANITIZER 0
 #endif
 
+/// Whether a thread's own objects may have destructors. MinGW's runtime calls them when it has
+/// given the objects' memory back already.
+#if defined(__MINGW32__)
+#  define MULTIPROCESSING_THREADS_KEEP_OBJECTS 0
+#else
+#  define MULTIPROCESSING_THREADS_KEEP_OBJECTS 1
+#endif
+
 /// Every system call is written `MULTIPROCESSING_SYSTEM(name)(arguments)`, so that a fault test can
 /// put its own function in the call's place. Only files under os/posix and os/windows use it.
 #ifndef MULTIPROCESSING_SYSTEM

@@ -63,7 +63,7 @@ void reset_event(native_handle_type event) noexcept;
 /// @brief Waits until at least one of many handles is readable, and says which all are.
 ///
 /// POSIX: `poll`, whose cost grows with the number of handles; thousands are fine. Windows:
-/// waitable objects, without the 64 of WaitForMultipleObjects (registered waits).
+/// waitable objects, and pipes of ours; of more than 63, a thread waits for each 63.
 /// @param ready of the size of `handles`; written only when the answer is `ready`.
 /// @errors as wait_ready; ENOMEM. No handles: waits for the deadline.
 [[nodiscard]] Waited wait_any(std::span<const native_handle_type> handles,

@@ -4,8 +4,9 @@
 #include <multiprocessing/os/windows/api.ipp>
 
 #include <atomic>
+#include <exception>
 #include <memory>
-#include <new>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -97,39 +98,44 @@ class Watched {
   std::unique_ptr<Operation> read_;  // at a place that stays
 };
 
-// Sets one event when any of many objects is signalled.
+inline constexpr std::size_t most_at_once = MAXIMUM_WAIT_OBJECTS - 1;  // and one more
+
+// Sets one event when any of many objects is signalled: a thread waits for each part of them.
 class ManyObjects {
  public:
-  ManyObjects(std::span<const HANDLE> objects, std::error_code& ec)
-      : any_{owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, TRUE, FALSE, nullptr), ec)} {
-    waits_.reserve(objects.size());
-    for (const HANDLE object : objects) {
-      HANDLE wait = nullptr;
-      if (ec) return;
-      if (MULTIPROCESSING_SYSTEM(RegisterWaitForSingleObject)(
-              &wait, object, &signalled, any_.get(), INFINITE,
-              WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD) == 0) {
-        ec = last_error();
-      } else {
-        waits_.push_back(wait);
+  ManyObjects(std::span<const HANDLE> objects, std::error_code& ec) noexcept
+      : any_{make_event(ec)}, stop_{ec ? UniqueHandle{} : make_event(ec)} {
+    try {
+      for (; !ec && !objects.empty(); objects = objects.subspan(watch_first(objects))) {
       }
+    } catch (const std::exception&) {  // no memory, or no thread
+      ec = std::make_error_code(std::errc::not_enough_memory);
     }
   }
   ManyObjects(const ManyObjects&) = delete;
   ManyObjects& operator=(const ManyObjects&) = delete;
   ~ManyObjects() {
-    for (const HANDLE wait : waits_) {
-      MULTIPROCESSING_SYSTEM(UnregisterWaitEx)(wait, INVALID_HANDLE_VALUE);
-    }
+    set_event(stop_.get());
+    for (std::thread& thread : threads_) thread.join();
   }
   [[nodiscard]] HANDLE any() const noexcept { return any_.get(); }
 
  private:
-  static void CALLBACK signalled(void* event, BOOLEAN /*timed_out*/) noexcept {
-    MULTIPROCESSING_SYSTEM(SetEvent)(event);
+  std::size_t watch_first(std::span<const HANDLE> objects) {
+    const std::size_t count = objects.size() < most_at_once ? objects.size() : most_at_once;
+    std::vector<HANDLE> watched(objects.begin(), objects.begin() + static_cast<int>(count));
+    watched.push_back(stop_.get());
+    threads_.emplace_back([watched = std::move(watched), any = any_.get()] {
+      MULTIPROCESSING_SYSTEM(WaitForMultipleObjects)
+      (static_cast<DWORD>(watched.size()), watched.data(), FALSE, INFINITE);
+      MULTIPROCESSING_SYSTEM(SetEvent)(any);
+    });
+    return count;
   }
+
   UniqueHandle any_;
-  std::vector<HANDLE> waits_;
+  UniqueHandle stop_;
+  std::vector<std::thread> threads_;
 };
 
 // Waits for one of at most 63 objects. `objects` has a place for the interrupt at its end.
@@ -210,7 +216,7 @@ inline Waited wait_any(std::span<const native_handle_type> handles,
     any_ready = any_ready || watched.back().is_ready_at_once();
   }
   std::unique_ptr<windows::ManyObjects> many;
-  if (objects.size() >= MAXIMUM_WAIT_OBJECTS) {
+  if (objects.size() > windows::most_at_once) {
     many = std::make_unique<windows::ManyObjects>(objects, ec);
     if (ec) return Waited::timed_out;
     objects.assign(1, many->any());
