@@ -37,7 +37,7 @@ class Operation {
   // Ends it now if it has not ended: ERROR_OPERATION_ABORTED, and nothing happened.
   End finish() noexcept {
     if (!std::exchange(pending_, false)) return {};
-    // Only what has not ended: Wine 8 completes twice what is cancelled behind its end.
+    // What has ended is not cancelled; the system would look for another one at this place.
     constexpr ULONG_PTR still_pending = 0x103;
     if (std::atomic_ref{overlapped_.Internal}.load() == still_pending) {
       MULTIPROCESSING_SYSTEM(CancelIoEx)(handle_, &overlapped_);
