@@ -137,8 +137,8 @@ std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep
     if (entries[i].process != GetCurrentProcessId()) continue;
     const int number = static_cast<int>(entries[i].handle);
     const std::string type = type_of(reinterpret_cast<HANDLE>(entries[i].handle));
-    // What the C++ runtime makes at a mutex's first dispute, and keeps; ours come with a section.
-    const bool is_the_runtimes = type == "Semaphore" || type == "Event";
+    // What runtimes make once and keep, as for a disputed mutex; ours come with a section.
+    const bool is_the_runtimes = type == "Semaphore" || type == "Event" || type == "Directory";
     if (!keep(number) && !is_the_runtimes) found[number] = type;
   }
   return found;
