@@ -50,6 +50,26 @@ std::string type_of(HANDLE handle) {
   return text;
 }
 
+// Where a thread began, which tells whose it is.
+std::string start_of(DWORD id) {
+  using Query = NTSTATUS(NTAPI*)(HANDLE, int, void*, ULONG, ULONG*);
+  static const auto query = find_in_ntdll<Query>("NtQueryInformationThread");
+  constexpr int start_address = 9;
+  const HANDLE thread = OpenThread(THREAD_QUERY_INFORMATION, FALSE, id);
+  if (thread == nullptr) return {};
+  void* start = nullptr;
+  HMODULE module = nullptr;
+  wchar_t path[MAX_PATH] = {};
+  query(thread, start_address, &start, sizeof start, nullptr);
+  CloseHandle(thread);
+  constexpr DWORD flags =
+      GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
+  if (GetModuleHandleExW(flags, static_cast<LPCWSTR>(start), &module) == 0) return {};
+  GetModuleFileNameW(module, path, MAX_PATH);
+  return std::filesystem::path{path}.filename().string() + "+" +
+         std::to_string(static_cast<char*>(start) - reinterpret_cast<char*>(module));
+}
+
 template <class Visit>
 void each_process(Visit visit) {
   const HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
@@ -151,7 +171,7 @@ std::map<int, std::string> own_threads() {
   entry.dwSize = sizeof entry;
   for (BOOL more = Thread32First(snapshot, &entry); more; more = Thread32Next(snapshot, &entry)) {
     if (entry.th32OwnerProcessID == GetCurrentProcessId()) {
-      threads[static_cast<int>(entry.th32ThreadID)];
+      threads[static_cast<int>(entry.th32ThreadID)] = start_of(entry.th32ThreadID);
     }
   }
   CloseHandle(snapshot);

@@ -82,7 +82,9 @@ Watchdog::Watchdog(std::function<void()> before_abort) {
     seconds_per_test = std::atof(seconds);
   }
   wakes = CreateEventW(nullptr, FALSE, FALSE, nullptr);
-  // The C++ runtime keeps some handles from its first thread and its first static object on.
+  // The C++ runtime keeps some handles from its first thread and its first static object on, and
+  // GoogleTest a thread from its first trace on.
+  const testing::ScopedTrace first{__FILE__, __LINE__, ""};
   watcher() = std::thread{[] {}};
   watcher().join();
 }

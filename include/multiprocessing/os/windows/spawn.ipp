@@ -209,10 +209,11 @@ inline Started run(const std::wstring& program,
   append_argument(line, program);
   append_argument(line, L"--multiprocessing-child");
   std::wstring environment = environment_with(variable);
-  // A program without a console would get a window for each child's.
+  // A program without a console would get a window for each child's. CREATE_NO_WINDOW gives it one
+  // that is not seen, and with Wine a process behind it that inherits what the child does.
   const bool has_console = MULTIPROCESSING_SYSTEM(GetConsoleCP)() != 0;
   const DWORD flags = EXTENDED_STARTUPINFO_PRESENT | CREATE_UNICODE_ENVIRONMENT |
-                      (has_console ? 0U : CREATE_NO_WINDOW);
+                      (has_console ? 0U : DETACHED_PROCESS);
   PROCESS_INFORMATION child{};
   if (MULTIPROCESSING_SYSTEM(CreateProcessW)(program.c_str(), line.data(), nullptr, nullptr, TRUE,
                                              flags, environment.data(), nullptr, &start.StartupInfo,
