@@ -2,6 +2,7 @@
 // Workers are killed at every step of their work, and at random under load. What must hold: every
 // future is resolved, exactly once; what was not killed has the right result; nobody hangs (the
 // watchdog); no process, descriptor or memory is left (the audit).
+// Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/eventually.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A process dies at every step of a loan and of a view: its memory comes back, and the message is
 // there whole or not at all.
+// Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/asleep.hpp>

@@ -4,6 +4,7 @@
 // watchdog), units are neither lost nor made but those that the dead took, a notification reaches
 // somebody who lives, a barrier never lets a part of its parties through, and a value is as before
 // or after an update.
+// Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/asleep.hpp>
