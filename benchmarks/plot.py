@@ -1,10 +1,10 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: BSL-1.0
 """Draws what benchmarks/run printed: docs/figures.txt to docs/benchmarks/*.svg.
 
     plot.py [<root of the tree>]
 
-Needs matplotlib (python3-matplotlib)."""
+Needs matplotlib (Debian's python3-matplotlib, which goes with its own python3)."""
 import pathlib
 import re
 import sys

@@ -166,6 +166,23 @@ struct Drain {
   }
 };
 
+/// Microseconds a message, there and taken, when the memory has been used before.
+template <class Kind>
+double warm(std::size_t size) {
+  constexpr int messages = 50;
+  Kind queue{size};
+  std::vector<std::byte> bytes(size);
+  const auto pass = [&] {
+    queue.send(bytes.data());
+    queue.receive(bytes.data());
+  };
+  for (int i = 0; i < 5; ++i) pass();
+  return seconds_of([&] {
+           for (int i = 0; i < messages; ++i) pass();
+         }) /
+         messages * 1e6;
+}
+
 /// What a get() that finds nothing costs: switches a second, and the share of a processor in
 /// percent.
 void show_blocked_get() {
@@ -279,6 +296,13 @@ int main(int argc, char** argv) {
           {"pipe", speed<BarePipe>(size)},
           {"memcpy", [=] { return memcpy_speed(size); }}},
          5);
+  }
+  for (const std::size_t size :
+       {std::size_t{64} << 10U, std::size_t{1} << 20U, std::size_t{16} << 20U}) {
+    show("queue_loaned_" + std::to_string(size) + "B", "us/msg",
+         [=] { return warm<OurLoans>(size); },
+         {{"copied", [=] { return warm<OurVectors>(size); }},
+          {"message_queue", [=] { return warm<MessageQueue>(size); }}});
   }
   Drain drain;
   show("queue_drain_64B", "ns/msg", [&] { return drain.in_batches(false); },

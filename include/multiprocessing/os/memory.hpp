@@ -49,8 +49,10 @@ class SharedRegion {
   /// @brief Whether a part may be touched: it was committed, by whichever process, or lies before
   /// one that was, and is no larger than all that is committed. For those who got its place from
   /// memory that others write.
-  /// @errors none: what cannot be found out is false. POSIX `fstat`, Windows `VirtualQuery`.
-  [[nodiscard]] bool is_usable(std::size_t offset, std::size_t size) const noexcept;
+  /// @errors POSIX `fstat`: ENOMEM, EBADF. Windows `VirtualQuery`.
+  [[nodiscard]] bool is_usable(std::size_t offset,
+                               std::size_t size,
+                               std::error_code& ec) const noexcept;
 
   /// @brief Gives a part back: whole pages inside it read as zero afterwards. Best effort: a system
   /// that cannot (Windows) keeps the memory.

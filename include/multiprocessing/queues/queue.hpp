@@ -41,6 +41,15 @@ noexcept {
   return std::bit_cast<T>(copy);
 }
 
+/// @brief Text, or a vector of such as travel as their bytes: there is no code of the program in
+/// encoding and decoding them, so a lock may be held, and a copy is saved.
+template <class T>
+inline constexpr bool is_plain_range = false;
+template <class E>
+inline constexpr bool is_plain_range<std::vector<E>> = is_bitwise<E>;
+template <class Char>
+inline constexpr bool is_plain_range<std::basic_string<Char>> = is_bitwise<Char>;
+
 }  // namespace detail
 
 /// @brief How soon an item comes out, where the transport has priorities: the highest first.
@@ -272,6 +281,16 @@ bool Queue<T, Transport>::store(const T& item,
     return core_->put(
         sizeof(T), [&item](std::byte* to) { std::memcpy(to, &item, sizeof(T)); }, deadline,
         priority...);
+  } else if constexpr (detail::is_plain_range<T>) {
+    const std::uint64_t count = item.size();  // as the codec writes it
+    const std::size_t size = item.size() * sizeof(typename T::value_type);
+    return core_->put(
+        sizeof count + size,
+        [&](std::byte* to) {
+          std::memcpy(to, &count, sizeof count);
+          if (size != 0) std::memcpy(to + sizeof count, item.data(), size);
+        },
+        deadline, priority...);
   } else {
     core_->check_open();
     detail::Scratch scratch;  // user code encodes before any lock is taken
@@ -391,6 +410,13 @@ std::optional<T> Queue<T, Transport>::try_get(Timeout timeout) {
       if (message.size() == sizeof(T)) {
         item.emplace(loads<T>(message));
         return;
+      }
+    }
+    if constexpr (detail::is_plain_range<T>) {
+      try {
+        item.emplace(loads<T>(message));
+        return;
+      } catch (const SerializationError&) {  // it must go all the same
       }
     }
     bytes = scratch.copy(message);

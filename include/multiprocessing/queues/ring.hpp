@@ -358,15 +358,17 @@ inline void Ring::look_what_is_usable(unsigned area, std::uint64_t begin, std::u
   const std::uint64_t whole = std::min((begin + size + commit_step - 1) / commit_step * commit_step,
                                        detail::area_size(area));
   std::uint64_t usable = 0;
+  std::error_code ec;
   const bool open = use_handle([&] {
     for (const std::uint64_t end : {whole, begin + size}) {
       if (usable == 0 && begin <= end &&
-          region_.is_usable(detail::area_begin(area) + begin, end - begin)) {
+          region_.is_usable(detail::area_begin(area) + begin, end - begin, ec)) {
         usable = end;
       }
     }
   });
   if (!open) check_open();
+  if (ec) throw std::system_error{ec, "cannot look at a queue's memory"};
   if (usable < begin + size || usable > detail::area_size(area)) damaged();
   if (usable > usable_[area].load(std::memory_order_relaxed)) {
     usable_[area].store(usable, std::memory_order_relaxed);

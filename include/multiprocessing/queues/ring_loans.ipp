@@ -126,8 +126,10 @@ inline void Ring::return_block(std::size_t block) noexcept {
 inline bool Ring::has_loans() noexcept {
   if (loans_open_.load(std::memory_order_acquire)) return true;
   bool usable = false;
-  use_handle(
-      [&] { usable = region_.is_usable(detail::loan_table_begin, sizeof(detail::LoanTable)); });
+  std::error_code ignored;
+  use_handle([&] {
+    usable = region_.is_usable(detail::loan_table_begin, sizeof(detail::LoanTable), ignored);
+  });
   return usable;
 }
 
@@ -188,10 +190,10 @@ inline std::span<const std::byte> Ring::lent_message(std::span<const std::byte> 
   block = message.block;
   const auto word = BlockWord::from_packed(loans().words[block].load(std::memory_order_acquire));
   bool usable = message.size == 0;
-  use_handle([&] {
-    usable = usable ||
-             lent_.is_usable(detail::reservation(areas_) + Loans::begin_of(block), message.size);
-  });
+  std::error_code ec;
+  const std::uint64_t begin = detail::reservation(areas_) + Loans::begin_of(block);
+  use_handle([&] { usable = usable || lent_.is_usable(begin, message.size, ec); });
+  if (ec) throw std::system_error{ec, "cannot look at a queue's memory"};
   if (word.state != BlockWord::queued || !usable) damaged();
   return {block_data(block), message.size};
 }

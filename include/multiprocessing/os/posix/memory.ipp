@@ -77,11 +77,17 @@ inline void SharedRegion::commit(std::size_t offset,
   posix::commit_file(handle_.get(), offset, size, ec);
 }
 
-inline bool SharedRegion::is_usable(std::size_t offset, std::size_t size) const noexcept {
+inline bool SharedRegion::is_usable(std::size_t offset,
+                                    std::size_t size,
+                                    std::error_code& ec) const noexcept {
   constexpr std::size_t block = 512;
   struct stat status {};
+  ec.clear();
+  if (MULTIPROCESSING_SYSTEM(fstat)(handle_.get(), &status) != 0) {
+    ec.assign(errno, std::system_category());
+    return false;
+  }
   return size <= region_.get_size() && offset <= region_.get_size() - size &&
-         MULTIPROCESSING_SYSTEM(fstat)(handle_.get(), &status) == 0 &&
          offset + size <= static_cast<std::size_t>(status.st_size) &&
          size <= static_cast<std::size_t>(status.st_blocks) * block;
 }

@@ -75,6 +75,25 @@ inline void SharedRegion::commit(std::size_t offset,
   }
 }
 
+inline bool SharedRegion::is_usable(std::size_t offset,
+                                    std::size_t size,
+                                    std::error_code& ec) const noexcept {
+  ec.clear();
+  if (size > region_.get_size() || offset > region_.get_size() - size) return false;
+  for (std::size_t done = 0; done < size;) {
+    MEMORY_BASIC_INFORMATION part{};
+    const std::byte* const at = data() + offset + done;
+    if (MULTIPROCESSING_SYSTEM(VirtualQuery)(at, &part, sizeof part) == 0) {
+      ec = windows::last_error();
+      return false;
+    }
+    if (part.State != MEM_COMMIT) return false;
+    done += static_cast<std::size_t>(static_cast<const std::byte*>(part.BaseAddress) +
+                                     part.RegionSize - at);
+  }
+  return true;
+}
+
 inline void SharedRegion::discard(std::size_t /*offset*/, std::size_t /*size*/) noexcept {}
 
 inline void SharedRegion::leave_mapped() noexcept {
