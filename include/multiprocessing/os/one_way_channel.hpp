@@ -3,7 +3,6 @@
 /// @file one_way_channel.hpp
 /// @brief An anonymous pipe of whole messages.
 #include <multiprocessing/detail/config.hpp>
-#include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/os/message.hpp>
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/wait.hpp>
@@ -31,6 +30,7 @@ namespace multiprocessing::os {
 class OneWayEnd {
  public:
   struct Shared;  // what lies in the shared page
+  struct Mapped;  // that page in this process
   using Ends = std::pair<OneWayEnd, OneWayEnd>;
 
   OneWayEnd() noexcept = default;
@@ -73,12 +73,12 @@ class OneWayEnd {
                              std::error_code& ec) const noexcept;
 
  private:
-  OneWayEnd(UniqueHandle pipe, std::shared_ptr<SharedRegion> region) noexcept
-      : pipe_{std::move(pipe)}, region_{std::move(region)} {}
+  OneWayEnd(UniqueHandle pipe, std::shared_ptr<Mapped> mapped) noexcept
+      : pipe_{std::move(pipe)}, mapped_{std::move(mapped)} {}
   [[nodiscard]] Shared& shared() const noexcept;
 
   UniqueHandle pipe_;
-  std::shared_ptr<SharedRegion> region_;
+  std::shared_ptr<Mapped> mapped_;
 };
 
 }  // namespace multiprocessing::os

@@ -123,7 +123,7 @@ class Ring {
     bool (Ring::*ready)() noexcept;
     Held (Ring::*hold)(const detail::Deadline&);
     os::Bell Ring::*bell;
-    detail::Patience Ring::*patience;
+    os::Patience Ring::*patience;
   };
   static const Side producer_side;
   static const Side consumer_side;
@@ -159,10 +159,10 @@ class Ring {
   os::SharedRegion region_;
   os::Bell space_;  // rung by consumers
   os::Bell items_;  // rung by producers
-  detail::Patience producer_lock_patience_;
-  detail::Patience consumer_lock_patience_;
-  detail::Patience space_patience_;
-  detail::Patience items_patience_;
+  os::Patience producer_lock_patience_;
+  os::Patience consumer_lock_patience_;
+  os::Patience space_patience_;
+  os::Patience items_patience_;
   std::size_t maxsize_ = 0;
   unsigned areas_ = 0;
   detail::Gate handle_gate_;  // who uses the region's handle

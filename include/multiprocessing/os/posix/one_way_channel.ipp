@@ -42,11 +42,11 @@ inline Outcome receive_now(int pipe,
 }  // namespace posix
 
 inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
-  auto region = std::make_shared<SharedRegion>(SharedRegion::create(posix::packet_size, ec));
-  if (!ec) region->commit(0, posix::packet_size, ec);
+  auto mapped = std::make_shared<Mapped>(SharedRegion::create(posix::packet_size, ec));
+  if (!ec) mapped->region.commit(0, posix::packet_size, ec);
   if (ec) return {};
   static_assert(sizeof(Shared) <= posix::packet_size);
-  auto* const shared = new (region->data()) Shared{};
+  auto* const shared = new (mapped->region.data()) Shared{};
   shared->writing.initialise(ec);
   if (!ec) shared->reading.initialise(ec);
   if (ec) return {};
@@ -56,8 +56,8 @@ inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
     return {};
   }
   UniqueHandle second{ends[1]};
-  Ends made{OneWayEnd{posix::above_streams(ends[0], ec), region},
-            OneWayEnd{UniqueHandle{}, region}};
+  Ends made{OneWayEnd{posix::above_streams(ends[0], ec), mapped},
+            OneWayEnd{UniqueHandle{}, mapped}};
   if (!ec) made.second.pipe_ = posix::above_streams(second.release(), ec);
   if (ec) return {};
   // A packet takes a page, however small it is: the usual 16 would be few. Best effort: an
@@ -76,18 +76,18 @@ inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
     ec = std::make_error_code(std::errc::invalid_argument);
     return {};
   }
-  auto region = std::make_shared<SharedRegion>(
-      SharedRegion::adopt(std::move(handles[1]), posix::packet_size, ec));
-  if (!ec) region->commit(0, posix::packet_size, ec);
+  auto mapped =
+      std::make_shared<Mapped>(SharedRegion::adopt(std::move(handles[1]), posix::packet_size, ec));
+  if (!ec) mapped->region.commit(0, posix::packet_size, ec);
   if (ec) return {};
-  return {std::move(handles[0]), std::move(region)};
+  return {std::move(handles[0]), std::move(mapped)};
 } catch (const std::bad_alloc&) {
   ec = std::make_error_code(std::errc::not_enough_memory);
   return {};
 }
 
 inline std::vector<native_handle_type> OneWayEnd::handles() const {
-  return {pipe_.get(), region_->handle()};
+  return {pipe_.get(), mapped_->region.handle()};
 }
 
 inline Outcome OneWayEnd::send(const OutgoingMessage& message,
@@ -113,9 +113,12 @@ inline Outcome OneWayEnd::receive(IncomingMessage& into,
                                   const detail::Deadline& deadline,
                                   std::error_code& ec) const noexcept {
   ec.clear();
+  const auto written = [this] { return shared().written.load(std::memory_order_acquire); };
   for (;;) {
+    const std::uint64_t seen = written();
     Outcome outcome = posix::receive_now(pipe_.get(), shared(), into, interrupt, deadline, ec);
     if (ec || outcome != Outcome::timed_out || deadline.passed()) return outcome;
+    if (mapped_->patience.spin([&] { return written() != seen; })) continue;
     outcome = as_outcome(wait_ready(pipe_.get(), Readiness::readable, interrupt, deadline, ec));
     if (ec || outcome != Outcome::done) return outcome;
   }
@@ -142,7 +145,7 @@ inline Outcome OneWayEnd::wait(const Interrupt& interrupt,
 }
 
 inline OneWayEnd::Shared& OneWayEnd::shared() const noexcept {
-  return *std::launder(reinterpret_cast<Shared*>(region_->data()));
+  return *std::launder(reinterpret_cast<Shared*>(mapped_->region.data()));
 }
 
 }  // namespace multiprocessing::os

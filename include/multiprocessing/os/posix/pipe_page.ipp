@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/lock.hpp>
+#include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/os/one_way_channel.hpp>
+#include <multiprocessing/os/patience.hpp>
 
 #include <algorithm>
 #include <array>
@@ -19,8 +21,7 @@ namespace multiprocessing::os {
 
 // The page that travels with both ends. It was zero.
 struct OneWayEnd::Shared {
-  RobustLock writing;  // held from a run's first fragment to its last
-  RobustLock reading;  // likewise
+  alignas(64) RobustLock writing;  // held from a run's first fragment to its last
   // The number of the newest run. Changed by the holder of `writing`.
   std::atomic<std::uint64_t> last_run;
   // The run of several fragments that is being written, or 0. Changed by the holder of `writing`;
@@ -30,11 +31,24 @@ struct OneWayEnd::Shared {
   // beginnings of. Added to by the holder of `writing`, before current_run becomes 0.
   std::atomic<std::uint64_t> dead_runs;
   std::array<std::atomic<std::uint64_t>, 64> dead;
+  alignas(64) RobustLock reading;  // held from a run's first fragment to its last
+  // The newest run that was written whole, as far as its writer lived to say so. What readers that
+  // find the pipe empty look at for a while before they sleep; changed by the holder of `writing`.
+  alignas(64) std::atomic<std::uint64_t> written;
   // 1: the pipe may begin with what is no message. Set by any holder of either lock, cleared by who
   // holds both and sees the pipe empty.
   std::atomic<std::uint32_t> suspect;
   // 1: this kernel cannot write without SIGPIPE. Set by any writer that was told so.
   std::atomic<std::uint32_t> raises_sigpipe;
+};
+
+struct OneWayEnd::Mapped {
+  explicit Mapped(SharedRegion page) noexcept : region{std::move(page)} {}
+
+  SharedRegion region;
+  // Of those that receive. The kernel likes to put both ends of a pipe on one processor, where
+  // spinning is in vain; so it is tried less often than elsewhere.
+  Patience patience{64};
 };
 
 namespace posix {
