@@ -6,6 +6,7 @@
 #include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/os/message.hpp>
 #include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/patience.hpp>
 #include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/timeout.hpp>
 
@@ -81,6 +82,7 @@ class OneWayEnd {
 
   UniqueHandle pipe_;
   std::shared_ptr<SharedRegion> region_;
+  std::shared_ptr<Patience> patience_;  // POSIX, of those that receive
 };
 
 }  // namespace multiprocessing::os

@@ -234,7 +234,7 @@ class Ring {
     bool (Ring::*ready)() noexcept;
     Held (Ring::*hold)(const detail::Deadline&);
     os::Bell Ring::*bell;
-    detail::Patience Ring::*patience;
+    os::Patience Ring::*patience;
   };
   static const Side producer_side;
   static const Side consumer_side;
@@ -341,10 +341,10 @@ class Ring {
   // Of each area, in this process: so many bytes from its beginning may be touched.
   std::array<std::atomic<std::uint64_t>, detail::most_areas> usable_{};
   std::atomic<unsigned> untold_{0};  // Deaths
-  detail::Patience producer_lock_patience_;
-  detail::Patience consumer_lock_patience_;
-  detail::Patience space_patience_;
-  detail::Patience items_patience_;
+  os::Patience producer_lock_patience_;
+  os::Patience consumer_lock_patience_;
+  os::Patience space_patience_;
+  os::Patience items_patience_;
   std::size_t maxsize_ = 0;
   unsigned areas_ = 0;
   bool counts_tasks_ = false;

@@ -58,6 +58,7 @@ inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
   UniqueHandle second{ends[1]};
   Ends made{OneWayEnd{posix::above_streams(ends[0], ec), region},
             OneWayEnd{UniqueHandle{}, region}};
+  made.first.patience_ = std::make_shared<Patience>(posix::tries_again_every);
   if (!ec) made.second.pipe_ = posix::above_streams(second.release(), ec);
   if (ec) return {};
   // A packet takes a page, however small it is: the usual 16 would be few. Best effort: an
@@ -80,7 +81,9 @@ inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
       SharedRegion::adopt(std::move(handles[1]), posix::packet_size, ec));
   if (!ec) region->commit(0, posix::packet_size, ec);
   if (ec) return {};
-  return {std::move(handles[0]), std::move(region)};
+  OneWayEnd end{std::move(handles[0]), std::move(region)};
+  end.patience_ = std::make_shared<Patience>(posix::tries_again_every);
+  return end;
 } catch (const std::bad_alloc&) {
   ec = std::make_error_code(std::errc::not_enough_memory);
   return {};
@@ -113,9 +116,12 @@ inline Outcome OneWayEnd::receive(IncomingMessage& into,
                                   const detail::Deadline& deadline,
                                   std::error_code& ec) const noexcept {
   ec.clear();
+  const auto written = [this] { return shared().written.load(std::memory_order_acquire); };
   for (;;) {
+    const std::uint64_t seen = written();
     Outcome outcome = posix::receive_now(pipe_.get(), shared(), into, interrupt, deadline, ec);
     if (ec || outcome != Outcome::timed_out || deadline.passed()) return outcome;
+    if (patience_->spin([&] { return written() != seen; })) continue;
     outcome = as_outcome(wait_ready(pipe_.get(), Readiness::readable, interrupt, deadline, ec));
     if (ec || outcome != Outcome::done) return outcome;
   }

@@ -19,8 +19,7 @@ namespace multiprocessing::os {
 
 // The page that travels with both ends. It was zero.
 struct OneWayEnd::Shared {
-  RobustLock writing;  // held from a run's first fragment to its last
-  RobustLock reading;  // likewise
+  alignas(64) RobustLock writing;  // held from a run's first fragment to its last
   // The number of the newest run. Changed by the holder of `writing`.
   std::atomic<std::uint64_t> last_run;
   // The run of several fragments that is being written, or 0. Changed by the holder of `writing`;
@@ -30,6 +29,10 @@ struct OneWayEnd::Shared {
   // beginnings of. Added to by the holder of `writing`, before current_run becomes 0.
   std::atomic<std::uint64_t> dead_runs;
   std::array<std::atomic<std::uint64_t>, 64> dead;
+  alignas(64) RobustLock reading;  // held from a run's first fragment to its last
+  // The newest run that was written whole, as far as its writer lived to say so. What readers that
+  // find the pipe empty look at for a while before they sleep; changed by the holder of `writing`.
+  alignas(64) std::atomic<std::uint64_t> written;
   // 1: the pipe may begin with what is no message. Set by any holder of either lock, cleared by who
   // holds both and sees the pipe empty.
   std::atomic<std::uint32_t> suspect;
@@ -50,6 +53,10 @@ struct FragmentHeader {
   std::uint64_t total;   // of the message
 };
 static_assert(sizeof(FragmentHeader) == 32);
+
+// The kernel likes to put both ends of a pipe on one processor, where looking again and again is in
+// vain; so it is tried in full less often than elsewhere.
+inline constexpr unsigned tries_again_every = 64;
 
 inline constexpr std::size_t packet_size = 4096;  // PIPE_BUF: what the kernel keeps as one packet
 inline constexpr std::size_t fragment_size = packet_size - sizeof(FragmentHeader);

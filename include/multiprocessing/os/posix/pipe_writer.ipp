@@ -36,8 +36,11 @@ inline ssize_t write_quietly(int pipe,
 class RunWriter {
  public:
   RunWriter(int pipe, OneWayEnd::Shared& shared, const OutgoingMessage& message) noexcept
-      : pipe_{pipe}, shared_{shared}, message_{message}, run_{shared.last_run.load() + 1} {
-    shared.last_run.store(run_);
+      : pipe_{pipe},
+        shared_{shared},
+        message_{message},
+        run_{shared.last_run.load(std::memory_order_relaxed) + 1} {
+    shared.last_run.store(run_, std::memory_order_relaxed);
     if (message.bytes.size() > fragment_size) shared.current_run.store(run_);
   }
 
@@ -59,7 +62,8 @@ class RunWriter {
       return outcome;
     }
     MULTIPROCESSING_STOP_POINT("pipe.send.whole");
-    shared_.current_run.store(0);
+    shared_.written.store(run_, std::memory_order_release);
+    if (message_.bytes.size() > fragment_size) shared_.current_run.store(0);
     MULTIPROCESSING_STOP_POINT("pipe.send.done");
     return Outcome::done;
   }
