@@ -82,12 +82,15 @@ std::vector<std::string> differences(const Belongings& before, const Belongings&
   compare("process", before.processes, now.processes, lines);
   compare("thread", before.threads, now.threads, lines);
   auto shared = now.shared;
-  std::erase_if(shared, [&](const auto& entry) {
-    return !before.shared.contains(entry.first) && held_by_a_stranger(entry.first);
-  });
-  auto shared_before = before.shared;  // a stranger's may go at any time
-  std::erase_if(shared_before, [&](const auto& entry) { return !shared.contains(entry.first); });
-  compare("/dev/shm name", shared_before, shared, lines);
+  std::erase_if(shared, [&](const auto& entry) { return before.shared.contains(entry.first); });
+  if (!shared.empty()) {
+    const auto held = names_held_by_strangers();
+    const auto still = shared_names();
+    std::erase_if(shared, [&](const auto& entry) {
+      return held.contains(entry.first) || !still.contains(entry.first);
+    });
+  }
+  compare("/dev/shm name", {}, shared, lines);  // a stranger's of before may go at any time
   compare("file", before.files, now.files, lines);
   return lines;
 }

@@ -102,22 +102,24 @@ std::map<std::string, std::string> shared_names() {
 }
 
 // Tests run beside each other: a name that a stranger's process holds open is the stranger's.
-bool held_by_a_stranger(const std::string& name) {
-  const std::string path = "/dev/shm/" + name;
-  std::vector<int> ours{getpid()};
-  for (const auto& process : family()) ours.push_back(process.pid);
+std::set<std::string> names_held_by_strangers() {
+  std::set<std::string> held;
+  const std::string folder_of_names = "/dev/shm/";
+  std::set<int> ours{getpid()};
+  for (const auto& process : family()) ours.insert(process.pid);
   for (const std::string& pid : names_in("/proc")) {
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (std::ranges::find(ours, std::stoi(pid)) != ours.end()) continue;
+    if (ours.contains(std::stoi(pid))) continue;
     for (const char* folder : {"/fd/", "/map_files/"}) {
       const std::string where = "/proc/" + pid + folder;
       for (const std::string& link : names_in(where)) {
         std::error_code ec;
-        if (std::filesystem::read_symlink(where + link, ec) == path && !ec) return true;
+        const std::string path = std::filesystem::read_symlink(where + link, ec);
+        if (path.starts_with(folder_of_names)) held.insert(path.substr(folder_of_names.size()));
       }
     }
   }
-  return false;
+  return held;
 }
 
 std::filesystem::path make_temporary_folder() {

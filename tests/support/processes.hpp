@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,8 @@ void end_process(int pid);
 
 /// @brief What shared memory has a name, less what a stranger's process holds open.
 [[nodiscard]] std::map<std::string, std::string> shared_names();
-[[nodiscard]] bool held_by_a_stranger(const std::string& name);
+/// @brief The names in /dev/shm that processes hold open which do not descend from this one.
+[[nodiscard]] std::set<std::string> names_held_by_strangers();
 
 /// @brief A new folder for temporary files, which TMPDIR (Windows: TMP) names from now on.
 [[nodiscard]] std::filesystem::path make_temporary_folder();

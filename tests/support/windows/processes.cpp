@@ -182,8 +182,8 @@ std::map<std::string, std::string> shared_names() {
   return {};
 }
 
-bool held_by_a_stranger(const std::string& /*name*/) {
-  return false;
+std::set<std::string> names_held_by_strangers() {
+  return {};
 }
 
 std::filesystem::path make_temporary_folder() {
