@@ -45,6 +45,7 @@ concept HasPrepareWait = requires(const T& object) {
 /// Made where it is passed on: it refers to the object, which must outlive it.
 class Waitable {
  public:
+  // Both convert without a word: callers list connections and processes, not Waitables.
   /// @param handle waited for until it is readable, or its other end is closed.
   Waitable(native_handle_type handle) noexcept : handle_{handle} {}  // NOLINT(*explicit*)
   /// @throws what the object's `sentinel()` or `fileno()` throws: it is closed, or has not begun.

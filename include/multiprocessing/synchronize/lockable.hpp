@@ -33,6 +33,7 @@ class StandardLockable {
   void unlock() { self().release(); }
 
  protected:
+  // The check wants it private with Derived as a friend; nobody makes one by mistake as it is.
   StandardLockable() noexcept = default;  // NOLINT(*crtp*)
 
  private:
