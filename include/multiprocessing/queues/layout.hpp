@@ -182,7 +182,7 @@ struct RingMemory {
 
 inline constexpr std::uint64_t smallest_area = std::uint64_t{256} << 10U;
 /// Larger areas are filled once instead of going round, and given back piece by piece.
-inline constexpr std::uint64_t largest_ring_area = std::uint64_t{16} << 20U;
+inline constexpr std::uint64_t largest_ring_area = std::uint64_t{64} << 20U;
 
 static_assert(sizeof(RingMemory) <= smallest_area);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
@@ -198,7 +198,7 @@ constexpr std::uint64_t area_begin(unsigned area) noexcept {
 constexpr std::uint64_t reservation(std::uint64_t areas) noexcept {
   return smallest_area << areas;
 }
-inline constexpr unsigned ring_areas = 7;
+inline constexpr unsigned ring_areas = 9;
 static_assert(area_size(ring_areas - 1) == largest_ring_area);
 constexpr bool goes_round(unsigned area) noexcept {
   return area < ring_areas;

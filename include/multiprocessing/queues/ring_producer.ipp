@@ -89,15 +89,20 @@ inline bool Ring::fits(Place tail, std::uint64_t room) const noexcept {
 }
 
 // Back to a small area when all has been read, so that a small queue works in a small memory.
-// Looking costs a cache line of the consumers, so it is done now and then.
+// Looking costs a cache line of the consumers, so it is done now and then. Messages of pages would
+// pay for going back with fresh ones, more the larger they are; so theirs go round often first.
 inline unsigned Ring::better_area(Place tail,
                                   std::uint64_t room,
                                   std::size_t messages) const noexcept {
   constexpr std::uint64_t now_and_then = 64;
   constexpr std::uint64_t spacious = 4;  // room for some items like this one
+  constexpr std::uint64_t large = 4096;
+  constexpr std::uint64_t often = 16;
   const auto& shared = memory();
   if (tail.area() == 0 || detail::area_size(tail.area() - 1) < spacious * room ||
       shared.producers.tail.current()[Producers::count] % now_and_then >= messages ||
+      (room >= large && detail::goes_round(tail.area()) &&
+       tail.offset() < often * detail::area_size(tail.area())) ||
       shared.consumers.head.read()[Consumers::place] != tail.packed()) {
     return tail.area();
   }
