@@ -146,6 +146,7 @@ struct ProducerSide {
   std::atomic<std::uint64_t> seen_count;     ///< Items ever taken.
   std::atomic<std::uint64_t> committed;      ///< Place: memory of this area that may be touched.
   std::atomic<std::uint64_t> shutdown;       ///< A Shutdown; never smaller than before.
+  std::atomic<std::uint64_t> deepest;        ///< Bytes of large messages that waited, lately.
   alignas(line_pair) os::BellState space;    ///< A producer waits for room.
   /// When the chain came into each area: 1, 2, 3, ...; the areas in use are those from that of the
   /// consumers to that of the tail. A number above the tail's is a jump that was never committed.
