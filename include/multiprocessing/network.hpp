@@ -46,9 +46,9 @@ struct ListenerOptions {
 /// travels no other way.
 ///
 /// With a key, client and listener show each other that they have it (HMAC-SHA256 of a challenge,
-/// both ways); nothing is encrypted. Any number of clients may be in that handshake at once, so none
-/// holds up another: at most 256, then the oldest is sent away for the next. Before it is through, no
-/// more than 256 bytes of a message are read.
+/// both ways); nothing is encrypted. Any number of clients may be in that handshake at once, so
+/// none holds up another: at most 256, then the oldest is sent away for the next. Before it is
+/// through, no more than 256 bytes of a message are read.
 /// @code
 /// mp::Listener listener{{.address = mp::Address{"localhost", 6000}, .authkey = "secret"}};
 /// mp::Connection client = listener.accept();
@@ -75,8 +75,7 @@ class Listener {
     return detail::connection_of(core_->accept(detail::Deadline{timeout}));
   }
   /// @brief accept() without an exception for time. @returns none: nobody came.
-  [[nodiscard]] std::optional<Connection> try_accept(
-      Timeout timeout = std::chrono::seconds{0}) {
+  [[nodiscard]] std::optional<Connection> try_accept(Timeout timeout = std::chrono::seconds{0}) {
     auto accepted = core_->try_accept(detail::Deadline{timeout});
     if (!accepted) return std::nullopt;
     return detail::connection_of(std::move(accepted));
@@ -115,16 +114,16 @@ struct ClientOptions {
 /// @brief Connects to a Listener, ours or Python's. @python{multiprocessing.connection.Client}
 ///
 /// The Connection is a stream in CPython's framing. Its peer is another program, so it may send
-/// anything: recv() of a type throws SerializationError for what is not of that type, pickle::recv()
-/// for what is not in the subset of pickle; nothing is ever executed. send() and recv() are for a C++
-/// program at the other end, pickle::send() and pickle::recv() for a Python program. recv_bytes(max)
-/// of a longer message closes the connection before it is read.
+/// anything: recv() of a type throws SerializationError for what is not of that type,
+/// pickle::recv() for what is not in the subset of pickle; nothing is ever executed. send() and
+/// recv() are for a C++ program at the other end, pickle::send() and pickle::recv() for a Python
+/// program. recv_bytes(max) of a longer message closes the connection before it is read.
 ///
 /// A message is whole among the threads of a process, and among processes that share the Connection
 /// (by fork, in a state, through a duplex pipe): a lock travels along. When one of them dies inside
-/// a message, every later call of the others throws ConnectionError, and so does recv() at the other
-/// end. A timeout is for a message's beginning: one that has begun is waited for as long as the peer
-/// lives. No handles travel.
+/// a message, every later call of the others throws ConnectionError, and so does recv() at the
+/// other end. A timeout is for a message's beginning: one that has begun is waited for as long as
+/// the peer lives. No handles travel.
 /// @param address a host's name is tried at each of its addresses, those of IPv4 first.
 /// @throws TimeoutError not within the time.
 /// @throws AuthenticationError the listener has another key, or none, or knows HMAC-MD5 only.

@@ -14,8 +14,8 @@ namespace multiprocessing {
 /// @brief Where a Listener listens: a path, or a host and a port.
 ///
 /// A path that begins with two backslashes is a named pipe of Windows; one that begins with NUL a
-/// name in Linux's abstract space: `Address{std::string{"\0name", 5}}`. A host with a colon in it is
-/// of IPv6; "" is every address of this machine. @python{a str, bytes or (host, port)}
+/// name in Linux's abstract space: `Address{std::string{"\0name", 5}}`. A host with a colon in it
+/// is of IPv6; "" is every address of this machine. @python{a str, bytes or (host, port)}
 /// @code
 /// mp::Address{"/run/service.sock"}; mp::Address{"localhost", 6000}; mp::Address{"::1", 6000};
 /// @endcode

@@ -46,7 +46,8 @@ struct Endpoint {
                                      Endpoint& bound,
                                      std::error_code& ec) noexcept;
 
-/// @brief Takes a connection that waits. @param peer who it is; its name is empty where it has none.
+/// @brief Takes a connection that waits. @param peer who it is; its name is empty where it has
+/// none.
 /// @returns none, and no error: nobody waits.
 /// @errors EMFILE, ENFILE, ENOBUFS, ENOMEM: the one who waits goes on waiting.
 [[nodiscard]] UniqueHandle accept_from(native_handle_type listener,
