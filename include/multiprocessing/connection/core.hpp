@@ -139,6 +139,10 @@ class ConnectionCore {
       const CallsInFlight::Call call{calls_};
       if (call.entered()) outcome = operation(ec);
     }
+    if (ec == std::errc::connection_aborted && closed()) {  // by close(), inside a message
+      ec.clear();
+      outcome = os::Outcome::interrupted;
+    }
     if (ec == std::errc::bad_message) {
       throw ConnectionError{std::string{what} + ": what came was not sent by a Connection"};
     }

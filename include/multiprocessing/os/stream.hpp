@@ -53,7 +53,8 @@ class Stream {
       : socket_{socket}, state_{state}, is_shared_{is_shared} {}
 
   /// @brief Sends a message whole. The deadline is for its beginning: one that has begun goes on
-  /// until it is through, or nobody is there to take it.
+  /// until it is through, or nobody is there to take it. With a limit, one that does not find room
+  /// whole begins only when nothing else is unread.
   /// @param tail more bytes of the message.
   /// @errors EPIPE: nobody has the other end; no signal is raised. `connection_aborted`: broken.
   /// Interrupted inside the message, it breaks the stream.
@@ -94,6 +95,9 @@ class Stream {
                    const Interrupt& interrupt,
                    const detail::Deadline& deadline,
                    std::error_code& ec) const noexcept;
+  Outcome wait_for_room(const Interrupt& interrupt,
+                        const detail::Deadline& deadline,
+                        std::error_code& ec) const noexcept;
   Outcome read_message(std::uint8_t kind,
                        std::size_t max,
                        IncomingMessage& into,

@@ -7,11 +7,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <limits>
 #include <new>
 #include <vector>
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -96,6 +99,20 @@ class StreamParts {
   std::size_t left_ = 0;
 };
 
+// Whether a message can begin that may not wait: it finds room whole, as far as one can tell, or is
+// alone.
+inline bool stream_has_room(int socket, std::size_t size) noexcept {
+  int unsent = 0;
+  int room = 0;
+  socklen_t length = sizeof room;
+  if (MULTIPROCESSING_SYSTEM(ioctl)(socket, SIOCOUTQ, &unsent) != 0 || unsent == 0) return true;
+  if (MULTIPROCESSING_SYSTEM(getsockopt)(socket, SOL_SOCKET, SO_SNDBUF, &room, &length) != 0) {
+    return true;
+  }
+  constexpr std::size_t overhead = 4096;  // the kernel counts what it keeps beside the bytes, too
+  return 2 * (static_cast<std::size_t>(unsent) + size) + overhead <= static_cast<std::size_t>(room);
+}
+
 // -1: errno says why. ECONNRESET is said once; what came before it comes after it.
 inline ssize_t receive_retrying(int socket, std::byte* into, std::size_t size) noexcept {
   for (;;) {
@@ -167,6 +184,17 @@ inline Outcome Stream::wait_for(Readiness what,
   }
 }
 
+// Of as much room as a message needs the kernel gives no notice.
+inline Outcome Stream::wait_for_room(const Interrupt& interrupt,
+                                     const detail::Deadline& deadline,
+                                     std::error_code& ec) const noexcept {
+  const Outcome waited = wait_for(Readiness::writable, interrupt, deadline, ec);
+  if (ec || waited != Outcome::done) return waited;
+  if (deadline.passed()) return Outcome::timed_out;
+  const auto nap = deadline.left(std::chrono::milliseconds{1});
+  return pause_for(nap, interrupt) == Waited::interrupted ? Outcome::interrupted : Outcome::done;
+}
+
 inline Outcome Stream::send(std::span<const std::byte> bytes,
                             std::span<const std::byte> tail,
                             const Interrupt& interrupt,
@@ -178,6 +206,11 @@ inline Outcome Stream::send(std::span<const std::byte> bytes,
   posix::StreamParts parts{bytes, tail};
   bool begun = false;
   for (;;) {
+    if (!begun && !deadline.is_forever() && !posix::stream_has_room(socket_, parts.left())) {
+      const Outcome waited = wait_for_room(interrupt, deadline, ec);
+      if (ec || waited != Outcome::done) return waited;
+      continue;
+    }
     state_.out.inside.store(1);
     MULTIPROCESSING_STOP_POINT("stream.send.inside");
     const auto sent = parts.try_send(socket_);
