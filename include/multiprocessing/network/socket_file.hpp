@@ -80,6 +80,7 @@ class SocketFile {
       : path_{std::exchange(other.path_, {})},
         identity_{other.identity_},
         born_{other.born_},
+        is_made_{other.is_made_},
         is_announced_{std::exchange(other.is_announced_, false)} {}
   SocketFile(const SocketFile&) = delete;
   SocketFile& operator=(const SocketFile&) = delete;
@@ -90,6 +91,7 @@ class SocketFile {
   /// @throws std::system_error somebody has taken it away; there can be no tracker.
   void is_there() {
     if (path_.empty()) return;
+    is_made_ = true;
     MULTIPROCESSING_STOP_POINT("listener.listens");
     std::error_code ec;
     const os::MemoryIdentity identity = os::file_identity(path_, ec);
@@ -99,15 +101,13 @@ class SocketFile {
     MULTIPROCESSING_STOP_POINT("listener.tracked");
     withdraw();
   }
-  /// @brief Only in the process that made it.
+  /// @brief Only in the process that made it, when its socket is closed.
   void remove() noexcept {
     if (path_.empty() || process_state().forks.load() != born_) return;
+    std::error_code ignored;
+    if (is_made_) os::remove_socket_file(path_, identity_.value_or(os::unknown_file), ignored);
     withdraw();
-    if (identity_) {
-      std::error_code ignored;
-      os::remove_socket_file(path_, *identity_, ignored);
-      untrack(path_, *identity_);
-    }
+    if (identity_) untrack(path_, *identity_);
     path_.clear();
   }
 
@@ -119,7 +119,8 @@ class SocketFile {
   std::string path_;
   std::optional<os::MemoryIdentity> identity_;
   std::uint32_t born_ = process_state().forks.load();
-  bool is_announced_ = false;
+  bool is_made_ = false;
+  bool is_announced_ = false;  // to the tracker, as a file that may be made
 };
 
 }  // namespace multiprocessing::detail

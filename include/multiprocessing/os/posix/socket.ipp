@@ -186,7 +186,9 @@ inline UniqueHandle connect_to_one(const SocketAddress& where,
   if (ec) return {};
   for (;;) {
     if (MULTIPROCESSING_SYSTEM(connect)(socket.get(), where.get(), where.size) == 0) break;
-    if (errno == EINPROGRESS || errno == EINTR || errno == EALREADY) {
+    if (errno == EINTR) continue;
+    if (errno == EISCONN) break;  // after EINTR
+    if (errno == EINPROGRESS || errno == EALREADY) {
       outcome = finish_connect(socket.get(), interrupt, deadline, ec);
       if (ec || outcome != Outcome::done) return {};
       break;
