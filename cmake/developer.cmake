@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: BSL-1.0
 # For people who work on the library; nobody else sees any of this.
+set(_verified HEADERS)
+if(TARGET multiprocessing::network)
+  list(APPEND _verified network_headers)  # which find OpenSSL's where every compiler looks
+endif()
 set_target_properties(multiprocessing PROPERTIES
   VERIFY_INTERFACE_HEADER_SETS ON
-  INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
+  INTERFACE_HEADER_SETS_TO_VERIFY "${_verified}")
 
 add_library(multiprocessing_warnings INTERFACE)
 target_compile_options(multiprocessing_warnings INTERFACE

@@ -140,6 +140,8 @@ prerequisites() {
         _tool g++ g++
         _tool cmake cmake
         _tool ninja ninja-build
+        printf '#include <openssl/hmac.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
+          _packages+=(libssl-dev) # for multiprocessing::network alone
         ;;
       tests)
         _tool python3 python3

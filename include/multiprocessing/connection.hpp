@@ -27,7 +27,14 @@
 
 namespace multiprocessing {
 
-/// @brief One end of a pipe. @python{multiprocessing.connection.Connection}
+class Connection;
+
+namespace detail {
+Connection connection_of(std::shared_ptr<ConnectionCore> core);
+}  // namespace detail
+
+/// @brief One end of a pipe, or of a stream (see <multiprocessing/network.hpp>).
+/// @python{multiprocessing.connection.Connection}
 ///
 /// A handle: copies in this process are the same end, and so are those that other processes got by
 /// fork, in a state, or through a duplex pipe. A message exists whole or not at all, of any size,
@@ -165,6 +172,7 @@ class Connection {
  private:
   friend struct codec<Connection>;
   friend struct Pipe;
+  friend Connection detail::connection_of(std::shared_ptr<detail::ConnectionCore> core);
 
   explicit Connection(std::shared_ptr<detail::ConnectionCore> core) noexcept
       : core_{std::move(core)} {}
@@ -180,6 +188,11 @@ class Connection {
 
   std::shared_ptr<detail::ConnectionCore> core_;
 };
+
+/// @brief The Connection that is the end.
+inline Connection detail::connection_of(std::shared_ptr<ConnectionCore> core) {
+  return Connection{std::move(core)};
+}
 
 /// @brief Both ends of a new pipe. @python{multiprocessing.Pipe}
 /// @code
@@ -215,7 +228,7 @@ struct codec<Connection> {
   static Connection decode(Decoder& decoder);
 
  private:
-  enum class Kind : std::uint8_t { duplex = 0, receiving = 1, sending = 2 };
+  enum class Kind : std::uint8_t { duplex = 0, receiving = 1, sending = 2, stream = 3 };
 };
 
 // ---- definitions ----
@@ -248,7 +261,7 @@ inline std::span<const std::byte> Connection::content(const os::IncomingMessage&
 
 inline std::optional<std::vector<std::byte>> Connection::receive_bytes(
     const detail::Deadline& deadline, std::size_t max) {
-  auto message = core_->receive(deadline);
+  auto message = core_->receive(deadline, max);
   if (!message) return std::nullopt;
   const std::size_t size = content(*message).size();
   if (size > max) {
@@ -294,6 +307,7 @@ inline Pipe::Cores Pipe::make_one_way() {
 
 inline void codec<Connection>::encode(Encoder& encoder, const Connection& connection) {
   const auto& core = connection.core_;
+  if (core->save(encoder)) return;
   const auto save = [&]<class Core>(Kind kind, std::shared_ptr<Core> typed) {
     encoder.write_number(static_cast<std::uint8_t>(kind));
     reduction::save_shared(encoder, typed, "a Connection");
@@ -315,6 +329,11 @@ inline Connection codec<Connection>::decode(Decoder& decoder) {
       return Connection{reduction::load_shared<detail::ReceivingCore>(decoder)};
     case Kind::sending:
       return Connection{reduction::load_shared<detail::SendingCore>(decoder)};
+    case Kind::stream:
+      if (const auto load = detail::stream_loader.load()) return Connection{load(decoder)};
+      throw SerializationError{
+          "a Connection of a Listener or Client arrived in a program that does not include "
+          "<multiprocessing/network.hpp>"};
   }
   throw SerializationError{"the bytes name a kind of Connection that does not exist"};
 }

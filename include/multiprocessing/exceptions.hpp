@@ -35,6 +35,12 @@ struct BufferTooShort : ProcessError {
   std::vector<std::byte> message;  ///< The whole message: nothing is lost.
 };
 
+/// @brief The other end does not have the key, or does not speak the protocol.
+/// @python{multiprocessing.AuthenticationError}
+struct AuthenticationError : ProcessError {
+  using ProcessError::ProcessError;
+};
+
 /// @brief Nothing is left and the other end is closed. @python{EOFError}
 struct EOFError : ProcessError {
   using ProcessError::ProcessError;

@@ -24,15 +24,17 @@ RANKS = [
     ["process", "sharedctypes", "queues"],
     ["workers"],
     ["pool", "futures"],
+    ["network"],
     ["managers"],
     ["context"],
-    ["distributed", "network", "gpu"],  # optional parts: nothing includes them
+    ["distributed", "gpu"],  # optional parts: nothing includes them
     ["multiprocessing"],  # the umbrella
 ]
 RANK = {name: row for row, names in enumerate(RANKS) for name in names}
 OPTIONAL = RANK["distributed"]
 UMBRELLA = "multiprocessing.hpp"
 INTERNAL = {"heap", "launch", "resource_tracker"}  # headers of their own that no user includes
+APART = {"network"}  # what a user includes by itself: it needs what the rest does not
 
 # Rank 0 has members that others of rank 0 may use: the tools in detail/.
 SHARED_TOOLS = {"detail"}
@@ -186,7 +188,7 @@ def check_umbrella(headers):
     for header in headers:
         if header.name.count("/") != 1 or not header.name.endswith(".hpp"):
             continue
-        if header.component in INTERNAL or RANK.get(header.component) == OPTIONAL:
+        if header.component in INTERNAL | APART or RANK.get(header.component) == OPTIONAL:
             continue
         if header.name not in has:
             yield f"{UMBRELLA}: does not include {header.name}"

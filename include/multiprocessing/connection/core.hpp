@@ -9,6 +9,8 @@
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/timeout.hpp>
 
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -26,6 +28,8 @@ namespace multiprocessing::detail {
 /// @threads any, at once. @processes as each kind says.
 class ConnectionCore {
  public:
+  static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
+
   ConnectionCore(const ConnectionCore&) = delete;
   ConnectionCore& operator=(const ConnectionCore&) = delete;
   virtual ~ConnectionCore() = default;
@@ -33,6 +37,9 @@ class ConnectionCore {
   [[nodiscard]] virtual bool readable() const noexcept { return true; }
   [[nodiscard]] virtual bool writable() const noexcept { return true; }
   [[nodiscard]] virtual bool carries_handles() const noexcept { return false; }
+  /// @brief Encodes an end that Connection's codec does not know by its class.
+  /// @returns false: it does know it.
+  virtual bool save(Encoder&) { return false; }
   /// @brief What another process needs to have this end too.
   /// @throws std::invalid_argument it is closed. std::system_error no handle is left.
   [[nodiscard]] std::vector<os::UniqueHandle> duplicate_handles() {
@@ -50,15 +57,29 @@ class ConnectionCore {
            os::Outcome::done;
   }
 
+  /// @param max a stream does not read a longer message, and is closed.
   /// @returns none: not within the time.
   /// @throws EOFError nothing is left, and nobody can send any more.
-  /// @throws ConnectionError what came is not this library's.
-  /// @throws std::invalid_argument, std::system_error as send().
-  std::optional<os::IncomingMessage> receive(const Deadline& deadline) {
+  /// @throws ConnectionError what came is not this library's, or the stream broke inside a message.
+  /// @throws std::invalid_argument, std::system_error as send(); EMSGSIZE: a stream has a longer
+  ///   message.
+  std::optional<os::IncomingMessage> receive(const Deadline& deadline, std::size_t max = no_limit) {
     require_readable("recv");
     os::IncomingMessage message;
-    const auto outcome =
-        run("recv", [&](std::error_code& ec) { return do_receive(message, deadline, ec); });
+    bool is_too_long = false;
+    const auto outcome = run("recv", [&](std::error_code& ec) {
+      const auto received = do_receive_at_most(max, message, deadline, ec);
+      is_too_long = ec == std::errc::message_size;
+      if (is_too_long) ec.clear();
+      return received;
+    });
+    if (is_too_long) {
+      close();
+      throw std::system_error{std::make_error_code(std::errc::message_size),
+                              "recv_bytes: the message has more bytes than the " +
+                                  std::to_string(max) +
+                                  " that were allowed; this Connection is closed now"};
+    }
     if (outcome == os::Outcome::ended) {
       throw EOFError{"recv: nothing is left and the other end is closed"};
     }
@@ -93,6 +114,12 @@ class ConnectionCore {
   virtual os::Outcome do_receive(os::IncomingMessage&, const Deadline&, std::error_code&) {
     return os::Outcome::timed_out;
   }
+  virtual os::Outcome do_receive_at_most(std::size_t /*max*/,
+                                         os::IncomingMessage& into,
+                                         const Deadline& deadline,
+                                         std::error_code& ec) {
+    return do_receive(into, deadline, ec);
+  }
   virtual os::Outcome do_wait(const Deadline&, std::error_code&) { return os::Outcome::timed_out; }
   virtual void do_close() noexcept = 0;
 
@@ -112,8 +139,17 @@ class ConnectionCore {
       const CallsInFlight::Call call{calls_};
       if (call.entered()) outcome = operation(ec);
     }
+    if (ec == std::errc::connection_aborted && closed()) {  // by close(), inside a message
+      ec.clear();
+      outcome = os::Outcome::interrupted;
+    }
     if (ec == std::errc::bad_message) {
       throw ConnectionError{std::string{what} + ": what came was not sent by a Connection"};
+    }
+    if (ec == std::errc::connection_aborted) {
+      throw ConnectionError{std::string{what} +
+                            ": the stream broke inside a message, so nothing more can be read from "
+                            "it or written to it"};
     }
     if (ec) throw std::system_error{ec, std::string{what} + " on a Connection"};
     if (outcome == os::Outcome::interrupted) {
@@ -124,6 +160,11 @@ class ConnectionCore {
 
   CallsInFlight calls_;
 };
+
+/// @brief How a stream arrives; set where <multiprocessing/network.hpp> is included. None: this
+/// program cannot have one.
+using StreamLoader = std::shared_ptr<ConnectionCore> (*)(Decoder&);
+inline std::atomic<StreamLoader> stream_loader{nullptr};
 
 /// @brief An end of a duplex pipe.
 class DuplexCore final : public ConnectionCore {

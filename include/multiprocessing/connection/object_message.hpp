@@ -21,7 +21,14 @@
 namespace multiprocessing::detail {
 
 /// @brief What a message is.
-enum class MessageKind : std::uint8_t { bytes = 1, object = 2 };
+enum class MessageKind : std::uint8_t {
+  bytes = 1,
+  object = 2,
+  stream = 3,  ///< Came from a stream, which does not say: an object ends with `object_mark`.
+};
+
+/// @brief The last bytes of an object's message in a stream.
+inline constexpr std::uint64_t object_mark = 0x3174636a626f706dU;  // "mpobjct1"
 
 /// @brief The end of an object's message. Before it: the value's bytes, the travelling objects, the
 /// type's name. It stands at the end so that a value is encoded and decoded where the message
@@ -95,6 +102,9 @@ class ObjectParts {
   explicit ObjectParts(std::span<const std::byte> message) {
     const auto trailer = take_end(message, sizeof trailer_);
     std::memcpy(&trailer_, trailer.data(), sizeof trailer_);
+    if (trailer_.name_size > ObjectTrailer::longest_name) {
+      throw SerializationError{"recv: the message is damaged"};
+    }
     const auto name = take_end(message, trailer_.name_size);
     name_ = {reinterpret_cast<const char*>(name.data()), name.size()};
     travelling_ = take_end(message, trailer_.objects * sizeof(TravellingObject));
@@ -130,16 +140,28 @@ class ObjectParts {
   std::span<const std::byte> value_;
 };
 
+/// @brief Cuts off the mark. @returns false: there is none.
+inline bool take_object_mark(std::span<const std::byte>& bytes) noexcept {
+  constexpr std::size_t size = sizeof object_mark;
+  if (bytes.size() < size || std::memcmp(bytes.last(size).data(), &object_mark, size) != 0) {
+    return false;
+  }
+  bytes = bytes.first(bytes.size() - size);
+  return true;
+}
+
 /// @brief The value in a message.
 /// @throws SerializationError it is not a T; the text says what it is.
 template <class T>
 T decode_object(os::IncomingMessage message) {
   constexpr auto wanted = [] { return std::string{type_name<T>()}; };
-  if (message.kind() != static_cast<std::uint8_t>(MessageKind::object)) {
+  auto bytes = message.bytes();
+  const auto kind = static_cast<MessageKind>(message.kind());
+  if (kind != MessageKind::object && !(kind == MessageKind::stream && take_object_mark(bytes))) {
     throw SerializationError{"recv: no " + wanted() +
                              ": the message is bytes; use recv_bytes() for what send_bytes() sent"};
   }
-  const ObjectParts parts{message.bytes()};
+  const ObjectParts parts{bytes};
   if (parts.type() != type_hash<T>()) {
     throw SerializationError{"recv: no " + wanted() + ": the message holds " +
                              std::string{parts.name()}};

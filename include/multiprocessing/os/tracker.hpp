@@ -11,9 +11,12 @@
 
 namespace multiprocessing::os {
 
-/// @brief A name, and what it stands for.
+/// @brief Of a socket's file that may be made in a moment: any at its path at which nobody listens.
+inline constexpr MemoryIdentity unknown_file{};
+
+/// @brief A name, and what it stands for: shared memory, or the file of a socket, with its path.
 struct TrackedName {
-  std::string name;
+  std::string name;  ///< A path begins with a slash, other names have none; at most 4,095 bytes.
   MemoryIdentity identity;
   bool operator==(const TrackedName&) const = default;
 };
@@ -32,6 +35,13 @@ struct TrackedName {
 /// @errors POSIX `socketpair`, `posix_spawn`; `function_not_supported`: the program's own file does
 /// not contain this library, only a shared library of it does.
 [[nodiscard]] UniqueHandle start_tracker(std::error_code& ec);
+
+/// @brief Removes the file of a socket. @param identity or `unknown_file`. Windows: does nothing.
+/// @errors `no_such_file_or_directory`: there is none, or the path stands for another one by now;
+/// `address_in_use`: somebody listens there, and it was not known which it is. POSIX `unlink`.
+void remove_socket_file(const std::string& path,
+                        const MemoryIdentity& identity,
+                        std::error_code& ec) noexcept;
 
 /// @brief Tells it that a name comes, or that it has gone. Waits a second at most.
 /// @errors POSIX `send`: EPIPE, ECONNRESET: it has died; EAGAIN: it has been stopped, and its line

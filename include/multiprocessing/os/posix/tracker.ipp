@@ -19,6 +19,8 @@
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,17 +33,43 @@ inline constexpr const char* tracker_variable = "MULTIPROCESSING_TRACKER";
 struct TrackerMessage {
   std::uint64_t comes = 0;
   MemoryIdentity identity;
-  std::array<char, 256> name{};
+  std::array<char, 4096> name{};
+
+  static constexpr std::size_t before_name = sizeof comes + sizeof identity;
 };
+static_assert(sizeof(TrackerMessage) == TrackerMessage::before_name + 4096);
+
+// Whether the socket's file at that path is a dead one's.
+inline bool nobody_listens(const std::string& path) noexcept {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return false;
+  path.copy(address.sun_path, path.size());
+  const UniqueHandle socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  return socket &&
+         ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
+             0 &&
+         errno == ECONNREFUSED;
+}
 
 inline void remove_tracked(const std::vector<TrackedName>& left, const char* whose) {
   std::string names;
+  std::string sockets;
   std::size_t count = 0;
   for (const TrackedName& one : left) {
     std::error_code ec;
+    if (one.name.starts_with('/')) {
+      remove_socket_file(one.name, one.identity, ec);
+      if (!ec) sockets += (sockets.empty() ? " " : ", ") + one.name;
+      continue;
+    }
     remove_named_memory(one.name, one.identity, ec);
     if (ec) continue;  // somebody else has
     names += (count++ == 0 ? " " : ", ") + one.name;
+  }
+  if (!sockets.empty()) {
+    write_error_line("multiprocessing: process " + std::string{whose} +
+                     " has ended and left sockets, whose files are removed:" + sockets + "\n");
   }
   if (count == 0) return;
   write_error_line("multiprocessing: process " + std::string{whose} + " has ended and left " +
@@ -56,7 +84,7 @@ inline void serve_as_tracker(int from, const char* whose) {
     const auto size = ::recv(from, &message, sizeof message, 0);
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0) break;
-    if (size != static_cast<ssize_t>(sizeof message)) continue;
+    if (size <= static_cast<ssize_t>(TrackerMessage::before_name)) continue;
     message.name.back() = '\0';
     TrackedName one{message.name.data(), message.identity};
     if (message.comes != 0) {
@@ -146,6 +174,23 @@ inline UniqueHandle start_tracker(std::error_code& ec) {
   return {};
 }
 
+inline void remove_socket_file(const std::string& path,
+                               const MemoryIdentity& identity,
+                               std::error_code& ec) noexcept {
+  struct stat status {};
+  ec = std::make_error_code(std::errc::no_such_file_or_directory);
+  if (MULTIPROCESSING_SYSTEM(lstat)(path.c_str(), &status) != 0) return posix::assign_errno(ec);
+  if (!S_ISSOCK(status.st_mode)) return;
+  if (identity == unknown_file) {
+    ec = std::make_error_code(std::errc::address_in_use);
+    if (!posix::nobody_listens(path)) return;
+  } else if (posix::identity_of(status) != identity) {
+    return;
+  }
+  ec.clear();
+  if (MULTIPROCESSING_SYSTEM(unlink)(path.c_str()) != 0) posix::assign_errno(ec);
+}
+
 inline void tell_tracker(native_handle_type tracker,
                          bool comes,
                          const TrackedName& name,
@@ -153,12 +198,12 @@ inline void tell_tracker(native_handle_type tracker,
   posix::TrackerMessage message;
   message.comes = comes ? 1 : 0;
   message.identity = name.identity;
-  name.name.copy(message.name.data(), message.name.size() - 1);
+  const std::size_t length = name.name.copy(message.name.data(), message.name.size() - 1);
+  const std::size_t size = posix::TrackerMessage::before_name + length + 1;
   const auto try_send = [&] {
     ssize_t sent = 0;
     do {
-      sent = MULTIPROCESSING_SYSTEM(send)(tracker, &message, sizeof message,
-                                          MSG_NOSIGNAL | MSG_DONTWAIT);
+      sent = MULTIPROCESSING_SYSTEM(send)(tracker, &message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     return sent >= 0;
   };

@@ -13,6 +13,12 @@ inline UniqueHandle start_tracker(std::error_code& ec) {
   return {};
 }
 
+inline void remove_socket_file(const std::string& /*path*/,
+                               const MemoryIdentity& /*identity*/,
+                               std::error_code& ec) noexcept {
+  ec = std::make_error_code(std::errc::no_such_file_or_directory);
+}
+
 inline void tell_tracker(native_handle_type /*tracker*/,
                          bool /*comes*/,
                          const TrackedName& /*name*/,

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: BSL-1.0
+# multiprocessing_add_network(<library>): the target multiprocessing::network, which is <library> and
+# OpenSSL's libcrypto; on Windows <library> alone. Without OpenSSL no target, and a line that says so.
+# Used by this tree and by the installed package.
+function(multiprocessing_add_network library)
+  if(TARGET multiprocessing::network)
+    return()
+  endif()
+  if(NOT WIN32)
+    if(NOT TARGET OpenSSL::Crypto)
+      find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)
+      if(TARGET OpenSSL::Crypto)
+        set_target_properties(OpenSSL::Crypto PROPERTIES IMPORTED_GLOBAL TRUE)
+      endif()
+    endif()
+    if(NOT TARGET OpenSSL::Crypto)
+      message(STATUS "multiprocessing::network is left out: no OpenSSL 3 (Debian, Ubuntu: apt install libssl-dev)")
+      return()
+    endif()
+    set(crypto OpenSSL::Crypto)
+  endif()
+  add_library(multiprocessing_network INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(multiprocessing_network INTERFACE ${library} ${crypto})
+  add_library(multiprocessing::network ALIAS multiprocessing_network)
+endfunction()

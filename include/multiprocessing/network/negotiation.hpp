@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file negotiation.hpp
+/// @brief A handshake that goes on over a socket, without ever waiting.
+#include <multiprocessing/network/handshake.hpp>
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/random.hpp>
+#include <multiprocessing/os/socket.hpp>
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace multiprocessing::detail {
+
+/// @brief A socket whose other end is still a stranger.
+/// @threads one at a time.
+class Negotiation {
+ public:
+  enum class Progress {
+    waiting,  ///< For bytes.
+    done,     ///< The other has the key.
+    left,     ///< It closed, or does not read.
+  };
+
+  /// @throws std::system_error there are no random bytes.
+  Negotiation(os::UniqueHandle socket, Handshake::Side side, std::string key, bool allows_md5)
+      : socket_{std::move(socket)}, handshake_{side, std::move(key), allows_md5, random()} {}
+
+  /// @throws AuthenticationError it has not; it was told so.
+  Progress go_on() {
+    try {
+      if (!begun_) {
+        begun_ = true;
+        const std::string first = handshake_.first();
+        if (!first.empty() && !say(first)) return Progress::left;
+      }
+      while (!handshake_.done()) {
+        bool ended = false;
+        std::error_code ec;
+        const std::size_t got = os::receive_now(socket_.get(), frame_.wanted(), ended, ec);
+        if (ended || ec) return Progress::left;
+        if (got == 0 && !frame_.complete()) return Progress::waiting;
+        frame_.took(got);
+        if (!frame_.complete()) continue;
+        const std::string reply = handshake_.take(frame_.take());
+        if (!reply.empty() && !say(reply)) return Progress::left;
+      }
+      return Progress::done;
+    } catch (const AuthenticationError&) {
+      if (!handshake_.last_words().empty()) say(handshake_.last_words());
+      throw;
+    }
+  }
+  [[nodiscard]] native_handle_type handle() const noexcept { return socket_.get(); }
+  [[nodiscard]] os::UniqueHandle take_socket() noexcept { return std::move(socket_); }
+
+ private:
+  static std::string random() {
+    std::array<std::byte, Handshake::challenge_size> bytes{};
+    std::error_code ec;
+    os::random_bytes(bytes, ec);
+    if (ec) throw std::system_error{ec, "cannot make a challenge"};
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+  // There is room for what little is said, unless the other means harm.
+  bool say(std::string_view message) const {
+    const std::string frame = BoundedFrame::framed(message);
+    std::error_code ec;
+    return os::send_now(socket_.get(), std::as_bytes(std::span{frame}), ec) == frame.size();
+  }
+
+  os::UniqueHandle socket_;
+  Handshake handshake_;
+  BoundedFrame frame_;
+  bool begun_ = false;
+};
+
+}  // namespace multiprocessing::detail

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file stream.hpp
+/// @brief Whole messages over a stream socket that threads and processes share.
+#include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/os/lock.hpp>
+#include <multiprocessing/os/message.hpp>
+#include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/wait.hpp>
+#include <multiprocessing/timeout.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <system_error>
+
+namespace multiprocessing::os {
+
+/// @brief One direction of a stream, as all who share this end see it. Zero at first.
+struct StreamDirection {
+  /// Held by who sends or receives, from a message's first byte to its last. No-one waits for a
+  /// message to begin with it held.
+  RobustLock lock;
+  /// 1: the holder may have moved a part of a message. Set before the first byte is, cleared after
+  /// the last; 1 when the lock is abandoned: nobody knows where the next message begins.
+  std::atomic<std::uint32_t> inside;
+  /// 1: nothing can follow any more. Set by any holder, never cleared.
+  std::atomic<std::uint32_t> broken;
+};
+
+/// @brief What travels with one end of a stream: shared by all processes that have it.
+struct StreamState {
+  StreamDirection out;
+  StreamDirection in;
+
+  /// @errors as RobustLock::initialise().
+  void initialise(std::error_code& ec) noexcept;
+};
+
+/// @brief One end of a stream of messages in the framing of CPython's `Connection`: a big-endian
+/// 32-bit size; for more than 2 GiB less one byte, -1 and a big-endian 64-bit size; then the bytes.
+///
+/// Any number of threads and processes may use it at once. Whoever dies between messages disturbs
+/// nobody. When one dies inside a message, the next call of any other answers
+/// `connection_aborted`, so do all later ones, and the other end gets half a message and no more.
+/// @source Lib/multiprocessing/connection.py, Connection._send_bytes, _recv_bytes.
+class Stream {
+ public:
+  /// @param is_shared whether other processes may have it too: then who waits looks every 50 ms
+  ///   whether one of them died inside a message.
+  Stream(native_handle_type socket, StreamState& state, bool is_shared) noexcept
+      : socket_{socket}, state_{state}, is_shared_{is_shared} {}
+
+  /// @brief Sends a message whole. The deadline is for its beginning: one that has begun goes on
+  /// until it is through, or nobody is there to take it. With a limit, one that does not find room
+  /// whole begins only when nothing else is unread.
+  /// @param tail more bytes of the message.
+  /// @errors EPIPE: nobody has the other end; no signal is raised. `connection_aborted`: broken.
+  /// Interrupted inside the message, it breaks the stream.
+  [[nodiscard]] Outcome send(std::span<const std::byte> bytes,
+                             std::span<const std::byte> tail,
+                             const Interrupt& interrupt,
+                             const detail::Deadline& deadline,
+                             std::error_code& ec) const noexcept;
+
+  /// @brief Takes the next message. The deadline is for its beginning. Memory is taken as bytes
+  /// come: a size that is a lie costs 1 MiB at most.
+  /// @param kind what the message is to be called.
+  /// @param max longer ones are not read.
+  /// @errors `message_size`: it is longer, and the stream is broken; `connection_aborted`: broken,
+  /// or the other end closed inside the message; ENOMEM, likewise broken.
+  [[nodiscard]] Outcome receive(std::uint8_t kind,
+                                std::size_t max,
+                                IncomingMessage& into,
+                                const Interrupt& interrupt,
+                                const detail::Deadline& deadline,
+                                std::error_code& ec) const noexcept;
+
+  /// @brief Waits until a message begins, or the stream ends; takes nothing.
+  /// @errors `connection_aborted`: broken.
+  [[nodiscard]] Outcome wait(const Interrupt& interrupt,
+                             const detail::Deadline& deadline,
+                             std::error_code& ec) const noexcept;
+
+  /// @brief Tells the other end, if one that shared this one died inside a message. For who closes.
+  void before_close() const noexcept;
+
+ private:
+  Outcome enter(StreamDirection& direction,
+                const Interrupt& interrupt,
+                const detail::Deadline& deadline,
+                std::error_code& ec) const noexcept;
+  Outcome wait_for(Readiness what,
+                   const Interrupt& interrupt,
+                   const detail::Deadline& deadline,
+                   std::error_code& ec) const noexcept;
+  Outcome wait_for_room(const Interrupt& interrupt,
+                        const detail::Deadline& deadline,
+                        std::error_code& ec) const noexcept;
+  Outcome read_message(std::uint8_t kind,
+                       std::size_t max,
+                       IncomingMessage& into,
+                       const Interrupt& interrupt,
+                       std::error_code& ec) const;
+  Outcome read_all(std::span<std::byte> into,
+                   std::size_t done,
+                   const Interrupt& interrupt,
+                   std::error_code& ec) const noexcept;
+  bool someone_died_inside() const noexcept;
+  void break_it() const noexcept;
+
+  native_handle_type socket_;
+  StreamState& state_;
+  bool is_shared_;
+};
+
+}  // namespace multiprocessing::os
+
+#if MULTIPROCESSING_WINDOWS
+#  include <multiprocessing/os/windows/stream.ipp>
+#else
+#  include <multiprocessing/os/posix/stream.ipp>
+#endif
