@@ -351,7 +351,8 @@ TEST(ListProxy, IsAsAVectorInRandomOperations) {
         model[static_cast<std::size_t>(at)] = value;
         break;
       case 5: {
-        const auto end = std::min<std::ptrdiff_t>(at + 3, static_cast<std::ptrdiff_t>(model.size()));
+        const auto end =
+            std::min<std::ptrdiff_t>(at + 3, static_cast<std::ptrdiff_t>(model.size()));
         list.set_slice(at, at + 3, {value, "+"});
         model.erase(model.begin() + at, model.begin() + end);
         model.insert(model.begin() + at, {value, "+"});
@@ -493,9 +494,7 @@ TEST(Manager, RefusesContainersOfAnotherAndHandles) {
 TEST(Manager, GivesTheMemoryOfAContainerBackThatNobodyElseSaw) {
   const mp::Manager manager;
   const auto kept = manager.list<int>({1});
-  const auto tail = [&] {
-    return mp::detail::ContainerOf::core(kept)->store()->state().tail;
-  };
+  const auto tail = [&] { return mp::detail::ContainerOf::core(kept)->store()->state().tail; };
   { const auto one = manager.dict<int, std::string>({{1, "one"}, {2, "two"}}); }
   const auto before = tail();
   for (int i = 0; i < 100; ++i) {
@@ -602,7 +601,8 @@ TEST(Manager, IsUsedByManyThreadsAtOnce) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 500; ++i) {
-        counts.update("n", [](int& n) { ++n; }, 0);
+        counts.update(
+            "n", [](int& n) { ++n; }, 0);
         list.append(t);
         if (i % 10 == 0) static_cast<void>(list.copy());
       }

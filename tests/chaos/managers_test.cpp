@@ -78,9 +78,14 @@ struct World {
                            int,
                            std::size_t>;
   [[nodiscard]] Image image() const {
-    return {numbers.items(), texts.items(), list.copy(),
-            words.copy(),    set.copy(),    names.names(),
-            names.contains("n") ? names.get<int>("n") : -1, nested.size()};
+    return {numbers.items(),
+            texts.items(),
+            list.copy(),
+            words.copy(),
+            set.copy(),
+            names.names(),
+            names.contains("n") ? names.get<int>("n") : -1,
+            nested.size()};
   }
   void expect_whole() const {
     test::StoreCheck check;
@@ -89,7 +94,8 @@ struct World {
   }
   // Any process can go on with each of them.
   void use() const {
-    numbers.update(77, [](int& n) { ++n; }, 0);
+    numbers.update(
+        77, [](int& n) { ++n; }, 0);
     texts.set("used", long_text('u'));
     list.append(77);
     words.insert(0, "used");
@@ -128,7 +134,10 @@ std::vector<Way> ways() {
       {"texts_setdefault", [](const World& w) { w.texts.setdefault("d", "D"); }},
       {"texts_clear", [](const World& w) { w.texts.clear(); }},
       {"list_append", [](const World& w) { w.list.append(6); }},
-      {"list_append_beyond", [](const World& w) { w.list.extend({1, 2, 3, 4}); }},
+      {"list_append_beyond",
+       [](const World& w) {
+         w.list.extend({1, 2, 3, 4});
+       }},
       {"list_insert", [](const World& w) { w.list.insert(1, 6); }},
       {"list_pop", [](const World& w) { w.list.pop(); }},
       {"list_pop_first", [](const World& w) { w.list.pop(0); }},
@@ -136,13 +145,18 @@ std::vector<Way> ways() {
       {"list_reverse", [](const World& w) { w.list.reverse(); }},
       {"list_clear", [](const World& w) { w.list.clear(); }},
       {"words_append", [](const World& w) { w.words.append("four"); }},
-      {"words_set_slice", [](const World& w) { w.words.set_slice(0, 2, {"p", long_text('q'), "r"}); }},
+      {"words_set_slice",
+       [](const World& w) {
+         w.words.set_slice(0, 2, {"p", long_text('q'), "r"});
+       }},
       {"words_remove", [](const World& w) { w.words.remove(long_text('t')); }},
       {"words_times", [](const World& w) { w.words *= 3; }},
       {"set_add", [](const World& w) { w.set.add("w"); }},
       {"set_discard", [](const World& w) { w.set.discard("y"); }},
       {"set_exchange",
-       [](const World& w) { w.set.symmetric_difference_update(Texts{"x", "v", "w"}); }},
+       [](const World& w) {
+         w.set.symmetric_difference_update(Texts{"x", "v", "w"});
+       }},
       {"names_set_new", [](const World& w) { w.names.set("m", 3); }},
       {"names_set_old", [](const World& w) { w.names.set("n", 2); }},
       {"names_erase", [](const World& w) { w.names.erase("text"); }},
@@ -201,10 +215,9 @@ std::vector<std::string> points_of(const Way& way) {
 
 class ManagerStopPoint : public testing::TestWithParam<Way> {};
 
-INSTANTIATE_TEST_SUITE_P(Ways,
-                         ManagerStopPoint,
-                         testing::ValuesIn(ways()),
-                         [](const auto& way) { return way.param.name; });
+INSTANTIATE_TEST_SUITE_P(Ways, ManagerStopPoint, testing::ValuesIn(ways()), [](const auto& way) {
+  return way.param.name;
+});
 
 void expect_before_or_after(const Way& way, const World& world) {
   const World untouched;
@@ -244,10 +257,9 @@ TEST_P(ManagerStopPoint, KilledThereLeavesAllAsBeforeOrAfter) {
 
 // After the commit it has happened, before it it has not.
 TEST(ManagerCommit, IsOneStore) {
-  for (const auto& [point, is_done] : {std::pair{"store.commit.ready", false},
-                                       std::pair{"store.commit.done", true},
-                                       std::pair{"store.access.done", true},
-                                       std::pair{"store.access.unlocked", true}}) {
+  for (const auto& [point, is_done] :
+       {std::pair{"store.commit.ready", false}, std::pair{"store.commit.done", true},
+        std::pair{"store.access.done", true}, std::pair{"store.access.unlocked", true}}) {
     SCOPED_TRACE(point);
     const World world;
     EXPECT_EQ(code_of(started([&, where = point] {
@@ -274,7 +286,10 @@ TEST_P(ManagerStopPoint, KilledThereWakesThoseWhoWait) {
     eventually([&] { return test::stops_reached() == 1; });
     std::vector<Process> others;
     for (int i = 0; i < 2; ++i) {
-      others.push_back(started([&] { world.numbers.update(55, [](int& n) { ++n; }, 0); }));
+      others.push_back(started([&] {
+        world.numbers.update(
+            55, [](int& n) { ++n; }, 0);
+      }));
     }
     for (const Process& other : others) {
       eventually([&] { return sleeps_or_has_ended(other); });
@@ -298,7 +313,8 @@ TEST_P(ManagerStopPoint, KilledThereDoesNotDisturbThoseAtWork) {
   for (int i = 0; i < 2; ++i) {
     others.push_back(started([&] {
       for (int n = 0; n < each; ++n) {
-        world.numbers.update(55, [](int& x) { ++x; }, 0);
+        world.numbers.update(
+            55, [](int& x) { ++x; }, 0);
         world.words.append("more");
         world.words.pop();
       }
@@ -319,15 +335,15 @@ TEST_P(ManagerStopPoint, KilledThereDoesNotDisturbThoseAtWork) {
   EXPECT_GT(deaths, 0);
   for (const Process& other : others) EXPECT_EQ(code_of(other), 0);
   EXPECT_EQ(*done, 2);
-  if (way.name != "dict_clear") EXPECT_EQ(world.numbers.get(55), 2 * each);
+  EXPECT_EQ(world.numbers.get(55), 2 * each);
   world.expect_whole();
 }
 
 // Who dies while it takes back what a dead one had begun leaves it to the next one.
 TEST(ManagerRecovery, IsGoneOnWithByTheNextOne) {
-  for (const std::string point : {"store.recover.begun", "store.undo.word", "store.undo.done",
-                                  "robust_lock.lock.inherited",
-                                  "robust_lock.lock.made_consistent"}) {
+  for (const std::string point :
+       {"store.recover.begun", "store.undo.word", "store.undo.done", "robust_lock.lock.inherited",
+        "robust_lock.lock.made_consistent"}) {
     for (unsigned pass = 1;; ++pass) {
       SCOPED_TRACE(point + ", pass " + std::to_string(pass));
       const World world;
@@ -433,7 +449,8 @@ void operate(Model& model, unsigned choice) {
       model.list.insert(model.list.begin(), number);
       return;
     case 6:
-      return std::ranges::sort(model.list);
+      std::ranges::sort(model.list);
+      return;
     default:
       set();
       if (model.list.size() > 60) model.list.resize(10);
@@ -490,7 +507,8 @@ TEST(ManagerRandomKill, LosesNoIncrementOfThoseThatLive) {
   for (int i = 0; i < 2; ++i) {
     living.push_back(started([&] {
       while (!*stop) {
-        counts.update("living", [](long& n) { ++n; }, 0);
+        counts.update(
+            "living", [](long& n) { ++n; }, 0);
         ++*made;
       }
     }));
@@ -514,8 +532,7 @@ TEST(ManagerRandomKill, LosesNoIncrementOfThoseThatLive) {
     std::this_thread::sleep_for(std::chrono::microseconds{500 + random() % 3000});
     victim->kill();
     victim->join();
-    manager.transaction(
-        [&] { ASSERT_EQ(static_cast<long>(list.size()), counts.get("all")); });
+    manager.transaction([&] { ASSERT_EQ(static_cast<long>(list.size()), counts.get("all")); });
   }
   *stop = true;
   for (const Process& process : living) EXPECT_EQ(code_of(process), 0);

@@ -81,7 +81,9 @@ TEST_P(ManagerBetween, ProcessesLosesNoUpdate) {
   for (int i = 0; i < 3; ++i) {
     processes.emplace_back(
         [](mp::DictProxy<std::string, int> d) {
-          for (int n = 0; n < each; ++n) d.update("n", [](int& x) { ++x; }, 0);
+          for (int n = 0; n < each; ++n)
+            d.update(
+                "n", [](int& x) { ++x; }, 0);
         },
         dict);
   }

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -88,6 +89,7 @@ class StoreCheck {
   template <class Proxy>
   multiprocessing::detail::Store& store_of(const Proxy& proxy) {
     store_ = multiprocessing::detail::ContainerOf::core(proxy)->store().get();
+    if (!access_) access_.emplace(*store_);  // takes back what a dead process had begun
     return *store_;
   }
   template <class Proxy>
@@ -111,6 +113,7 @@ class StoreCheck {
   }
 
   multiprocessing::detail::Store* store_ = nullptr;
+  std::optional<multiprocessing::detail::Access> access_;
   std::set<std::uint64_t> used_;
 };
 

@@ -83,9 +83,7 @@ class Cells {
   [[nodiscard]] std::uint64_t get(Head word) const {
     return store_->word(head_ + 8 * std::uint64_t{word});
   }
-  void set(Head word, std::uint64_t value) {
-    store_->set(head_ + 8 * std::uint64_t{word}, value);
-  }
+  void set(Head word, std::uint64_t value) { store_->set(head_ + 8 * std::uint64_t{word}, value); }
   [[nodiscard]] static std::uint64_t larger(std::uint64_t room, std::uint64_t wanted) noexcept {
     return std::max({wanted, room + room / 2, fewest});
   }

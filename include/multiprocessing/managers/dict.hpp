@@ -113,14 +113,12 @@ class DictProxy {
   /// @returns the new value.
   /// @throws std::out_of_range there is no such key. What `change` throws; nothing has changed.
   template <class F>
-  requires std::invocable<F, V&> V update(const K& key, F&& change) const {
-    return update_entry(key, std::forward<F>(change), nullptr);
-  }
+  requires std::invocable<F, V&> V update(const K& key, F&& change)
+  const { return update_entry(key, std::forward<F>(change), nullptr); }
   /// @brief The same; a key that has no value begins with `initial`.
   template <class F>
-  requires std::invocable<F, V&> V update(const K& key, F&& change, const V& initial) const {
-    return update_entry(key, std::forward<F>(change), &initial);
-  }
+  requires std::invocable<F, V&> V update(const K& key, F&& change, const V& initial)
+  const { return update_entry(key, std::forward<F>(change), &initial); }
   /// @brief Sets all pairs of a range, at once.
   template <std::ranges::input_range Pairs>
   void update(Pairs&& pairs) const {

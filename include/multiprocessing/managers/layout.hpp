@@ -66,8 +66,8 @@ struct StoreState {
   os::RobustLock lock;
 
   // The holder's notes; the next holder wipes them.
-  std::uint64_t depth;    ///< How often the holder has taken the lock.
-  std::uint64_t changes;  ///< How many of those are changes.
+  std::uint64_t depth;          ///< How often the holder has taken the lock.
+  std::uint64_t changes;        ///< How many of those are changes.
   std::uint64_t limbo_classes;  ///< Bit k: limbo[k] has blocks.
   std::array<Limbo, BlockClass::count> limbo;
 
@@ -79,7 +79,7 @@ struct StoreState {
   std::atomic<std::uint64_t> committed;  ///< The same for blocks: up to here.
 
   // Changed through the log.
-  std::uint64_t tail;                                ///< Here the next block is begun.
+  std::uint64_t tail;                                 ///< Here the next block is begun.
   std::array<std::uint64_t, BlockClass::count> free;  ///< Free blocks, linked by their first word.
 };
 

@@ -77,7 +77,8 @@ class ListProxy {
   /// between. @param change as DictProxy::update(). @returns the new element.
   /// @throws std::out_of_range there is no such place. What `change` throws; nothing has changed.
   template <class F>
-  requires std::invocable<F, T&> T update(Index index, F&& change) const {
+  requires std::invocable<F, T&> T update(Index index, F&& change)
+  const {
     detail::Change whole{store()};
     T value = load(place(index));
     std::invoke(std::forward<F>(change), value);
@@ -91,7 +92,9 @@ class ListProxy {
   }
   [[nodiscard]] bool empty() const { return size() == 0; }
 
-  void append(const T& value) const { insert_at([](std::size_t size) { return size; }, value); }
+  void append(const T& value) const {
+    insert_at([](std::size_t size) { return size; }, value);
+  }
   /// @brief Puts a value before the one at a place, which may lie beyond either end.
   void insert(Index index, const T& value) const {
     insert_at([&](std::size_t size) { return bound(index, size); }, value);
@@ -174,9 +177,8 @@ class ListProxy {
     const std::vector<T> all = copy();
     std::vector<std::size_t> order(all.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::stable_sort(order, compare, [&](std::size_t i) -> decltype(auto) {
-      return std::invoke(key, all[i]);
-    });
+    std::ranges::stable_sort(
+        order, compare, [&](std::size_t i) -> decltype(auto) { return std::invoke(key, all[i]); });
     cells().reorder(order);
     change.commit();
   }

@@ -62,7 +62,8 @@ class NamespaceProxy {
   void set(const std::string& name, const char* value) const { set(name, std::string{value}); }
   /// @brief As DictProxy::update().
   template <class T, class F>
-  requires std::invocable<F, T&> T update(const std::string& name, F&& change) const {
+  requires std::invocable<F, T&> T update(const std::string& name, F&& change)
+  const {
     const Key key{store(), name};
     detail::Change whole{store()};
     T value = load<T>(name, find(key, name));

@@ -71,7 +71,8 @@ class Store {
   }
   void check(std::uint64_t offset, std::uint64_t size) const {
     const std::uint64_t end = usable_.load(std::memory_order_relaxed);
-    if (offset < data_begin_ || size > end || offset > end - size) look_what_is_usable(offset, size);
+    if (offset < data_begin_ || size > end || offset > end - size)
+      look_what_is_usable(offset, size);
   }
   /// @brief A word of a block.
   [[nodiscard]] std::uint64_t word(std::uint64_t offset) const {

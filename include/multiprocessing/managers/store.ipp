@@ -85,7 +85,8 @@ inline void Store::make_room(std::uint64_t end) {
   if (end <= now) return;
   if (now < data_begin_) damaged();
   const std::uint64_t more = std::clamp((now - data_begin_) / 4, step, longest_step);
-  std::uint64_t wanted = std::min(state.data_end, (std::max(end, now + more) + step - 1) / step * step);
+  std::uint64_t wanted =
+      std::min(state.data_end, (std::max(end, now + more) + step - 1) / step * step);
   std::error_code ec;
   region().commit(now, wanted - now, ec);
   if (ec && wanted != end) {  // just enough may be there

@@ -71,9 +71,7 @@ class Table {
   [[nodiscard]] std::uint64_t get(Head word) const {
     return store_->word(head_ + 8 * std::uint64_t{word});
   }
-  void set(Head word, std::uint64_t value) {
-    store_->set(head_ + 8 * std::uint64_t{word}, value);
-  }
+  void set(Head word, std::uint64_t value) { store_->set(head_ + 8 * std::uint64_t{word}, value); }
   [[nodiscard]] static std::uint64_t slot_for(std::uint64_t entry, std::uint64_t hash) noexcept {
     return (hash & ~place_mask) | entry;
   }
