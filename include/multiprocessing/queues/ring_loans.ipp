@@ -54,9 +54,12 @@ inline std::optional<std::size_t> Ring::claim_block(std::uint64_t size, std::uin
 }
 
 inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::Deadline& deadline) {
-  if (size > Loans::size_of(Loans::blocks - 1)) {
-    throw std::system_error{std::make_error_code(std::errc::not_enough_memory),
-                            "a loan of more than 1 GiB"};
+  std::size_t smallest = 0;
+  while (is_block(smallest) && Loans::size_of(smallest) < size) smallest += Loans::of_each_size;
+  if (!is_block(smallest)) {
+    throw std::system_error{
+        std::make_error_code(std::errc::not_enough_memory),
+        "a loan of " + std::to_string(size) + " bytes: a queue has no such room"};
   }
   std::uint64_t holder = 0;
   {
