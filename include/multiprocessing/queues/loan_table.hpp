@@ -25,7 +25,8 @@ struct BlockWord {
   enum State : std::uint64_t {
     free = 0,        ///< Anybody's: whoever changes it to filling has it.
     filling = 1,     ///< The holder's, to write.
-    committing = 2,  ///< As filling; queued once the tail counts `count`. With the producer lock.
+    committing = 2,  ///< As filling; queued once the tail counts `count`: by its producer, by the
+                     ///< next one, or by the consumer that comes first.
     queued = 3,      ///< A record in the ring refers to it.
     taking = 4,   ///< As queued; the holder's once the head counts `count`. With the consumer lock.
     viewing = 5,  ///< The holder's, to read.

@@ -315,6 +315,7 @@ class Ring {
   [[nodiscard]] bool is_block(std::uint64_t block) const noexcept;
   std::optional<std::size_t> claim_block(std::uint64_t size, std::uint64_t holder);
   void settle_blocks(BlockWord::State state, std::uint64_t now) noexcept;
+  [[nodiscard]] BlockWord arrived(std::atomic<std::uint64_t>& shared) const noexcept;
   void free_blocks_of(std::size_t holder) noexcept;
   std::span<const std::byte> lent_message(std::span<const std::byte> record, std::size_t& block);
   template <class Read>
