@@ -157,6 +157,7 @@ prerequisites() {
         _tool wine wine
         [ -e /usr/lib/wine/wine64 ] || _packages+=(wine64)
         [ -e /usr/src/googletest/CMakeLists.txt ] || _packages+=(googletest)
+        _tool clang++ clang
         ;;
       tidy)
         _tool clang++ clang

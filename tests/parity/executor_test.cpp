@@ -4,6 +4,7 @@
 // start method.
 #include <multiprocessing.hpp>
 
+#include <support/codes.hpp>
 #include <support/eventually.hpp>
 #include <support/pool_tasks.hpp>
 #include <support/start_methods.hpp>
@@ -21,10 +22,9 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
-
-#include <unistd.h>
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
@@ -54,7 +54,7 @@ std::vector<int> all_of(Results&& results) {
   return all;
 }
 int nap_and_square(int x) {
-  ::usleep(20'000);
+  std::this_thread::sleep_for(20ms);
   return x * x;
 }
 
@@ -155,25 +155,23 @@ TEST(ExecutorMaking, NeedsAWorker) {
 
 // ---- ProcessPoolExecutorTest ----
 
-#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(Executor, BreaksAsAWholeIfItIsToldTo) {
   auto& all = breakable();
   const auto running = all.submit(test::wait_for_ever);
   eventually([&] { return running.running(); });
   const auto waiting = all.submit(square, 2);
-  ::kill(*all.stats().workers[0].pid, SIGKILL);
+  test::kill_process(*all.stats().workers[0].pid);
   try {
     running.result();
     FAIL();
   } catch (const mp::BrokenProcessPool& error) {
-    EXPECT_NE(std::string{error.what()}.find("SIGKILL"), std::string::npos) << error.what();
+    EXPECT_NE(std::string{error.what()}.find(test::killed_name), std::string::npos) << error.what();
   }
   EXPECT_TRUE(waiting.exception() || waiting.result() == 4);
   EXPECT_THROW(all.submit(square, 2), mp::BrokenProcessPool);
   all.terminate_workers();
   all.kill_workers();
 }
-#endif
 
 TEST_P(Executor, NamesTheWorkerThatDiedAndItsCode) {
   auto& all = executor();
@@ -271,10 +269,9 @@ TEST_P(Executor, FailsOneTaskWhoseResultCannotBeEncodedOrDecoded) {
   EXPECT_EQ(all.submit(square, 3).result(), 9);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(Executor, FailsATaskThatCrashesOrExits) {
   auto& all = executor();
-  EXPECT_THROW(all.submit([] { ::kill(::getpid(), SIGSEGV); }).result(), mp::BrokenProcessPool);
+  EXPECT_THROW(all.submit([] { std::raise(SIGSEGV); }).result(), mp::BrokenProcessPool);
   EXPECT_THROW(all.submit([] { throw mp::SystemExit{3}; }).result(), mp::SystemExit);
   EXPECT_THROW(all.submit([] { std::exit(3); }).result(), mp::BrokenProcessPool);
   EXPECT_THROW(all.submit([](int x) { throw x; }, 42).result(), mp::RemoteError);
@@ -283,11 +280,10 @@ TEST_P(Executor, FailsATaskThatCrashesOrExits) {
 
 TEST_P(Executor, ShutsDownWhileAWorkerCrashes) {
   auto& all = executor();
-  const auto future = all.submit([] { ::kill(::getpid(), SIGSEGV); });
+  const auto future = all.submit([] { std::raise(SIGSEGV); });
   all.shutdown();
   EXPECT_THROW(future.result(), mp::BrokenProcessPool);
 }
-#endif
 
 TEST_P(Executor, TakesMoreThanAPipeWhenAWorkerDies) {
   auto& all = executor();

@@ -21,6 +21,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -303,7 +304,7 @@ TEST_P(PoolMaking, FinishesWhenItIsClosedEarly) {
   for (int i = 0; i < 6; ++i) {
     results.push_back(pool.apply_async(
         [](int x) {
-          ::usleep(30'000);
+          std::this_thread::sleep_for(30ms);
           return x * x;
         },
         i));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A queue without a bound has none; and what it does when the system sets one.
+// Not on Windows: memory is not given back, and limits of resources
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
 

@@ -21,6 +21,16 @@
 #  define MULTIPROCESSING_FUNCTION_NAME __PRETTY_FUNCTION__
 #endif
 
+/// Before a function that is seldom called: out of the way of those that are called often, and
+/// apart from its callers altogether.
+#if defined(_MSC_VER) && !defined(__clang__)
+#  define MULTIPROCESSING_SELDOM __declspec(noinline)
+#  define MULTIPROCESSING_APART __declspec(noinline)
+#else
+#  define MULTIPROCESSING_SELDOM [[gnu::cold]]
+#  define MULTIPROCESSING_APART [[gnu::cold, gnu::noinline]]
+#endif
+
 /// Whether the thread sanitizer instruments this translation unit.
 #if defined(__SANITIZE_THREAD__)
 #  define MULTIPROCESSING_THREAD_SANITIZER 1

@@ -190,9 +190,13 @@ class Queue {
   /// `commit()`; nothing is copied. Of a T that travels as its bytes.
   ///
   /// Such a message is taken by get_view(); by get() if it has one element. It counts as one item.
-  /// @param timeout how long to wait while all 32 places for messages of that size are in use.
+  /// @param timeout how long to wait while all places for messages of that size are in use: 32, or
+  /// more.
+  ///   Windows: 8.
   /// @throws Full they were for so long.
-  /// @throws std::system_error the system refuses memory, or it would be more than 1 GiB.
+  /// @throws std::system_error the system refuses memory, or it would be more than 1 GiB (Windows:
+  /// 128
+  ///   MiB).
   /// @throws std::invalid_argument the queue is closed in this process.
   [[nodiscard]] Loan<T> loan(std::size_t n, Timeout timeout = forever) requires(
       is_bitwise<T>&& std::same_as<Transport, Ring>);

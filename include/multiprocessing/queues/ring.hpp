@@ -28,6 +28,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -187,7 +188,7 @@ class Ring {
   void tell_of_deaths() noexcept {
     if (untold_.load(std::memory_order_relaxed) != 0) tell();
   }
-  [[gnu::cold]] void tell() noexcept;
+  MULTIPROCESSING_SELDOM void tell() noexcept;
 
   // A producer that sleeps because a queue of so many items or more is full is woken when half of
   // it is free, for waking it for every item would cost more than the items.
@@ -228,7 +229,9 @@ class Ring {
       look_what_is_usable(area, begin, size);
     }
   }
-  [[gnu::cold]] void look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size);
+  MULTIPROCESSING_SELDOM void look_what_is_usable(unsigned area,
+                                                  std::uint64_t begin,
+                                                  std::uint64_t size);
   // One side's way of waiting: spins with its lock, sleeps without it.
   struct Side {
     bool (Ring::*ready)() noexcept;
@@ -247,10 +250,10 @@ class Ring {
   /// Calls `use()`, which needs one of the handles, unless the queue is closed here.
   template <class Use>
   bool use_handle(Use&& use);
-  [[noreturn, gnu::cold]] static void throw_shut_down() {
+  [[noreturn]] MULTIPROCESSING_SELDOM static void throw_shut_down() {
     throw ShutDown{"the queue was shut down"};
   }
-  [[noreturn, gnu::cold]] static void damaged() {
+  [[noreturn]] MULTIPROCESSING_SELDOM static void damaged() {
     throw ProcessError{"the queue's shared memory is damaged: it was written by something else"};
   }
 
@@ -268,7 +271,7 @@ class Ring {
   [[nodiscard]] unsigned free_area_for(Place tail, std::uint64_t room) const;
   [[nodiscard]] bool is_in_use(unsigned area, Place tail) const noexcept;
   void commit_memory(unsigned area, std::uint64_t from, std::uint64_t to);
-  [[gnu::cold]] void commit_more(unsigned area, std::uint64_t before, std::uint64_t to);
+  MULTIPROCESSING_SELDOM void commit_more(unsigned area, std::uint64_t before, std::uint64_t to);
 
   // the consumer's steps, with its lock held
   Held hold_consumer_lock(const detail::Deadline& deadline);
@@ -293,7 +296,7 @@ class Ring {
     items_.ring(memory().consumers.items);
     if (memory().consumers.watched.load(std::memory_order_seq_cst) != 0) set_event();
   }
-  [[gnu::cold]] void set_event() noexcept;
+  MULTIPROCESSING_SELDOM void set_event() noexcept;
 
   template <class Write, class Committed>
   bool put(std::size_t size,
@@ -312,14 +315,15 @@ class Ring {
   [[nodiscard]] bool is_block(std::uint64_t block) const noexcept;
   std::optional<std::size_t> claim_block(std::uint64_t size, std::uint64_t holder);
   void settle_blocks(BlockWord::State state, std::uint64_t now) noexcept;
+  [[nodiscard]] BlockWord arrived(std::atomic<std::uint64_t>& shared) const noexcept;
   void free_blocks_of(std::size_t holder) noexcept;
   std::span<const std::byte> lent_message(std::span<const std::byte> record, std::size_t& block);
   template <class Read>
-  [[gnu::noinline, gnu::cold]] void take_lent(Head& head,
-                                              std::span<const std::byte> record,
-                                              const Read& read,
-                                              std::optional<std::size_t>* keeps,
-                                              std::size_t tasks);
+  MULTIPROCESSING_APART void take_lent(Head& head,
+                                       std::span<const std::byte> record,
+                                       const Read& read,
+                                       std::optional<std::size_t>* keeps,
+                                       std::size_t tasks);
 
   // tasks, with the consumer lock held
   [[nodiscard]] std::size_t holders_used() const noexcept;
