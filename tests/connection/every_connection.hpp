@@ -535,6 +535,23 @@ TEST_P(EveryConnection, InterruptedCallsGoOn) {
 }
 #endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
+TEST_P(EveryConnection, KeepsATimeLimitWhileSignalsKeepComing) {
+  struct sigaction counting {};
+  struct sigaction before {};
+  counting.sa_handler = [](int) {};
+  counting.sa_flags = SA_RESTART;
+  sigaction(SIGALRM, &counting, &before);
+  const itimerval often{{0, 5000}, {0, 5000}};
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  EXPECT_EQ(receiving.try_recv<int>(150ms), std::nullopt);
+  EXPECT_FALSE(receiving.poll(150ms));
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+}
+#endif
+
 #if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST_P(EveryConnection, EveryDescriptorIsClosedOnExec) {
   EXPECT_NE(::fcntl(receiving.fileno(), F_GETFD) & FD_CLOEXEC, 0);

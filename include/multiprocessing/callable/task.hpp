@@ -179,6 +179,7 @@ struct codec<Task> {
     const auto present = decoder.read_number<std::uint8_t>();
     if (present == 0) return {};
     if (present != 1) throw SerializationError{"the bytes hold no task"};
+    detail::require_own_tree(decoder.transit());
     return resolve<Task(Decoder&)>(codec<CodeReference>::decode(decoder))(decoder);
   }
 };
