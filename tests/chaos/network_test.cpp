@@ -114,8 +114,8 @@ TEST_P(StreamChaos, SenderKilledAtAnyStepTearsNoMessage) {
             while (got.empty() || got.back() != 2) got.push_back(number_of(end.recv_bytes()));
           } catch (const mp::ConnectionError&) {
             far_broke = true;
-          } catch (const mp::EOFError&) {  // no byte of it has been sent
-            EXPECT_EQ(point, "stream.send.inside");
+          } catch (const mp::EOFError&) {  // no byte of it has been sent, or all of them
+            EXPECT_TRUE(point == "stream.send.inside" || got.size() == 1) << point;
             far_broke = true;
           }
         }};
@@ -185,6 +185,7 @@ TEST_P(StreamChaos, ReceiverKilledAtAnyStepTearsNoMessage) {
         }
         if (did_break) expect_broken(shared);
         broken += did_break ? 1 : 0;
+        shared.close();  // over TCP a writer that waits for room hears of it only now
         writer.join();
         if (did_break) {
           EXPECT_THROW(static_cast<void>(far.recv_bytes()), mp::ConnectionError);
