@@ -89,6 +89,13 @@ class Registry {
     return sum;
   }
   void drop(const std::string& name) { counters_.erase(name); }
+  // In a child of the server: the same objects, not copies of them.
+  void add_in_a_child(int n) {
+    Forked child{[&] {
+      for (const auto& [name, counter] : counters_) counter.call<&Counter::add>(n);
+    }};
+    if (child.join() != 0) throw std::runtime_error{"the child failed"};
+  }
 
  private:
   std::map<std::string, mp::Proxy<Counter>> counters_;
@@ -211,6 +218,9 @@ TEST(BaseManager, LetsObjectsHoldProxiesOfOthers) {
   const auto a = registry.call<&Registry::get>("a");
   EXPECT_EQ(a.call<&Counter::add>(10), 11);
   EXPECT_EQ(registry.call<&Registry::total>(), 13);
+  registry.call<&Registry::add_in_a_child>(100);
+  EXPECT_EQ(registry.call<&Registry::total>(), 213);
+  EXPECT_EQ(a.call<&Counter::add>(-100), 11);
   EXPECT_THROW(registry.call<&Registry::get>("c"), std::out_of_range);
   registry.call<&Registry::drop>("a");
   EXPECT_EQ(a.call<&Counter::value>(), 11);

@@ -53,14 +53,20 @@ struct ManagerSession {
 /// @threads any.
 class ServerSide {
  public:
-  explicit ServerSide(Listener listener)
-      : listener_{std::move(listener)}, id_{random_manager_id()} {}
+  ServerSide(Listener listener, std::string authkey)
+      : listener_{std::move(listener)},
+        authkey_{std::move(authkey)},
+        id_{random_manager_id()},
+        forks_{process_state().forks.load()} {}
   ServerSide(const ServerSide&) = delete;
   ServerSide& operator=(const ServerSide&) = delete;
   ~ServerSide() = default;
 
   [[nodiscard]] const ManagerId& id() const noexcept { return id_; }
   [[nodiscard]] Address address() const { return listener_.address(); }
+  [[nodiscard]] const std::string& authkey() const noexcept { return authkey_; }
+  /// @brief Whether it is this process's, and not a copy in a forked child.
+  [[nodiscard]] bool is_here() const noexcept { return forks_ == process_state().forks; }
 
   /// @brief Answers until somebody asks it to end, and all that was begun is done.
   void serve();
@@ -112,7 +118,9 @@ class ServerSide {
   void forget_ended_talks();
 
   Listener listener_;
+  std::string authkey_;
   ManagerId id_;
+  std::uint32_t forks_;
   std::mutex mutex_;
   std::map<std::uint64_t, Entry> objects_;
   std::uint64_t next_object_ = 1;
@@ -133,7 +141,7 @@ struct ManagerServers {
   ManagerServers& servers = manager_servers();
   const std::lock_guard lock{process_state().mutex};
   for (ServerSide* const server : servers.all) {
-    if (server->id() == id) return server;
+    if (server->is_here() && server->id() == id) return server;
   }
   return nullptr;
 }
