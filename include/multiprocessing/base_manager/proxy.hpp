@@ -143,7 +143,8 @@ struct CreateObject {
     auto arguments = decode_arguments(call.arguments, std::type_identity<std::tuple<A...>>{});
     auto made = std::apply(
         [](A&... argument) { return std::make_shared<T>(std::move(argument)...); }, arguments);
-    call.result.write_number(call.server.add(make_served<T>(std::move(made)), type_hash<T>()));
+    call.result.write_number(call.server.add(make_served<T>(std::move(made)), type_hash<T>(),
+                                             ServerSide::serving().session));
   }
 };
 
@@ -159,8 +160,8 @@ struct CallMethod {
         decode_arguments(call.arguments, std::type_identity<typename Type<Method>::Arguments>{});
     if constexpr (Keeps) {
       auto made = std::make_shared<Result>(invoke_served<T, Method>(served, arguments));
-      call.result.write_number(
-          call.server.add(make_served<Result>(std::move(made)), type_hash<Result>()));
+      call.result.write_number(call.server.add(make_served<Result>(std::move(made)),
+                                               type_hash<Result>(), ServerSide::serving().session));
     } else if constexpr (std::is_void_v<Result>) {
       invoke_served<T, Method>(served, arguments);
     } else {
@@ -266,6 +267,15 @@ class Proxy {
     static_assert(detail::check_method<T, Method>());
     using Key = detail::CallMethod<T, Method, true>;
     using Result = typename Key::Result;
+    if (detail::ServerSide* const server = reference_->server()) {
+      typename detail::Type<Method>::Arguments own{std::forward<A>(arguments)...};
+      auto made =
+          std::make_shared<Result>(detail::invoke_served<T, Method>(reference_->served(), own));
+      const auto object = server->add(detail::make_served<Result>(std::move(made)),
+                                      detail::type_hash<Result>(), nullptr);
+      return detail::ProxyOf::make<Result>(
+          std::make_shared<detail::ObjectReference>(*server, object, detail::type_hash<Result>()));
+    }
     auto& client = reference_->asked();
     const auto object = detail::run_in_server<Key>(
         client, writer<Method>(arguments...),

@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -73,8 +74,8 @@ class ServerSide {
 
   // ---- objects ----
 
-  /// @brief A new object, which the client that is being answered has.
-  std::uint64_t add(ServedObject object, std::uint64_t type);
+  /// @brief A new object, which the session has; none: which nobody has yet.
+  std::uint64_t add(ServedObject object, std::uint64_t type, ManagerSession* session);
   /// @throws ProcessError there is none of that type.
   [[nodiscard]] ServedObject find(std::uint64_t object, std::uint64_t type);
   /// @brief The client that is being answered, or an object here, has it once more.
@@ -103,10 +104,19 @@ class ServerSide {
     std::size_t references = 0;
   };
   struct Talk {
+    explicit Talk(Connection with) : connection{std::move(with)}, kept{connection.fileno()} {}
+    // A number that is closed may be another file's at once: it is not kept from anybody then.
+    void close() {
+      std::call_once(closed, [&] {
+        kept.reset();
+        connection.close();
+      });
+    }
     Connection connection;
+    std::optional<os::KeptFromChildren> kept;
+    std::once_flag closed;
     std::thread thread;
     std::atomic<bool> has_ended{false};
-    explicit Talk(Connection with) : connection{std::move(with)} {}
   };
 
   void talk(Connection& connection);
