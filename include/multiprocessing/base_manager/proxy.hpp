@@ -148,6 +148,13 @@ struct CreateObject {
   }
 };
 
+template <class T, class Arguments>
+struct CreateOf;
+template <class T, class... A>
+struct CreateOf<T, std::tuple<A...>> {
+  using Key = CreateObject<T, A...>;
+};
+
 /// @brief The key of the code that calls a method; what it gives is sent, or stays.
 template <class T, auto Method, bool Keeps>
 struct CallMethod {
