@@ -97,15 +97,19 @@ class Object {
                              Tuple,
                              Dict>;
 
-  Object() = default;                                ///< None.
-  Object(std::nullptr_t) {}                          // NOLINT(*explicit*)
-  Object(std::nullopt_t) {}                          // NOLINT(*explicit*)
-  Object(std::monostate) {}                          // NOLINT(*explicit*)
-  Object(Tuple tuple) : value_{std::move(tuple)} {}  // NOLINT(*explicit*)
-  Object(Dict dict) : value_{std::move(dict)} {}     // NOLINT(*explicit*)
+  Object() = default;                                    ///< None.
+  Object(std::nullptr_t) {}                              // NOLINT(*explicit*)
+  Object(std::nullopt_t) {}                              // NOLINT(*explicit*)
+  Object(std::monostate) {}                              // NOLINT(*explicit*)
+  Object(std::string text) : value_{std::move(text)} {}  // NOLINT(*explicit*)
+  Object(Bytes bytes) : value_{std::move(bytes)} {}      // NOLINT(*explicit*)
+  Object(List list) : value_{std::move(list)} {}         // NOLINT(*explicit*)
+  Object(Tuple tuple) : value_{std::move(tuple)} {}      // NOLINT(*explicit*)
+  Object(Dict dict) : value_{std::move(dict)} {}         // NOLINT(*explicit*)
   template <class T>
-  requires(!std::same_as<std::remove_cvref_t<T>, Object>)  //
-      Object(const T& value)                               // NOLINT(*explicit*)
+  requires(!std::same_as<T, Object> && !std::same_as<T, std::string> && !std::same_as<T, Bytes> &&
+           !std::same_as<T, List> && !std::same_as<T, Tuple> && !std::same_as<T, Dict>)  //
+      Object(const T& value)  // NOLINT(*explicit*)
       : value_{made_of(value)} {}
 
   [[nodiscard]] const Value& value() const noexcept { return value_; }
@@ -152,8 +156,13 @@ class Object {
 
 // ---- definitions ----
 
-inline bool Tuple::operator==(const Tuple&) const = default;
-inline bool Dict::operator==(const Dict&) const = default;
+// Written out: defaulted, clang++ 14 crashes over them.
+inline bool Tuple::operator==(const Tuple& other) const {
+  return items == other.items;
+}
+inline bool Dict::operator==(const Dict& other) const {
+  return items == other.items;
+}
 
 inline std::string_view Object::type() const noexcept {
   constexpr std::array names{"NoneType", "bool",  "int",  "int",   "float",

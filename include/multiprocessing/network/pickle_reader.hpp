@@ -22,12 +22,12 @@ namespace multiprocessing::detail {
 ///
 /// Two steps: the opcodes become nodes that refer to each other by number, as the pickle's memo
 /// wants it; then a tree of Objects is made from the last one. A list that contains itself is
-/// refused, and so is what would become more than 128 times as large as its bytes and 64 MiB, which
+/// refused, and so is what would become more than 128 times as large as its bytes and 16 MiB, which
 /// a small pickle can by naming the same thing again and again.
 class PickleReader {
  public:
   explicit PickleReader(std::span<const std::byte> bytes)
-      : left_{bytes}, budget_{(std::size_t{64} << 20U) + 128 * bytes.size()} {}
+      : left_{bytes}, budget_{(std::size_t{16} << 20U) + 128 * bytes.size()} {}
 
   /// @throws SerializationError
   [[nodiscard]] pickle::Object read() {
@@ -342,10 +342,11 @@ class PickleReader {
           using T = std::remove_cvref_t<decltype(value)>;
           if constexpr (std::same_as<T, Text>) {
             spend(value.text.size());
-            return value.text;
+            return std::string{value.text};
           } else if constexpr (std::same_as<T, Binary>) {
             spend(value.bytes.size());
-            return std::as_bytes(std::span{value.bytes});
+            const auto bytes = std::as_bytes(std::span{value.bytes});
+            return pickle::Bytes(bytes.begin(), bytes.end());
           } else if constexpr (std::same_as<T, Listed>) {
             return objects_of(value.items, depth);
           } else if constexpr (std::same_as<T, Tupled>) {
