@@ -267,6 +267,8 @@ TEST(DictProxy, StaysWholeWhenAValueRefuses) {
   EXPECT_THROW(static_cast<void>(dict.items()), std::runtime_error);
   EXPECT_THROW(dict.pop(2), std::runtime_error);
   EXPECT_EQ(dict.keys(), (Ints{1, 2}));
+  dict.erase(2);  // it need not be read for that
+  EXPECT_EQ(dict.keys(), (Ints{1}));
   test::StoreCheck{}.with(dict).expect_whole();
 }
 
@@ -543,6 +545,25 @@ TEST(Manager, ChangesSeveralContainersAtOnceOrNot) {
   EXPECT_EQ(list.copy(), (Texts{"x", "y", "z"}));
   EXPECT_TRUE(set.empty());
   test::StoreCheck{}.with(dict).with(list).with(set).expect_whole();
+}
+
+TEST(Manager, KnowsAContainerThatNeverCameToBe) {
+  const mp::Manager manager;
+  std::optional<mp::ListProxy<int>> made;
+  EXPECT_THROW(manager.transaction([&] {
+    made = manager.list<int>({1, 2});
+    EXPECT_EQ(made->size(), 2U);
+    throw std::runtime_error{"no"};
+  }),
+               std::runtime_error);
+  EXPECT_THROW(made->append(3), mp::ProcessError);
+  const auto other = manager.list<int>({7});  // at the same place
+  EXPECT_THROW(made->append(3), mp::ProcessError);
+  made.reset();
+  EXPECT_EQ(other.copy(), (Ints{7}));
+  test::StoreCheck{}.with(other).expect_whole();
+  const auto kept = manager.transaction([&] { return manager.list<int>({1}); });
+  EXPECT_EQ(kept.size(), 1U);
 }
 
 TEST(Manager, KeepsWhatARolledBackChangeHadGivenBack) {

@@ -134,11 +134,9 @@ Proxy<T> BaseManager::create(A&&... arguments) {
   using Arguments =
       std::tuple<std::conditional_t<std::is_convertible_v<const std::decay_t<A>&, const char*>,
                                     std::string, std::decay_t<A>>...>;
-  using Key = decltype([]<class... P>(std::type_identity<std::tuple<P...>>) {
-    return std::type_identity<detail::CreateObject<T, P...>>{};
-  }(std::type_identity<Arguments>{}));
+  using Key = typename detail::CreateOf<T, Arguments>::Key;
   auto& side = client();
-  const auto object = detail::run_in_server<typename Key::type>(
+  const auto object = detail::run_in_server<Key>(
       side,
       [&](Encoder& encoder) {
         detail::encode_arguments(encoder, std::type_identity<Arguments>{}, arguments...);

@@ -88,7 +88,18 @@ class Registry {
     for (const auto& [name, counter] : counters_) sum += counter.call<&Counter::value>();
     return sum;
   }
+  // A proxy that is made in the server.
+  [[nodiscard]] mp::Proxy<Counter> twice(const std::string& name) const {
+    return counters_.at(name).keep<&Counter::doubled>();
+  }
   void drop(const std::string& name) { counters_.erase(name); }
+  // In a child of the server: the same objects, not copies of them.
+  void add_in_a_child(int n) {
+    Forked child{[&] {
+      for (const auto& [name, counter] : counters_) counter.call<&Counter::add>(n);
+    }};
+    if (child.join() != 0) throw std::runtime_error{"the child failed"};
+  }
 
  private:
   std::map<std::string, mp::Proxy<Counter>> counters_;
@@ -211,6 +222,15 @@ TEST(BaseManager, LetsObjectsHoldProxiesOfOthers) {
   const auto a = registry.call<&Registry::get>("a");
   EXPECT_EQ(a.call<&Counter::add>(10), 11);
   EXPECT_EQ(registry.call<&Registry::total>(), 13);
+  registry.call<&Registry::add_in_a_child>(100);
+  EXPECT_EQ(registry.call<&Registry::total>(), 213);
+  EXPECT_EQ(a.call<&Counter::add>(-100), 11);
+  {
+    const auto twice = registry.call<&Registry::twice>("a");
+    EXPECT_EQ(twice.call<&Counter::value>(), 22);
+    EXPECT_EQ(manager.number_of_objects(), 4U);
+  }
+  EXPECT_EQ(manager.number_of_objects(), 3U);
   EXPECT_THROW(registry.call<&Registry::get>("c"), std::out_of_range);
   registry.call<&Registry::drop>("a");
   EXPECT_EQ(a.call<&Counter::value>(), 11);

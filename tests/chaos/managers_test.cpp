@@ -473,8 +473,9 @@ TEST(ManagerRandomKill, LeavesTheContainersBeforeOrAfterTheOperation) {
     const Shared<std::atomic<unsigned>> begun;
     const Process victim = started([&] {
       for (unsigned step = 0;; ++step) {
+        const unsigned choice = mixed(seed, step);  // takes longer than the operation
         *begun = step + 1;
-        operate(pair, mixed(seed, step));
+        operate(pair, choice);
       }
     });
     eventually([&] { return *begun > 0; });

@@ -35,7 +35,7 @@ class ManagerProcess : public Process<ManagerProcess> {
     Encoder encoder{bytes};
     std::optional<ServerSide> server;
     try {
-      server.emplace(listener());
+      server.emplace(listener(), authkey_);
       initializer_();
       encode<os::Endpoint>(encoder, server->address().endpoint());
     } catch (...) {
@@ -106,14 +106,15 @@ inline void BaseManager::start(const Task& initializer) {
       authkey(), initializer, pipe.second);
   process->start();
   pipe.second.close();
+  wait({pipe.first, *process});
   const auto report = [&] {
     try {
-      return pipe.first.recv_bytes();
+      if (pipe.first.poll()) return pipe.first.recv_bytes();
     } catch (const EOFError&) {
-      process->join();
-      throw EOFError{"the manager's server died before it listened; its exit code is " +
-                     std::to_string(process->exitcode().value_or(255))};
     }
+    process->join();
+    throw EOFError{"the manager's server died before it listened; its exit code is " +
+                   std::to_string(process->exitcode().value_or(255))};
   }();
   Decoder decoder{report};
   if (static_cast<detail::Answer>(decoder.read_number<std::uint8_t>()) == detail::Answer::error) {
@@ -137,7 +138,7 @@ inline void BaseManager::serve_forever() {
   check_new();
   constexpr int backlog = 64;
   detail::ServerSide server{
-      Listener{{.address = options_.address, .backlog = backlog, .authkey = authkey()}}};
+      Listener{{.address = options_.address, .backlog = backlog, .authkey = authkey()}}, authkey()};
   options_.address = server.address();
   server.serve();
   is_shut_down_ = true;

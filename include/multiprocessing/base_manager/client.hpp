@@ -13,6 +13,7 @@
 #include <multiprocessing/workers/remote_exception.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -117,6 +118,7 @@ class ClientSide : public std::enable_shared_from_this<ClientSide> {
 
  private:
   static constexpr std::size_t most_idle = 32;
+  static constexpr std::chrono::seconds longest_release{5};  // in a destructor
   // Of this process: a forked child leaves its parent's alone, whose mutex may be held.
   struct Own {
     std::uint32_t forks;

@@ -79,7 +79,7 @@ inline void ClientSide::release(std::uint64_t object) noexcept {
           encoder.write_number(static_cast<std::uint8_t>(Request::release));
           encoder.write_number(object);
         },
-        [](Decoder&) { return 0; });
+        [](Decoder&) { return 0; }, longest_release);
   } catch (...) {  // the server has ended, and the object with it
     static_cast<void>(0);
   }

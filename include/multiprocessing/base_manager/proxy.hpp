@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -38,28 +39,41 @@ class ObjectReference {
   ObjectReference(ServerSide& server, std::uint64_t object, std::uint64_t type)
       : server_{&server}, object_{object}, type_{type} {
     server.acquire(object, type, nullptr);
+    forks_ = process_state().forks.load();
+    forked_ = process_state().forked.load();
   }
   ObjectReference(const ObjectReference&) = delete;
   ObjectReference& operator=(const ObjectReference&) = delete;
   ~ObjectReference() {
-    if (server_ != nullptr) {
+    if (forks_ != process_state().forks) return;  // what a forked child never used
+    if (server() != nullptr) {
       server_->release(object_, nullptr);
-    } else if (!has_travelled_ && forks_ == process_state().forks &&
-               forked_ == process_state().forked) {
+    } else if (!has_travelled_ && forked_ == process_state().forked) {
       client_->release(object_);
     }
   }
 
   [[nodiscard]] std::uint64_t object() const noexcept { return object_; }
-  [[nodiscard]] ServerSide* server() const noexcept { return server_; }
-  [[nodiscard]] const ClientSide* client() const noexcept { return client_.get(); }
+  /// @brief The server, in its own process; none elsewhere.
+  [[nodiscard]] ServerSide* server() const noexcept {
+    return server_ != nullptr && server_->is_here() ? server_ : nullptr;
+  }
+  [[nodiscard]] bool is(const ObjectReference& other) const {
+    return object_ == other.object_ && id() == other.id();
+  }
   [[nodiscard]] ServedObject served() const { return server_->find(object_, type_); }
   /// @brief The server's other end; a forked child takes a reference of its own first.
   [[nodiscard]] ClientSide& asked() {
     const std::uint32_t here = process_state().forks;
-    if (forks_.exchange(here) != here) {
+    if (forks_ != here) {
+      const std::lock_guard lock{taking_};
+      if (forks_ == here) return *client_;
+      if (server_ != nullptr) {  // a server's child
+        client_ = ClientSide::get(server_->address(), server_->authkey(), server_->id());
+      }
       client_->acquire(object_, type_);
       forked_ = process_state().forked.load();
+      forks_ = here;
     }
     return *client_;
   }
@@ -68,8 +82,8 @@ class ObjectReference {
   static std::shared_ptr<ObjectReference> load(Decoder& decoder, std::uint64_t type);
 
  private:
-  [[nodiscard]] bool is_answered() const noexcept {
-    return server_ != nullptr && ServerSide::serving().server == server_;
+  [[nodiscard]] ManagerId id() const {
+    return server_ != nullptr ? server_->id() : client_->server();
   }
 
   ServerSide* server_ = nullptr;  // in the server's own process; else:
@@ -79,22 +93,23 @@ class ObjectReference {
   std::atomic<std::uint32_t> forks_{0};
   std::atomic<std::uint32_t> forked_{0};
   mutable std::atomic<bool> has_travelled_{false};
+  std::mutex taking_;
 };
 
 // The key goes along only where handles could, among relatives.
 inline void ObjectReference::save(Encoder& encoder) const {
   const bool is_related = encoder.transit() != nullptr;
   has_travelled_ = true;
-  if (server_ != nullptr) {
-    server_->acquire(object_, type_, is_answered() ? ServerSide::serving().session : nullptr);
-    encode<ManagerId>(encoder, server_->id());
-    encode<os::Endpoint>(encoder, server_->address().endpoint());
-    encode<std::string>(encoder, std::string{});
-  } else {
-    encode<ManagerId>(encoder, client_->server());
-    encode<os::Endpoint>(encoder, client_->address().endpoint());
-    encode<std::string>(encoder, is_related ? client_->authkey() : std::string{});
+  if (ServerSide* const here = server()) {
+    const auto& serving = ServerSide::serving();
+    here->acquire(object_, type_, serving.server == here ? serving.session : nullptr);
   }
+  const bool is_server = server_ != nullptr;
+  encode<ManagerId>(encoder, id());
+  encode<os::Endpoint>(encoder, (is_server ? server_->address() : client_->address()).endpoint());
+  encode<std::string>(encoder, !is_related ? std::string{}
+                               : is_server ? server_->authkey()
+                                           : client_->authkey());
   encoder.write_number(object_);
   encoder.write_number(type_);
 }
@@ -128,8 +143,16 @@ struct CreateObject {
     auto arguments = decode_arguments(call.arguments, std::type_identity<std::tuple<A...>>{});
     auto made = std::apply(
         [](A&... argument) { return std::make_shared<T>(std::move(argument)...); }, arguments);
-    call.result.write_number(call.server.add(make_served<T>(std::move(made)), type_hash<T>()));
+    call.result.write_number(call.server.add(make_served<T>(std::move(made)), type_hash<T>(),
+                                             ServerSide::serving().session));
   }
+};
+
+template <class T, class Arguments>
+struct CreateOf;
+template <class T, class... A>
+struct CreateOf<T, std::tuple<A...>> {
+  using Key = CreateObject<T, A...>;
 };
 
 /// @brief The key of the code that calls a method; what it gives is sent, or stays.
@@ -144,8 +167,8 @@ struct CallMethod {
         decode_arguments(call.arguments, std::type_identity<typename Type<Method>::Arguments>{});
     if constexpr (Keeps) {
       auto made = std::make_shared<Result>(invoke_served<T, Method>(served, arguments));
-      call.result.write_number(
-          call.server.add(make_served<Result>(std::move(made)), type_hash<Result>()));
+      call.result.write_number(call.server.add(make_served<Result>(std::move(made)),
+                                               type_hash<Result>(), ServerSide::serving().session));
     } else if constexpr (std::is_void_v<Result>) {
       invoke_served<T, Method>(served, arguments);
     } else {
@@ -251,6 +274,15 @@ class Proxy {
     static_assert(detail::check_method<T, Method>());
     using Key = detail::CallMethod<T, Method, true>;
     using Result = typename Key::Result;
+    if (detail::ServerSide* const server = reference_->server()) {
+      typename detail::Type<Method>::Arguments own{std::forward<A>(arguments)...};
+      auto made =
+          std::make_shared<Result>(detail::invoke_served<T, Method>(reference_->served(), own));
+      const auto object = server->add(detail::make_served<Result>(std::move(made)),
+                                      detail::type_hash<Result>(), nullptr);
+      return detail::ProxyOf::make<Result>(
+          std::make_shared<detail::ObjectReference>(*server, object, detail::type_hash<Result>()));
+    }
     auto& client = reference_->asked();
     const auto object = detail::run_in_server<Key>(
         client, writer<Method>(arguments...),
@@ -261,9 +293,7 @@ class Proxy {
 
   /// @brief Whether both are the same object.
   friend bool operator==(const Proxy& left, const Proxy& right) {
-    const auto& a = *left.reference_;
-    const auto& b = *right.reference_;
-    return a.object() == b.object() && a.server() == b.server() && a.client() == b.client();
+    return left.reference_->is(*right.reference_);
   }
 
  private:

@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -53,22 +54,28 @@ struct ManagerSession {
 /// @threads any.
 class ServerSide {
  public:
-  explicit ServerSide(Listener listener)
-      : listener_{std::move(listener)}, id_{random_manager_id()} {}
+  ServerSide(Listener listener, std::string authkey)
+      : listener_{std::move(listener)},
+        authkey_{std::move(authkey)},
+        id_{random_manager_id()},
+        forks_{process_state().forks.load()} {}
   ServerSide(const ServerSide&) = delete;
   ServerSide& operator=(const ServerSide&) = delete;
   ~ServerSide() = default;
 
   [[nodiscard]] const ManagerId& id() const noexcept { return id_; }
   [[nodiscard]] Address address() const { return listener_.address(); }
+  [[nodiscard]] const std::string& authkey() const noexcept { return authkey_; }
+  /// @brief Whether it is this process's, and not a copy in a forked child.
+  [[nodiscard]] bool is_here() const noexcept { return forks_ == process_state().forks; }
 
   /// @brief Answers until somebody asks it to end, and all that was begun is done.
   void serve();
 
   // ---- objects ----
 
-  /// @brief A new object, which the client that is being answered has.
-  std::uint64_t add(ServedObject object, std::uint64_t type);
+  /// @brief A new object, which the session has; none: which nobody has yet.
+  std::uint64_t add(ServedObject object, std::uint64_t type, ManagerSession* session);
   /// @throws ProcessError there is none of that type.
   [[nodiscard]] ServedObject find(std::uint64_t object, std::uint64_t type);
   /// @brief The client that is being answered, or an object here, has it once more.
@@ -97,10 +104,19 @@ class ServerSide {
     std::size_t references = 0;
   };
   struct Talk {
+    explicit Talk(Connection with) : connection{std::move(with)}, kept{connection.fileno()} {}
+    // A number that is closed may be another file's at once: it is not kept from anybody then.
+    void close() {
+      std::call_once(closed, [&] {
+        kept.reset();
+        connection.close();
+      });
+    }
     Connection connection;
+    std::optional<os::KeptFromChildren> kept;
+    std::once_flag closed;
     std::thread thread;
     std::atomic<bool> has_ended{false};
-    explicit Talk(Connection with) : connection{std::move(with)} {}
   };
 
   void talk(Connection& connection);
@@ -112,7 +128,9 @@ class ServerSide {
   void forget_ended_talks();
 
   Listener listener_;
+  std::string authkey_;
   ManagerId id_;
+  std::uint32_t forks_;
   std::mutex mutex_;
   std::map<std::uint64_t, Entry> objects_;
   std::uint64_t next_object_ = 1;
@@ -133,7 +151,7 @@ struct ManagerServers {
   ManagerServers& servers = manager_servers();
   const std::lock_guard lock{process_state().mutex};
   for (ServerSide* const server : servers.all) {
-    if (server->id() == id) return server;
+    if (server->is_here() && server->id() == id) return server;
   }
   return nullptr;
 }

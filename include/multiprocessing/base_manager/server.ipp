@@ -6,13 +6,14 @@
 
 namespace multiprocessing::detail {
 
-inline std::uint64_t ServerSide::add(ServedObject object, std::uint64_t type) {
-  ManagerSession* const session = serving().session;
+inline std::uint64_t ServerSide::add(ServedObject object,
+                                     std::uint64_t type,
+                                     ManagerSession* session) {
   const std::lock_guard lock{mutex_};
   const std::uint64_t id = next_object_++;
-  if (session == nullptr || session->has_ended) return id;  // nobody has it
-  objects_.emplace(id, Entry{std::move(object), type, 1});
-  ++session->held[id];
+  if (session != nullptr && session->has_ended) return id;  // nobody will come
+  objects_.emplace(id, Entry{std::move(object), type, session == nullptr ? 0U : 1U});
+  if (session != nullptr) ++session->held[id];
   return id;
 }
 
@@ -146,7 +147,6 @@ inline void ServerSide::answer(Connection& connection, ManagerSession& session) 
 }
 
 inline void ServerSide::talk(Connection& connection) {
-  const os::KeptFromChildren kept{connection.fileno()};
   const auto greeting = connection.recv_bytes(64);
   Decoder decoder{greeting};
   if (decoder.read_number<std::uint64_t>() != manager_greeting) return;
@@ -196,7 +196,7 @@ inline void ServerSide::serve() {
           } catch (...) {  // who greets wrongly is sent away
             static_cast<void>(0);
           }
-          talk.connection.close();
+          talk.close();
           talk.has_ended = true;
         }};
       } catch (...) {
@@ -214,7 +214,7 @@ inline void ServerSide::serve() {
       std::this_thread::sleep_for(breath);
     }
   }
-  for (Talk& talk : talks_) talk.connection.close();
+  for (Talk& talk : talks_) talk.close();
   for (Talk& talk : talks_) talk.thread.join();
   talks_.clear();
   ManagerServers& servers = manager_servers();

@@ -21,7 +21,11 @@
 
 namespace multiprocessing::detail {
 
-/// @brief A container's head in a store: its kind, and then zeros at first.
+/// @brief A container's head in a store: who it is, and then zeros at first.
+///
+/// The first word is made of the container's kind and number; no two of a store ever have the same.
+/// Who finds another one there has a container that is gone, or never came to be: it was made in a
+/// transaction that did not happen.
 ///
 /// When the last copy goes, and no other process can have seen the container (it never travelled,
 /// was never stored in another one, and no fork was made while it existed), its memory is free
@@ -37,17 +41,22 @@ class Container {
                                            Clear clear) {
     Change change{*store};
     const std::uint64_t head = store->allocate(words * 8);
-    std::byte* const where = store->bytes(head, words * 8);
-    std::memset(where, 0, words * 8);
-    std::memcpy(where, &kind, sizeof kind);
+    std::memset(store->bytes(head, words * 8), 0, words * 8);
     MULTIPROCESSING_STOP_POINT("store.head.filled");
-    auto made = std::make_shared<Container>(store, head, clear);
+    auto made = std::make_shared<Container>(store, head, store->next_number(), kind, clear);
+    store->set(head, made->identity_);
     change.commit();
     return made;
   }
-  Container(std::shared_ptr<Store> store, std::uint64_t head, Clear clear) noexcept
+  Container(std::shared_ptr<Store> store,
+            std::uint64_t head,
+            std::uint64_t number,
+            std::uint64_t kind,
+            Clear clear) noexcept
       : store_{std::move(store)},
         head_{head},
+        number_{number},
+        identity_{identity(kind, number)},
         clear_{clear},
         forks_{process_state().forks},
         forked_{process_state().forked} {}
@@ -60,13 +69,22 @@ class Container {
   }
 
   [[nodiscard]] const std::shared_ptr<Store>& store() const noexcept { return store_; }
-  [[nodiscard]] std::uint64_t head() const noexcept { return head_; }
+  /// @brief With the store's lock. @throws ProcessError the container is gone.
+  [[nodiscard]] std::uint64_t head() const {
+    if (store_->word(head_) != identity_) throw_gone();
+    return head_;
+  }
+  /// @brief Whether both are the same container.
+  [[nodiscard]] bool is(const Container& other) const noexcept {
+    return number_ == other.number_ && store_->is(*other.store_);
+  }
 
   /// @throws SerializationError nothing travels beside the bytes.
   void save(Encoder& encoder) const {
     was_seen_ = true;
     store_->save(encoder);
     encoder.write_number(head_);
+    encoder.write_number(number_);
   }
   /// @throws SerializationError the bytes name no container of that kind.
   static std::shared_ptr<Container> load(Decoder& decoder,
@@ -74,20 +92,29 @@ class Container {
                                          std::string_view name) {
     auto store = Store::load(decoder);
     const auto head = decoder.read_number<std::uint64_t>();
-    if (!is_head(*store, head, kind)) {
+    const auto number = decoder.read_number<std::uint64_t>();
+    if (!is_head(*store, head, identity(kind, number))) {
       throw SerializationError{"what arrived is not a " + std::string{name}};
     }
-    auto made = std::make_shared<Container>(std::move(store), head, nullptr);
+    auto made = std::make_shared<Container>(std::move(store), head, number, kind, nullptr);
     made->was_seen_ = true;
     return made;
   }
 
  private:
-  static bool is_head(Store& store, std::uint64_t head, std::uint64_t kind) {
+  static std::uint64_t identity(std::uint64_t kind, std::uint64_t number) noexcept {
+    return kind ^ (number * 0x9e3779b97f4a7c15U);
+  }
+  [[noreturn, gnu::cold]] static void throw_gone() {
+    throw ProcessError{
+        "this container of a manager does not exist: it was made in a transaction or an update "
+        "that did not happen"};
+  }
+  static bool is_head(Store& store, std::uint64_t head, std::uint64_t identity) {
     if (head % 8 != 0) return false;
     const Access access{store};
     try {
-      return store.word(head) == kind;
+      return store.word(head) == identity;
     } catch (const ProcessError&) {
       return false;
     }
@@ -95,7 +122,7 @@ class Container {
   void give_back() noexcept {
     try {
       Change change{*store_};
-      clear_(*store_, head_);
+      clear_(*store_, head());
       store_->set(head_, 0);
       store_->release(head_);
       change.commit();
@@ -106,6 +133,8 @@ class Container {
 
   std::shared_ptr<Store> store_;
   std::uint64_t head_;
+  std::uint64_t number_;
+  std::uint64_t identity_;
   Clear clear_;
   std::uint32_t forks_;
   std::uint32_t forked_;

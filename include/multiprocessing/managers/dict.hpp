@@ -11,10 +11,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <ranges>
+#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -130,10 +132,19 @@ class DictProxy {
     }
     change.commit();
   }
-  void update(std::initializer_list<value_type> pairs) const { update(std::views::all(pairs)); }
+  void update(std::initializer_list<value_type> pairs) const {
+    update(std::span{pairs.begin(), pairs.size()});
+  }
 
   /// @brief Takes a key away. @throws std::out_of_range there is none. Python: KeyError.
-  void erase(const K& key) const { static_cast<void>(pop(key)); }
+  void erase(const K& key) const {
+    const detail::Key<K> wanted{store(), key};
+    detail::Change change{store()};
+    const std::uint64_t entry = table().find(wanted);
+    if (entry == 0) throw_missing(key);
+    remove(entry);
+    change.commit();
+  }
   /// @brief Takes a key away. @returns its value.
   /// @throws std::out_of_range there is none. Python: KeyError.
   V pop(const K& key) const {
@@ -182,7 +193,7 @@ class DictProxy {
 
   /// @brief Whether both are the same dictionary.
   friend bool operator==(const DictProxy& left, const DictProxy& right) noexcept {
-    return left.store().is(right.store()) && left.core_->head() == right.core_->head();
+    return left.core_->is(*right.core_);
   }
 
  private:
@@ -193,7 +204,7 @@ class DictProxy {
   explicit DictProxy(std::shared_ptr<detail::Container> core) noexcept : core_{std::move(core)} {}
 
   [[nodiscard]] detail::Store& store() const noexcept { return *core_->store(); }
-  [[nodiscard]] detail::Table table() const noexcept {
+  [[nodiscard]] detail::Table table() const {
     return detail::Table{store(), core_->head(), Cell::size};
   }
   [[nodiscard]] V load(std::uint64_t entry) const {

@@ -77,6 +77,7 @@ struct StoreState {
   /// without being counted is asked for again, which changes nothing.
   std::atomic<std::uint64_t> log_room;
   std::atomic<std::uint64_t> committed;  ///< The same for blocks: up to here.
+  std::uint64_t numbers;                 ///< How many containers were ever begun; never undone.
 
   // Changed through the log.
   std::uint64_t tail;                                 ///< Here the next block is begun.

@@ -18,6 +18,7 @@
 #include <memory>
 #include <numeric>
 #include <ranges>
+#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -104,7 +105,9 @@ class ListProxy {
   void extend(Values&& values) const {
     set_slice(to_end, to_end, std::forward<Values>(values));
   }
-  void extend(std::initializer_list<T> values) const { extend(std::views::all(values)); }
+  void extend(std::initializer_list<T> values) const {
+    extend(std::span{values.begin(), values.size()});
+  }
   template <std::ranges::input_range Values>
   const ListProxy& operator+=(Values&& values) const {
     extend(std::forward<Values>(values));
@@ -208,7 +211,7 @@ class ListProxy {
     replace(begin, end, copy);
   }
   void set_slice(Index begin, Index end, std::initializer_list<T> values) const {
-    set_slice(begin, end, std::views::all(values));
+    set_slice(begin, end, std::span{values.begin(), values.size()});
   }
   /// @brief Takes slice(begin, end) away.
   void erase_slice(Index begin, Index end = to_end) const { replace(begin, end, {}); }
@@ -220,7 +223,7 @@ class ListProxy {
 
   /// @brief Whether both are the same list.
   friend bool operator==(const ListProxy& left, const ListProxy& right) noexcept {
-    return left.store().is(right.store()) && left.core_->head() == right.core_->head();
+    return left.core_->is(*right.core_);
   }
 
  private:
@@ -231,7 +234,7 @@ class ListProxy {
   explicit ListProxy(std::shared_ptr<detail::Container> core) noexcept : core_{std::move(core)} {}
 
   [[nodiscard]] detail::Store& store() const noexcept { return *core_->store(); }
-  [[nodiscard]] detail::Cells cells() const noexcept {
+  [[nodiscard]] detail::Cells cells() const {
     return detail::Cells{store(), core_->head(), Cell::size};
   }
   [[nodiscard]] T load(std::size_t index) const { return Cell::load(store(), cells().at(index)); }

@@ -98,7 +98,7 @@ class NamespaceProxy {
 
   /// @brief Whether both are the same namespace.
   friend bool operator==(const NamespaceProxy& left, const NamespaceProxy& right) noexcept {
-    return left.store().is(right.store()) && left.core_->head() == right.core_->head();
+    return left.core_->is(*right.core_);
   }
 
  private:
@@ -113,7 +113,7 @@ class NamespaceProxy {
       : core_{std::move(core)} {}
 
   [[nodiscard]] detail::Store& store() const noexcept { return *core_->store(); }
-  [[nodiscard]] detail::Table table() const noexcept {
+  [[nodiscard]] detail::Table table() const {
     return detail::Table{store(), core_->head(), value_size};
   }
   [[nodiscard]] std::uint64_t find(const Key& key, const std::string& name) const {

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <memory>
 #include <ranges>
+#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -124,7 +125,9 @@ class SetProxy {
     for (const T& value : others) add(value);
     change.commit();
   }
-  void update(std::initializer_list<T> values) const { update(std::views::all(values)); }
+  void update(std::initializer_list<T> values) const {
+    update(std::span{values.begin(), values.size()});
+  }
   /// @brief Takes all of a range away, at once.
   template <std::ranges::input_range Values>
   void difference_update(Values&& values) const {
@@ -192,7 +195,7 @@ class SetProxy {
 
   /// @brief Whether both are the same set.
   friend bool operator==(const SetProxy& left, const SetProxy& right) noexcept {
-    return left.store().is(right.store()) && left.core_->head() == right.core_->head();
+    return left.core_->is(*right.core_);
   }
 
  private:
@@ -202,9 +205,7 @@ class SetProxy {
   explicit SetProxy(std::shared_ptr<detail::Container> core) noexcept : core_{std::move(core)} {}
 
   [[nodiscard]] detail::Store& store() const noexcept { return *core_->store(); }
-  [[nodiscard]] detail::Table table() const noexcept {
-    return detail::Table{store(), core_->head(), 0};
-  }
+  [[nodiscard]] detail::Table table() const { return detail::Table{store(), core_->head(), 0}; }
   [[nodiscard]] T value_of(std::uint64_t entry) const {
     return detail::value_of<T>(store(), table().key_of(entry));
   }

@@ -96,6 +96,8 @@ class Store {
   /// the change is committed.
   /// @throws std::system_error no memory is left.
   [[nodiscard]] std::uint64_t allocate(std::uint64_t size);
+  /// @brief A number that no container of this store has had.
+  [[nodiscard]] std::uint64_t next_number() noexcept { return ++state().numbers; }
   /// @brief Gives a block back when the change is committed.
   void release(std::uint64_t block);
 

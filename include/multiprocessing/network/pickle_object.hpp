@@ -156,8 +156,13 @@ class Object {
 
 // ---- definitions ----
 
-inline bool Tuple::operator==(const Tuple&) const = default;
-inline bool Dict::operator==(const Dict&) const = default;
+// Written out: defaulted, clang++ 14 crashes over them.
+inline bool Tuple::operator==(const Tuple& other) const {
+  return items == other.items;
+}
+inline bool Dict::operator==(const Dict& other) const {
+  return items == other.items;
+}
 
 inline std::string_view Object::type() const noexcept {
   constexpr std::array names{"NoneType", "bool",  "int",  "int",   "float",
