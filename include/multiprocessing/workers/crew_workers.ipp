@@ -129,15 +129,17 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     const std::lock_guard lock{mutex_};
     if (place.state != Place::State::alive || place.process.get() != &worker) return true;
     const WorkerSlot& slot = board_->slot(place.number);
-    const bool is_expected = place.ends || place.killed != 0;
     place.state = Place::State::vacant;
     take_back(place, static_cast<std::size_t>(-1));
+    // One that was told to end may still die before it does, of its initializer or of its last task.
+    const bool is_expected =
+        place.killed != 0 || (place.ends && code == 0 && place.sent.empty());
     // What is not in the ring any more was in its hands.
     for (const auto& sent : std::exchange(place.sent, {})) lose(place, sent.id, death);
     place.sent_bytes = 0;
     place.process.reset();
     place.channel.reset();
-    if (slot.ready.load(std::memory_order_seq_cst) == 0 && !is_expected) {
+    if (slot.ready.load(std::memory_order_seq_cst) == 0 && place.killed == 0) {
       place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
       ++place.failures;
     } else {
