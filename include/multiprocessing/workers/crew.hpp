@@ -197,6 +197,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void start_process(Place& place);
   void look_after_workers();
   void bury(Place& place, PoolWorker& worker);
+  [[nodiscard]] bool works_somewhere() const;  // the mutex is held
   [[nodiscard]] std::string describe(std::uint64_t task);
   void lose(Place& place, std::uint64_t task, const std::string& death);
   void watch_limits();
@@ -213,7 +214,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
   static constexpr std::chrono::milliseconds tick{20};
   static constexpr std::chrono::milliseconds grace{100};
   static constexpr std::chrono::milliseconds first_pause{10};  // doubled each time
-  static constexpr unsigned most_failures = 5;
+  static constexpr unsigned most_failures = 5;  // of one place, while no other one works
+  static constexpr unsigned most_starts = 3;    // the same, when no process could be started
 
   const CrewOptions options_;
   const int process_;

@@ -59,9 +59,11 @@ inline void Crew::start(Place& place) noexcept {
     } else if (failure) {
       place.state = Place::State::vacant;
       place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
-      bool others = false;
-      for (const auto& each : places_) others = others || each->state != Place::State::vacant;
-      gives_up = ++place.failures > (others ? most_failures : 3U);
+      // While others work, it may succeed later.
+      const bool is_alone = std::all_of(places_.begin(), places_.end(), [](const auto& each) {
+        return each->state == Place::State::vacant;
+      });
+      gives_up = ++place.failures > most_starts && is_alone;
     }
   }
   if (gives_up) break_down("no worker can be started", failure);
@@ -110,6 +112,14 @@ inline void Crew::look_after_workers() {
              : "exited with code " + std::to_string(code);
 }
 
+/// Whether some worker got as far as taking tasks. The mutex is held.
+[[nodiscard]] inline bool Crew::works_somewhere() const {
+  return std::any_of(places_.begin(), places_.end(), [this](const auto& each) {
+    return each->state == Place::State::alive &&
+           board_->slot(each->number).ready.load(std::memory_order_seq_cst) != 0;
+  });
+}
+
 /// A worker has ended: what it had begun is lost, what it had not goes to others. Driver only.
 inline void Crew::bury(Place& place, PoolWorker& worker) {
   constexpr std::chrono::seconds long_enough{5};  // a debugger may see its end first
@@ -125,6 +135,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     if (!results_->get(read, Deadline{std::chrono::seconds{0}})) break;
     handle(message);
   }
+  bool gives_up = false;
   const bool expected = [&] {
     const std::lock_guard lock{mutex_};
     if (place.state != Place::State::alive || place.process.get() != &worker) return true;
@@ -141,14 +152,14 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     place.channel.reset();
     if (slot.ready.load(std::memory_order_seq_cst) == 0 && place.killed == 0) {
       place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
-      ++place.failures;
+      gives_up = ++place.failures > most_failures && !works_somewhere();
     } else {
       place.failures = 0;
     }
     return is_expected;
   }();
   log(LogLevel::info, death);
-  if (place.failures > most_failures) {
+  if (gives_up) {
     break_down("workers end before they begin: " + death, {});
   } else if (options_.breaks_on_death && !expected) {
     break_down(death, {});
