@@ -180,7 +180,10 @@ class Crew : public std::enable_shared_from_this<Crew> {
 
   // ---- the loop (crew_loop.ipp); by its driver, without the mutex ----
   bool step(const Deadline& deadline);
-  void handle(std::span<const std::byte> message);
+  bool take_result(ResultHeader& header, std::vector<std::byte>& buffer, const Deadline& deadline);
+  void handle(const ResultHeader& header,
+              std::span<const std::byte> value,
+              const std::exception_ptr& failure);
   void deliver(TaskTable::Entry entry,
                const ResultHeader& header,
                std::span<const std::byte> value,

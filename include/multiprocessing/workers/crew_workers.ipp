@@ -129,11 +129,8 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
                             std::to_string(worker.pid().value_or(0)) + ") " + end_text(code);
   std::vector<std::byte> message;
   for (std::size_t left = results_->qsize(); left > 0; --left) {  // all that it has said
-    const auto read = [&](std::span<const std::byte> bytes) {
-      message.assign(bytes.begin(), bytes.end());
-    };
-    if (!results_->get(read, Deadline{std::chrono::seconds{0}})) break;
-    handle(message);
+    ResultHeader header;
+    if (!take_result(header, message, Deadline{std::chrono::seconds{0}})) break;
   }
   bool gives_up = false;
   const bool expected = [&] {
