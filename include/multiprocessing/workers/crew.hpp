@@ -108,7 +108,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void close();
   /// @brief Cancels what no worker has begun.
   void cancel_waiting();
-  /// @brief Until all tasks are done and all workers have ended. After close().
+  /// @brief Until all tasks are done and all workers have ended. After close(). Called inside a
+  /// callback, it does not wait for those whose callbacks wait here.
   void join();
   /// @brief Cancels all tasks, ends all workers. Takes at most three seconds.
   void terminate(os::Signal first = os::Signal::terminate);
@@ -154,6 +155,31 @@ class Crew : public std::enable_shared_from_this<Crew> {
     const Receiver* of = nullptr;
     bool is_called = false;
     std::condition_variable bell;
+  };
+
+  /// The calling thread is telling a receiver, which may call the program's code.
+  class Telling {
+   public:
+    explicit Telling(const Crew& crew) noexcept : crew_{&crew} { innermost() = this; }
+    ~Telling() { innermost() = outer_; }
+    Telling(const Telling&) = delete;
+    Telling& operator=(const Telling&) = delete;
+    /// How many receivers of this crew the calling thread is inside of.
+    static std::size_t count(const Crew& crew) noexcept {
+      std::size_t found = 0;
+      for (const Telling* each = innermost(); each != nullptr; each = each->outer_) {
+        if (each->crew_ == &crew) ++found;
+      }
+      return found;
+    }
+
+   private:
+    static Telling*& innermost() noexcept {
+      thread_local Telling* one = nullptr;
+      return one;
+    }
+    const Crew* crew_;
+    Telling* outer_ = innermost();
   };
 
   explicit Crew(CrewOptions options);
@@ -264,6 +290,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   std::condition_variable background_bell_;
   std::condition_variable background_gone_;
   std::atomic<std::size_t> open_{0};  // tasks whose receivers have not been told; any thread
+  std::atomic<std::size_t> held_by_joins_{0};  // those of them whose callbacks wait in join()
 };
 
 /// @brief Keeps a crew for good, without memory: a forked copy's may not be ended here.

@@ -160,6 +160,7 @@ inline void Crew::deliver(TaskTable::Entry entry,
                           const std::shared_ptr<DuplexCore>& channel) {
   std::exception_ptr error;
   try {
+    const Telling telling{*this};
     std::optional<os::IncomingMessage> arrived;
     Transit transit;
     if (channel) {
@@ -185,7 +186,10 @@ inline void Crew::deliver(TaskTable::Entry entry,
 }
 
 inline void Crew::fail(TaskTable::Entry entry, std::exception_ptr error) {
-  entry.receiver->on_error(entry.part, std::move(error));
+  {
+    const Telling telling{*this};
+    entry.receiver->on_error(entry.part, std::move(error));
+  }
   finish(entry, false);
 }
 
@@ -217,7 +221,10 @@ inline void Crew::resolve_failed() {
     }
     if (one.entry.id == 0) continue;
     if (one.is_cancelled) {
-      one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
+      {
+        const Telling telling{*this};
+        one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
+      }
       finish(one.entry, false);
     } else {
       fail(std::move(one.entry), std::move(one.error));
