@@ -106,12 +106,12 @@ class FutureCore : public Receiver {
  protected:
   [[nodiscard]] Status status() const noexcept { return status_.load(std::memory_order_acquire); }
 
-  /// @brief It is done now. @returns false: it was done before.
-  bool finish(Status status, std::exception_ptr error) noexcept {
+  /// @brief It is done now. @returns false: it was done before, or not pending any more.
+  bool finish(Status status, std::exception_ptr error, bool only_if_pending = false) noexcept {
     std::vector<std::function<void()>> actions;
     {
       const std::lock_guard lock{mutex_};
-      if (is_done()) return false;
+      if (is_done() || (only_if_pending && this->status() != Status::pending)) return false;
       error_ = std::move(error);
       status_.store(status, std::memory_order_release);
       actions.swap(actions_);
@@ -136,9 +136,10 @@ class FutureCore : public Receiver {
 
  private:
   bool set_status_if_pending(Status status) {
-    if (is_cancelled()) return true;
-    if (this->status() != Status::pending) return false;
-    return finish(status, std::make_exception_ptr(CancelledError{"the future was cancelled"}));
+    if (this->status() == Status::pending) {
+      finish(status, std::make_exception_ptr(CancelledError{"the future was cancelled"}), true);
+    }
+    return is_cancelled();
   }
 
   std::atomic<Status> status_{Status::pending};
