@@ -197,6 +197,8 @@ class ResultCore : public FutureCore {
     FutureCore::on_cancelled(part, std::move(error));
   }
   /// @returns false: it was done before.
+  bool set_error(std::exception_ptr error) { return finish(Status::finished, std::move(error)); }
+  /// @returns false: it was done before.
   bool set_value(Kept<R> value) {
     {
       const std::lock_guard lock{mutex_};
