@@ -192,10 +192,15 @@ class Crew : public std::enable_shared_from_this<Crew> {
   bool hand_out(Place& place, TaskTable::Entry& entry, std::span<const std::byte> arguments);
   static void put(Place& place, const TaskHeader& header, std::span<const std::byte> arguments);
   void tell_to_end(Place& place);
+  void end_if_used_up(Place& place) noexcept;
   void refill(Place& place);
   void refill_all();
   void balance(Place& idle);
   std::size_t take_back(Place& place, std::size_t most);
+  void put_back(Place& place,
+                std::uint64_t task,
+                std::span<const std::byte> arguments,
+                std::size_t position);
   void fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled);
   [[nodiscard]] std::vector<Place*> places_to_start();
   void cancel_later(std::uint64_t task, const std::string& why);

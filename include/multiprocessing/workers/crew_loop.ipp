@@ -139,13 +139,13 @@ inline void Crew::handle(const ResultHeader& header,
       } else if (!waiting_.empty() && place.sent.size() <= ahead / 2) {
         refill(place);
       }
+      if (trace_.is_on() && entry.id != 0) {
+        trace_.task(codes_[entry.code].name, header.id, place.stats.pid.value_or(0), header.place,
+                    header.begun, header.ended,
+                    header.kind == ResultHeader::value ? "returned" : "threw");
+      }
     } catch (const std::exception& error) {  // no memory; it is tried again
       log(LogLevel::error, error.what());
-    }
-    if (trace_.is_on() && entry.id != 0) {
-      trace_.task(codes_[entry.code].name, header.id, place.stats.pid.value_or(0), header.place,
-                  header.begun, header.ended,
-                  header.kind == ResultHeader::value ? "returned" : "threw");
     }
   }
   if (entry.id == 0) return;

@@ -52,11 +52,16 @@ inline void Crew::start(Place& place) noexcept {
   {
     const std::lock_guard lock{mutex_};
     is_late = state_ == State::terminated || state_ == State::broken;
-    if (!failure && state_ == State::closed && open_.load() == 0) {
-      tell_to_end(place);
-    } else if (!failure && !is_late) {
-      balance(place);
-    } else if (failure) {
+    try {
+      if (!failure && state_ == State::closed && open_.load() == 0) {
+        tell_to_end(place);
+      } else if (!failure && !is_late) {
+        balance(place);
+      }
+    } catch (const std::exception& error) {  // no memory; the next look at the workers tries again
+      log(LogLevel::error, error.what());
+    }
+    if (failure) {
       place.state = Place::State::vacant;
       place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
       // While others work, it may succeed later.
@@ -68,7 +73,12 @@ inline void Crew::start(Place& place) noexcept {
   }
   if (gives_up) break_down("no worker can be started", failure);
   if (is_late) end_processes(os::Signal::kill);
-  if (!failure) register_living(shared_from_this());
+  if (failure) return;
+  try {
+    register_living(shared_from_this());
+  } catch (const std::exception& error) {
+    log(LogLevel::error, error.what());
+  }
 }
 
 /// Driver only.
@@ -103,6 +113,7 @@ inline void Crew::look_after_workers() {
   }
   for (Place* const place : due) start(*place);
   const std::lock_guard lock{mutex_};
+  for (const auto& place : places_) end_if_used_up(*place);
   refill_all();
 }
 
@@ -137,13 +148,26 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     const std::lock_guard lock{mutex_};
     if (place.state != Place::State::alive || place.process.get() != &worker) return true;
     const WorkerSlot& slot = board_->slot(place.number);
-    place.state = Place::State::vacant;
-    take_back(place, static_cast<std::size_t>(-1));
+    place.state = Place::State::vacant;  // or take_back() writes to a worker that is no more
+    try {
+      take_back(place, static_cast<std::size_t>(-1));
+    } catch (...) {  // no memory: the next look at the workers goes on
+      place.state = Place::State::alive;
+      throw;
+    }
     // One that was told to end may still die before it does, of its initializer or of its last task.
     const bool is_expected =
         place.killed != 0 || (place.ends && code == 0 && place.sent.empty());
     // What is not in the ring any more was in its hands.
-    for (const auto& sent : std::exchange(place.sent, {})) lose(place, sent.id, death);
+    try {
+      while (!place.sent.empty()) {
+        lose(place, place.sent.front().id, death);
+        place.sent.pop_front();
+      }
+    } catch (...) {
+      place.state = Place::State::alive;
+      throw;
+    }
     place.sent_bytes = 0;
     place.process.reset();
     place.channel.reset();
@@ -176,9 +200,9 @@ inline void Crew::lose(Place& place, std::uint64_t task, const std::string& deat
   if (entry == nullptr) return;
   const bool was_killed = place.killed == task;
   if (!was_killed && entry->extra && entry->extra->retries_left > 0) {
+    waiting_.push_front({task, entry->extra->arguments});
     --entry->extra->retries_left;
     entry->place = TaskTable::nowhere;
-    waiting_.push_front({task, entry->extra->arguments});
     return;
   }
   const std::string what = describe(task);
