@@ -175,6 +175,9 @@ struct StandardError {
   StandardError error{&error_types()[which], {}};
   decoder(error.parts.text, error.parts.code, error.parts.is_generic, error.parts.bytes,
           error.parts.paths);
+  if (error.parts.paths.size() != 0 && error.parts.paths.size() != 2) {
+    throw SerializationError{"the bytes hold no exception"};
+  }
   return error;
 }
 
