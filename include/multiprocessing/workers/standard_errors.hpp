@@ -140,9 +140,17 @@ template <class... E>
       CancelledError, InvalidStateError, SystemExit>();
 }
 
-/// @brief The exception's place in the table; none: it is not one of these.
+/// @brief The exception's place in the table; none: it is not one of these, or a part of it cannot
+/// travel.
 [[nodiscard]] inline std::optional<std::uint8_t> standard_error_of(const std::exception& error,
                                                                    bool nests) {
+  // Another category is an object of that process; its numbers mean nothing here.
+  if (const auto* own = dynamic_cast<const std::system_error*>(&error)) {
+    const std::error_category& category = own->code().category();
+    if (category != std::generic_category() && category != std::system_category()) {
+      return std::nullopt;
+    }
+  }
   const auto& all = error_types();
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (nests ? all[i].is_nesting(error) : *all[i].type == typeid(error)) {
