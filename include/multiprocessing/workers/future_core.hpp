@@ -63,15 +63,21 @@ class FutureCore : public Receiver {
   }
 
   /// @brief Calls `action` when it is done, in the thread that makes it so; now if it is.
-  void when_done(std::function<void()> action) {
+  /// @param owner for drop_actions().
+  void when_done(std::function<void()> action, const void* owner = nullptr) {
     {
       const std::lock_guard lock{mutex_};
       if (!is_done()) {
-        actions_.push_back(std::move(action));
+        actions_.push_back({owner, std::move(action)});
         return;
       }
     }
     call(action);
+  }
+  /// @brief Those of this owner are not called any more, unless they are being called.
+  void drop_actions(const void* owner) noexcept {
+    const std::lock_guard lock{mutex_};
+    std::erase_if(actions_, [owner](const Action& each) { return each.owner == owner; });
   }
 
   bool cancel() {
@@ -106,9 +112,14 @@ class FutureCore : public Receiver {
  protected:
   [[nodiscard]] Status status() const noexcept { return status_.load(std::memory_order_acquire); }
 
+  struct Action {
+    const void* owner = nullptr;
+    std::function<void()> call;
+  };
+
   /// @brief It is done now. @returns false: it was done before, or not pending any more.
   bool finish(Status status, std::exception_ptr error, bool only_if_pending = false) noexcept {
-    std::vector<std::function<void()>> actions;
+    std::vector<Action> actions;
     {
       const std::lock_guard lock{mutex_};
       if (is_done() || (only_if_pending && this->status() != Status::pending)) return false;
@@ -117,12 +128,12 @@ class FutureCore : public Receiver {
       actions.swap(actions_);
       bell_.notify_all();
     }
-    for (const auto& action : actions) call(action);
+    for (const Action& action : actions) call(action.call);
     return true;
   }
   /// @brief Runs the program's own code: what it throws is logged.
-  template <class Action>
-  static void call(const Action& action) noexcept {
+  template <class Callback>
+  static void call(const Callback& action) noexcept {
     try {
       action();
     } catch (const std::exception& error) {
@@ -144,7 +155,7 @@ class FutureCore : public Receiver {
 
   std::atomic<Status> status_{Status::pending};
   std::exception_ptr error_;
-  std::vector<std::function<void()>> actions_;
+  std::vector<Action> actions_;
   std::condition_variable bell_;
   std::weak_ptr<Crew> crew_;
   std::atomic<std::uint64_t> task_{0};
