@@ -332,14 +332,19 @@ inline bool Crew::has_begun(const TaskTable::Entry& entry) const {
 
 /// Gets a task back from its worker, unless that has begun it.
 inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
-  constexpr int tries = 1000;  // while the worker is just taking something
-  for (int i = 0; i < tries; ++i) {
+  // While the worker is just taking something; it may have lost its processor there.
+  constexpr std::chrono::milliseconds longest{20};
+  const auto end = Clock::now() + longest;
+  do {
     const TaskTable::Entry* const entry = table_.find(task);
     if (entry == nullptr) return Withdrawn::unknown;
     if (entry->place == TaskTable::nowhere) return Withdrawn::yes;
+    Place& place = *places_[entry->place];
+    const bool has_left = place.tasks->qsize() == 0;
     if (has_begun(*entry)) return Withdrawn::begun;
-    if (take_back(*places_[entry->place], ahead) == 0) os::relax();
-  }
+    if (has_left) return Withdrawn::unknown;  // begun and ended before this look
+    if (take_back(place, ahead) == 0) std::this_thread::yield();
+  } while (Clock::now() < end);
   return Withdrawn::unknown;
 }
 
