@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <stop_token>
 #include <type_traits>
 #include <utility>
@@ -87,9 +88,10 @@ class Future {
     if (!core_->set_value({})) refuse();
   }
   /// @overload
+  /// @throws std::invalid_argument null.
   void set_exception(std::exception_ptr error) const {
-    if (core_->is_done()) refuse();
-    core_->on_error(0, std::move(error));
+    if (!error) throw std::invalid_argument{"a future's exception may not be null"};
+    if (!core_->set_error(std::move(error))) refuse();
   }
   /// @brief From now on it is running, and cannot be cancelled. @returns false: it was cancelled.
   /// @throws InvalidStateError it is running or done already.

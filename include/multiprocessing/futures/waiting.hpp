@@ -59,6 +59,15 @@ auto distinct(Futures&& futures) {
 /// keep it alive.
 class Completions : public std::enable_shared_from_this<Completions> {
  public:
+  Completions() = default;
+  Completions(const Completions&) = delete;
+  Completions& operator=(const Completions&) = delete;
+  ~Completions() {
+    for (const auto& each : watched_) {
+      if (const auto core = each.lock()) core->drop_actions(this);
+    }
+  }
+
   template <class Future>
   void watch(const Future& future, std::size_t number) {
     const FutureCore* const core = future.core().get();
@@ -66,9 +75,12 @@ class Completions : public std::enable_shared_from_this<Completions> {
       crew_ = crew;
       has_crew_ = true;
     }
-    future.core()->when_done([weak = weak_from_this(), number, core] {
-      if (const auto self = weak.lock()) self->add(number, *core);
-    });
+    watched_.push_back(future.core());
+    future.core()->when_done(
+        [weak = weak_from_this(), number, core] {
+          if (const auto self = weak.lock()) self->add(number, *core);
+        },
+        this);
   }
   [[nodiscard]] std::optional<std::size_t> next() {
     const std::lock_guard lock{mutex_};
@@ -121,6 +133,7 @@ class Completions : public std::enable_shared_from_this<Completions> {
   std::deque<std::size_t> done_;
   std::size_t count_ = 0;
   bool failed_ = false;
+  std::vector<std::weak_ptr<FutureCore>> watched_;
   std::weak_ptr<Crew> crew_;
   bool has_crew_ = false;
 };
