@@ -10,7 +10,9 @@
         "multiprocessing: <windows.h> came first and has made macros of min and max: define NOMINMAX before including it"
 #  endif
 #else
+/// Whether this is Windows.
 #  define MULTIPROCESSING_WINDOWS 0
+/// Whether it is not.
 #  define MULTIPROCESSING_POSIX 1
 #endif
 
