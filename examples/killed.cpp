@@ -17,7 +17,6 @@ int square(int n) {
 int main(int argc, char** argv) {
   mp::freeze_support();
   if (argc > 1) mp::set_start_method(argv[1]);
-
   mp::Pool pool{2};
   for (int n : {1, 2, 3}) {
     try {
