@@ -7,7 +7,7 @@
 
 Programs are those of examples/: check_readme.py sees to them. Every other block of cpp is a fragment: what
 stands above a line `// in main():` is declared, what stands below it is run in a function. Without such a
-line all of it is in a function, unless it begins with a function or a class. Each fragment has a namespace
+line all of it is in a function, unless it begins with a function's body or a class. Each fragment has a namespace
 of its own, in which PRELUDE is known. The compiler's complaints name page and line. With --show the unit is
 printed."""
 import pathlib
@@ -42,7 +42,7 @@ void work(int n);
 """
 SPLIT = "// in main():"
 DECLARATION = re.compile(r"template\b|class\b|struct\b|enum\b"
-                         r"|(?!return\b|throw\b|co_)(?:[\w:&*]+(?:<[^<>]*>)?[&*]* )+\w+\(.*\)[\w ]*[{;]?$")
+                         r"|(?!return\b|throw\b|co_)(?:[\w:&*]+(?:<[^<>]*>)?[&*]* )+\w+\(.*\)[\w ]*{$")
 OPTIONS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wno-unused"]
 
 
