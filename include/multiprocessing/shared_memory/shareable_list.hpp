@@ -122,7 +122,8 @@ struct ShareableLayout {
 /// indexes; an item equals those of its own type only.
 /// @shape 17 bytes an item, and 8 for a number, more for a text; texts up to 9,999,991 bytes, those
 /// that end with a NUL up to 999,999.
-/// @threads @processes any, at once; items have no lock.
+/// @threads any, at once; items have no lock.
+/// @processes any, at once, likewise.
 class ShareableList {
  public:
   /// @brief What an element is.

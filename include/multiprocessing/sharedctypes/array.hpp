@@ -79,7 +79,8 @@ class SharedElements {
 /// `RawArray<int>{3}` has one.
 /// @tparam T trivially copyable, without pointers; or a lock-free std::atomic.
 /// @shape Its elements and 64 bytes; beyond 16 KiB it has a handle to itself.
-/// @threads @processes any, at once; it is theirs to keep apart.
+/// @threads any, at once; it is theirs to keep apart.
+/// @processes any, at once, likewise.
 template <class T>
 class RawArray {
  public:

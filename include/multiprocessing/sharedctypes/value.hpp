@@ -116,7 +116,8 @@ class SharedValue {
 /// is another one with the same content.
 /// @tparam T trivially copyable, without pointers; or a lock-free std::atomic.
 /// @shape 128 bytes of memory while T has up to 64; a few handles for thousands of values.
-/// @threads @processes any, at once; it is theirs to keep apart.
+/// @threads any, at once; it is theirs to keep apart.
+/// @processes any, at once, likewise.
 template <class T>
 class RawValue {
  public:
