@@ -145,6 +145,7 @@ prerequisites() {
         ;;
       tests)
         _tool python3 python3
+        _tool doxygen doxygen
         printf '#include <gtest/gtest.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
           _packages+=(libgtest-dev)
         ;;

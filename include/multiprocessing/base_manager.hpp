@@ -71,6 +71,7 @@ struct BaseManagerOptions {
 /// anywhere.
 class BaseManager {
  public:
+  /// @brief A manager whose server is not there yet: start(), connect() or serve_forever().
   explicit BaseManager(BaseManagerOptions options = {})
       : options_{std::move(options)}, made_by_{detail::process_state().forks.load()} {}
   BaseManager(const BaseManager&) = delete;
@@ -112,6 +113,7 @@ class BaseManager {
   [[nodiscard]] std::size_t number_of_objects();
   /// @brief How the server that was started here ended. @throws std::logic_error none was.
   [[nodiscard]] std::optional<int> exitcode() const { return process().exitcode(); }
+  /// @brief The server's process id. @throws std::logic_error none was started here.
   [[nodiscard]] std::optional<int> pid() const { return process().pid(); }
 
  private:

@@ -81,6 +81,7 @@ struct SomeMethod {
   using Result = std::decay_t<R>;
   using Arguments = std::tuple<std::decay_t<P>...>;
 };
+/// The methods with these qualifiers.
 #define MULTIPROCESSING_METHOD(qualifiers) \
   template <class R, class C, class... P>  \
   struct MethodType<R (C::*)(P...) qualifiers> : SomeMethod<R, C, P...> {};

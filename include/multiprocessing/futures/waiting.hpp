@@ -27,8 +27,11 @@ namespace multiprocessing {
 
 /// @brief When wait() returns. @python{concurrent.futures.FIRST_COMPLETED, ...}
 enum class ReturnWhen { FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED };
+/// @brief When one is done.
 inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::FIRST_COMPLETED;
+/// @brief When one has thrown, or all are done.
 inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::FIRST_EXCEPTION;
+/// @brief When all are done.
 inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::ALL_COMPLETED;
 
 namespace detail {
@@ -143,13 +146,17 @@ class Completions : public std::enable_shared_from_this<Completions> {
 /// @brief What wait() returns: the futures, in their order, each once.
 template <class Future>
 struct DoneAndNotDone {
+  /// Those with a result, those that threw, those that were cancelled.
   std::vector<Future> done;
+  /// The others.
   std::vector<Future> not_done;
 };
 
 /// @brief Waits for futures of any executors.
-/// @param return_when all are done (ALL_COMPLETED); one is; or one has thrown, else all.
+/// @param futures a range of them; one that is there twice counts once.
 /// @param timeout when it is over, what is done then is returned.
+/// @param return_when all are done (ALL_COMPLETED); one is; or one has thrown, else all.
+/// @param stop ends the wait as the timeout does.
 /// @python{concurrent.futures.wait}
 template <detail::FutureRange Futures>
 auto wait(Futures&& futures,
@@ -177,6 +184,7 @@ auto wait(Futures&& futures,
 template <class F>
 class AsCompleted {
  public:
+  /// @brief What as_completed() returns.
   AsCompleted(std::vector<F> futures, Timeout timeout)
       : futures_{std::move(futures)},
         completions_{std::make_shared<detail::Completions>()},
@@ -197,8 +205,13 @@ class AsCompleted {
     return std::exchange(futures_[*completions_->next()], F{nullptr});
   }
 
+  /// @brief Goes through all of them once, and waits for each.
   class iterator {
    public:
+    /// @name What an input iterator has
+    /// @{
+
+    /// @brief As the standard says of every input iterator.
     using iterator_concept = std::input_iterator_tag;
     using value_type = F;
     using difference_type = std::ptrdiff_t;
@@ -213,13 +226,16 @@ class AsCompleted {
     }
     void operator++(int) { ++*this; }
     friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.is_at_end(); }
+    /// @}
 
    private:
     [[nodiscard]] bool is_at_end() const noexcept { return !shown_; }
     AsCompleted* all_ = nullptr;
     std::optional<F> shown_;
   };
+  /// @brief Waits for the first one.
   iterator begin() { return iterator{*this}; }
+  /// @brief Reached when all were given out.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
  private:
@@ -229,7 +245,10 @@ class AsCompleted {
   std::size_t given_ = 0;
 };
 
+/// @brief Goes through futures of any executors in the order in which they become done.
+/// @param futures a range of them; one that is there twice comes once.
 /// @param timeout for all of them, from now on.
+/// @returns a range to go through once, see AsCompleted.
 template <detail::FutureRange Futures>
 [[nodiscard]] auto as_completed(Futures&& futures, Timeout timeout = forever) {
   auto all = detail::distinct(futures);

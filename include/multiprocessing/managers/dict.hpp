@@ -51,8 +51,11 @@ namespace multiprocessing {
 template <class K, class V>
 class DictProxy {
  public:
+  /// @brief What a key is.
   using key_type = K;
+  /// @brief What a value is.
   using mapped_type = V;
+  /// @brief What it is made of, in copies.
   using value_type = std::pair<K, V>;
 
   DictProxy(const DictProxy&) = default;  // a handle is never empty: it is not moved from
@@ -79,15 +82,18 @@ class DictProxy {
     if (entry == 0) return std::nullopt;
     return load(entry);
   }
+  /// @brief Whether a key has a value.
   [[nodiscard]] bool contains(const K& key) const {
     const detail::Key<K> wanted{store(), key};
     const detail::Access access{store()};
     return table().find(wanted) != 0;
   }
+  /// @brief How many keys it has: a moment's picture.
   [[nodiscard]] std::size_t size() const {
     const detail::Access access{store()};
     return table().size();
   }
+  /// @brief Whether it has none: a moment's picture.
   [[nodiscard]] bool empty() const { return size() == 0; }
 
   /// @brief Gives a key its value, whether it had one or not.
@@ -110,6 +116,7 @@ class DictProxy {
   }
   /// @brief Calls `change(value)` with the value of a key, and stores what that has made of it: no
   /// other process comes in between.
+  /// @param key must have a value.
   /// @param change takes a V&. It may use this manager's containers: what it changes there happens
   /// with this, wholly or not at all. It must not wait for others that use them.
   /// @returns the new value.
@@ -132,6 +139,7 @@ class DictProxy {
     }
     change.commit();
   }
+  /// @overload
   void update(std::initializer_list<value_type> pairs) const {
     update(std::span{pairs.begin(), pairs.size()});
   }
@@ -167,6 +175,7 @@ class DictProxy {
     change.commit();
     return pair;
   }
+  /// @brief Takes all keys away, at once.
   void clear() const {
     detail::Change change{store()};
     clear(store(), core_->head());
@@ -177,9 +186,11 @@ class DictProxy {
   [[nodiscard]] std::vector<K> keys() const {
     return collect<K>([&](std::uint64_t entry) { return key_of(entry); });
   }
+  /// @brief All values of one moment, in the order of the keys.
   [[nodiscard]] std::vector<V> values() const {
     return collect<V>([&](std::uint64_t entry) { return load(entry); });
   }
+  /// @brief All pairs of one moment, in the order of the keys.
   [[nodiscard]] std::vector<value_type> items() const {
     return collect<value_type>([&](std::uint64_t entry) {
       return value_type{key_of(entry), load(entry)};
@@ -189,6 +200,7 @@ class DictProxy {
   [[nodiscard]] std::vector<value_type> copy() const { return items(); }
   /// @brief Goes through items().
   [[nodiscard]] auto begin() const { return detail::SnapshotIterator<value_type>{items()}; }
+  /// @brief Behind the last pair.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
   /// @brief Whether both are the same dictionary.

@@ -53,8 +53,11 @@ namespace multiprocessing {
 template <class T>
 class ListProxy {
  public:
+  /// @brief What an element is.
   using value_type = T;
+  /// @brief A place: negative ones count from the end.
   using Index = std::ptrdiff_t;
+  /// @brief Behind the last element, wherever that is.
   static constexpr Index to_end = std::numeric_limits<Index>::max();
 
   ListProxy(const ListProxy&) = default;  // a handle is never empty: it is not moved from
@@ -75,7 +78,10 @@ class ListProxy {
     change.commit();
   }
   /// @brief Calls `change(element)` and stores what that has made of it: no other process comes in
-  /// between. @param change as DictProxy::update(). @returns the new element.
+  /// between.
+  /// @param index of the element; -1 is the last.
+  /// @param change as DictProxy::update().
+  /// @returns the new element.
   /// @throws std::out_of_range there is no such place. What `change` throws; nothing has changed.
   template <class F>
   requires std::invocable<F, T&> T update(Index index, F&& change)
@@ -87,12 +93,15 @@ class ListProxy {
     whole.commit();
     return value;
   }
+  /// @brief How many elements it has: a moment's picture.
   [[nodiscard]] std::size_t size() const {
     const detail::Access access{store()};
     return cells().size();
   }
+  /// @brief Whether it has none: a moment's picture.
   [[nodiscard]] bool empty() const { return size() == 0; }
 
+  /// @brief Puts a value at the end.
   void append(const T& value) const {
     insert_at([](std::size_t size) { return size; }, value);
   }
@@ -105,9 +114,11 @@ class ListProxy {
   void extend(Values&& values) const {
     set_slice(to_end, to_end, std::forward<Values>(values));
   }
+  /// @overload
   void extend(std::initializer_list<T> values) const {
     extend(std::span{values.begin(), values.size()});
   }
+  /// @brief As extend().
   template <std::ranges::input_range Values>
   const ListProxy& operator+=(Values&& values) const {
     extend(std::forward<Values>(values));
@@ -148,6 +159,7 @@ class ListProxy {
     remove_cells(where, where + 1);
     change.commit();
   }
+  /// @brief Takes all elements away, at once.
   void clear() const {
     detail::Change change{store()};
     clear(store(), core_->head());
@@ -164,10 +176,12 @@ class ListProxy {
     }
     throw std::invalid_argument{"no element of the list is equal to that value"};
   }
+  /// @brief How many elements are equal to a value.
   [[nodiscard]] std::size_t count(const T& value) const requires std::equality_comparable<T> {
     const auto all = copy();
     return static_cast<std::size_t>(std::ranges::count(all, value));
   }
+  /// @brief Whether an element is equal to a value.
   [[nodiscard]] bool contains(const T& value) const requires std::equality_comparable<T> {
     return count(value) != 0;
   }
@@ -185,6 +199,7 @@ class ListProxy {
     cells().reorder(order);
     change.commit();
   }
+  /// @brief Turns the order round.
   void reverse() const {
     detail::Change change{store()};
     std::vector<std::size_t> order(cells().size());
@@ -210,6 +225,7 @@ class ListProxy {
     for (auto&& value : values) copy.emplace_back(value);
     replace(begin, end, copy);
   }
+  /// @overload
   void set_slice(Index begin, Index end, std::initializer_list<T> values) const {
     set_slice(begin, end, std::span{values.begin(), values.size()});
   }
@@ -219,6 +235,7 @@ class ListProxy {
   [[nodiscard]] std::vector<T> copy() const { return slice(0); }
   /// @brief Goes through copy().
   [[nodiscard]] auto begin() const { return detail::SnapshotIterator<T>{copy()}; }
+  /// @brief Behind the last element.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
   /// @brief Whether both are the same list.

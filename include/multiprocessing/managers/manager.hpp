@@ -60,6 +60,7 @@ class Manager {
     made.update(pairs);
     return made;
   }
+  /// @overload
   template <class K, class V, std::ranges::input_range Pairs>
   [[nodiscard]] DictProxy<K, V> dict(Pairs&& pairs) const {
     auto made = dict<K, V>();
@@ -78,6 +79,7 @@ class Manager {
     made.extend(values);
     return made;
   }
+  /// @overload
   template <class T, std::ranges::input_range Values>
   [[nodiscard]] ListProxy<T> list(Values&& values) const {
     auto made = list<T>();
@@ -89,18 +91,21 @@ class Manager {
   [[nodiscard]] SetProxy<T> set() const {
     return detail::ContainerOf::create<SetProxy<T>>(store_);
   }
+  /// @brief A set of values: `manager.set<int>({1, 2, 3})`.
   template <class T>
   [[nodiscard]] SetProxy<T> set(std::initializer_list<T> values) const {
     auto made = set<T>();
     made.update(values);
     return made;
   }
+  /// @overload
   template <class T, std::ranges::input_range Values>
   [[nodiscard]] SetProxy<T> set(Values&& values) const {
     auto made = set<T>();
     made.update(std::forward<Values>(values));
     return made;
   }
+  /// @brief An empty namespace.
   [[nodiscard]] NamespaceProxy Namespace() const {
     return detail::ContainerOf::create<NamespaceProxy>(store_);
   }
@@ -122,10 +127,12 @@ class Manager {
     }
   }
 
+  /// @brief A queue of at most `maxsize` items; 0: no bound.
   template <class T>
   [[nodiscard]] multiprocessing::Queue<T> Queue(std::size_t maxsize = 0) const {
     return multiprocessing::Queue<T>{maxsize};
   }
+  /// @brief A queue that counts tasks; `maxsize` as for Queue().
   template <class T>
   [[nodiscard]] multiprocessing::JoinableQueue<T> JoinableQueue(std::size_t maxsize = 0) const {
     return multiprocessing::JoinableQueue<T>{maxsize};
@@ -141,15 +148,20 @@ class Manager {
   [[nodiscard]] multiprocessing::Array<T> Array(std::size_t size) const {
     return multiprocessing::Array<T>(size);
   }
+  /// @overload
   template <class T>
   [[nodiscard]] multiprocessing::Array<T> Array(std::initializer_list<T> values) const {
     return multiprocessing::Array<T>(values);
   }
+  /// @brief A free lock.
   [[nodiscard]] multiprocessing::Lock Lock() const { return {}; }
+  /// @brief A free lock that its owner may take again.
   [[nodiscard]] multiprocessing::RLock RLock() const { return {}; }
+  /// @brief A semaphore with `value` units.
   [[nodiscard]] multiprocessing::Semaphore Semaphore(unsigned value = 1) const {
     return multiprocessing::Semaphore{value};
   }
+  /// @brief A semaphore that never has more than `value` units.
   [[nodiscard]] multiprocessing::BoundedSemaphore BoundedSemaphore(unsigned value = 1) const {
     return multiprocessing::BoundedSemaphore{value};
   }
@@ -158,15 +170,19 @@ class Manager {
   [[nodiscard]] multiprocessing::Condition Condition(const AnyLock&... lock) const {
     return multiprocessing::Condition{lock...};
   }
+  /// @brief An event that is not set.
   [[nodiscard]] multiprocessing::Event Event() const { return {}; }
+  /// @brief A barrier for so many parties; see multiprocessing::Barrier.
   [[nodiscard]] multiprocessing::Barrier Barrier(unsigned parties,
                                                  Task action = {},
                                                  Timeout timeout = forever) const {
     return multiprocessing::Barrier{parties, std::move(action), timeout};
   }
+  /// @brief A pool of this process, as Pool makes it.
   [[nodiscard]] multiprocessing::Pool Pool(PoolOptions options = {}) const {
     return multiprocessing::Pool{std::move(options)};
   }
+  /// @overload
   [[nodiscard]] multiprocessing::Pool Pool(unsigned processes) const {
     return multiprocessing::Pool{processes};
   }

@@ -59,6 +59,7 @@ class NamespaceProxy {
     put<T>(key, bytes);
     change.commit();
   }
+  /// @overload
   void set(const std::string& name, const char* value) const { set(name, std::string{value}); }
   /// @brief As DictProxy::update().
   template <class T, class F>
@@ -81,6 +82,7 @@ class NamespaceProxy {
     table().erase(entry);
     change.commit();
   }
+  /// @brief Whether there is such a name.
   [[nodiscard]] bool contains(const std::string& name) const {
     const Key key{store(), name};
     const detail::Access access{store()};

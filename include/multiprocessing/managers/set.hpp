@@ -44,6 +44,7 @@ namespace multiprocessing {
 template <class T>
 class SetProxy {
  public:
+  /// @brief What an element is.
   using value_type = T;
 
   SetProxy(const SetProxy&) = default;  // a handle is never empty: it is not moved from
@@ -84,16 +85,20 @@ class SetProxy {
     change.commit();
     return value;
   }
+  /// @brief Whether a value is in it.
   [[nodiscard]] bool contains(const T& value) const {
     const detail::Key<T> key{store(), value};
     const detail::Access access{store()};
     return table().find(key) != 0;
   }
+  /// @brief How many elements it has: a moment's picture.
   [[nodiscard]] std::size_t size() const {
     const detail::Access access{store()};
     return table().size();
   }
+  /// @brief Whether it has none: a moment's picture.
   [[nodiscard]] bool empty() const { return size() == 0; }
+  /// @brief Takes all elements away, at once.
   void clear() const {
     detail::Change change{store()};
     table().clear();
@@ -113,6 +118,7 @@ class SetProxy {
   }
   /// @brief Goes through copy().
   [[nodiscard]] auto begin() const { return detail::SnapshotIterator<T>{copy()}; }
+  /// @brief Behind the last element.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
   // ---- with others ----
@@ -125,6 +131,7 @@ class SetProxy {
     for (const T& value : others) add(value);
     change.commit();
   }
+  /// @overload
   void update(std::initializer_list<T> values) const {
     update(std::span{values.begin(), values.size()});
   }
@@ -180,14 +187,17 @@ class SetProxy {
     std::ranges::copy(filtered(others, own, false), std::back_inserter(all));
     return all;
   }
+  /// @brief Whether none of a range is in it.
   template <std::ranges::input_range Values>
   [[nodiscard]] bool isdisjoint(Values&& values) const {
     return intersection(std::forward<Values>(values)).empty();
   }
+  /// @brief Whether all of it is in a range.
   template <std::ranges::input_range Values>
   [[nodiscard]] bool issubset(Values&& values) const {
     return difference(std::forward<Values>(values)).empty();
   }
+  /// @brief Whether all of a range is in it.
   template <std::ranges::input_range Values>
   [[nodiscard]] bool issuperset(Values&& values) const {
     return filtered(copy_of(values), copy(), false).empty();

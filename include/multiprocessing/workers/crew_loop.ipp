@@ -87,8 +87,8 @@ inline bool Crew::step(const Deadline& deadline) {
   return got;
 }
 
-/// Takes a result and handles it. One that there is no memory for leaves the ring all the same, else
-/// nothing behind it would ever arrive; its task fails.
+/// Takes a result and handles it. One that there is no memory for leaves the ring all the same,
+/// else nothing behind it would ever arrive; its task fails.
 /// @returns false: there was none until the deadline.
 inline bool Crew::take_result(ResultHeader& header,
                               std::vector<std::byte>& buffer,

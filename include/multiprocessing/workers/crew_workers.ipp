@@ -155,9 +155,9 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
       place.state = Place::State::alive;
       throw;
     }
-    // One that was told to end may still die before it does, of its initializer or of its last task.
-    const bool is_expected =
-        place.killed != 0 || (place.ends && code == 0 && place.sent.empty());
+    // One that was told to end may still die before it does, of its initializer or of its last
+    // task.
+    const bool is_expected = place.killed != 0 || (place.ends && code == 0 && place.sent.empty());
     // What is not in the ring any more was in its hands.
     try {
       while (!place.sent.empty()) {
