@@ -25,10 +25,12 @@ ROWS = {"Behaviours": 336, "Names": 252}
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 DISABLED = re.compile(r"^[ \t]*#[ \t]*if 0\b.*?^[ \t]*#[ \t]*endif", re.MULTILINE | re.DOTALL)
 TEST = re.compile(r"^(TEST|TEST_F|TEST_P|TYPED_TEST)\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.MULTILINE)
+EVERY = r"TEST_EVERY_START_METHOD\(\s*%s\b|INSTANTIATE_TEST_SUITE_P\([^;]*?\b%s\b[^;]*get_all_start_methods"
 RUN = {
     "TEST_P": r"(?:TEST_EVERY_START_METHOD\(\s*|INSTANTIATE_TEST_SUITE_P\(\s*\w*\s*,\s*)%s\b",
     "TYPED_TEST": r"TYPED_TEST_SUITE\(\s*%s\b",
 }
+INCLUDE = re.compile(r"^#\s*include [<\"]([\w/]+\.hpp)[>\"]", re.MULTILINE)
 BUILT = re.compile(r"[\w*/]+_test\.cpp")
 PROGRAMS = {"program": "tests/programs", "example": "examples", "compile_fail": "tests/compile_fail"}
 
@@ -39,19 +41,30 @@ TOTALS = re.compile(r"^Of \d+ .*$", re.MULTILINE)
 Test = collections.namedtuple("Test", "is_run every_start_method")
 
 
+def text_with_headers(path, root, seen):
+    """A file of tests, and what it includes of tests/, without comments and what is switched off."""
+    text = DISABLED.sub("", COMMENT.sub("", path.read_text(encoding="utf-8")))
+    for name in INCLUDE.findall(text):
+        header = root / "tests" / name
+        if name not in seen and header.is_file():
+            seen.add(name)
+            text += text_with_headers(header, root, seen)
+    return text
+
+
 def tests_of(root):
     """Every test that the sources have, by its name."""
     found = {}
     cmake = root / "tests/CMakeLists.txt"
     patterns = BUILT.findall(cmake.read_text(encoding="utf-8")) if cmake.exists() else []
     for path in sorted((root / "tests").rglob("*.cpp")):
-        text = DISABLED.sub("", COMMENT.sub("", path.read_text(encoding="utf-8")))
+        text = text_with_headers(path, root, set())
         is_built = any(path.relative_to(root / "tests").match(pattern) for pattern in patterns)
         for kind, suite, name in TEST.findall(text):
             is_run = is_built and not f"{suite}{name}".count("DISABLED_")
             if kind in RUN:
                 is_run = is_run and bool(re.search(RUN[kind] % suite, text))
-            every = bool(re.search(rf"TEST_EVERY_START_METHOD\(\s*{suite}\b", text))
+            every = bool(re.search(EVERY % (suite, suite), text))
             before = found.get(f"{suite}.{name}", Test(False, False))
             found[f"{suite}.{name}"] = Test(before.is_run or is_run, before.every_start_method or every)
     for kind, folder in PROGRAMS.items():

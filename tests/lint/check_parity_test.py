@@ -10,7 +10,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import check_parity  # noqa: E402 (it stands beside this file)
 
 CMAKE = "multiprocessing_layer(a a*_test.cpp a/*_test.cpp)\n"
-TESTS = """TEST(Plain, Works) {}
+TESTS = """#include <a/suite.hpp>
+INSTANTIATE_TEST_SUITE_P(Of, Shared,
+                         testing::Combine(testing::ValuesIn(mp::get_all_start_methods()), kinds));
+TEST(Plain, Works) {}
 TEST_F(
     Fixed, WorksToo) {}
 class Every : public test::EveryStartMethod {};
@@ -45,6 +48,8 @@ class CheckParity(unittest.TestCase):
             for name, content in (
                     ("docs/parity.md", text), ("docs/differences.md", DIFFERENCES),
                     ("tests/CMakeLists.txt", CMAKE), ("tests/a/x_test.cpp", TESTS),
+                    ("tests/a/suite.hpp", "TEST_P(Shared, Works) {}\n"),
+                    ("tests/a/alone.hpp", "TEST(Header, IsIncludedByNobody) {}\n"),
                     ("tests/b/y_test.cpp", "TEST(Nobody, BuildsThis) {}\n"),
                     ("tests/programs/small.cpp", "int main() {}\n"),
                     ("include/multiprocessing/a/thing.hpp", HEADER)):
@@ -81,17 +86,24 @@ class CheckParity(unittest.TestCase):
             "Of 1 names: 1 tested, 0 different on purpose, 0 not applicable, 0 open; 1 run under every start "
             "method."])
 
+    def test_suites_that_run_under_every_start_method(self):
+        for test, count in (("Shared.Works", 1), ("Some.Works", 0)):
+            _, _, totals = self.page([BEHAVIOUR.replace("Plain.Works", test)], [NAME])
+            self.assertIn(f"0 open; {count} run", totals[0])
+
     def test_totals_that_are_others(self):
         unfixed, _, _ = self.page([BEHAVIOUR], [NAME])
         self.assertEqual(unfixed, ["docs/parity.md: the totals are others: check_parity.py --fix"])
 
     def test_every_kind_of_live_test(self):
-        for test in ("Plain.Works", "Fixed.WorksToo", "Every.Works", "Some.Works", "program.small"):
+        for test in ("Plain.Works", "Fixed.WorksToo", "Every.Works", "Some.Works", "Shared.Works",
+                     "program.small"):
             self.assert_none(BEHAVIOUR.replace("Plain.Works", test))
         self.assert_none(BEHAVIOUR.replace("`Plain.Works`", "`Plain.Works`, `program.small`"))
 
     def test_a_test_that_is_not_there(self):
-        for test in ("Plain.Worked", "Plain.IsAComment", "Plain.IsOneToo", "Plain.IsOff", "program.large"):
+        for test in ("Plain.Worked", "Plain.IsAComment", "Plain.IsOneToo", "Plain.IsOff", "program.large",
+                     "Header.IsIncludedByNobody"):
             self.assert_fault(f"there is no test {test}", BEHAVIOUR.replace("Plain.Works", test))
         self.assert_fault("no test Plain.Gone", BEHAVIOUR.replace("`Plain.Works`", "`Plain.Works`, `Plain.Gone`"))
         self.assert_fault("no test Plain.Gone", name=NAME.replace("Every.Works", "Plain.Gone"))
