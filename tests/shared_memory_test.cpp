@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -29,6 +30,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -262,6 +264,8 @@ TEST(SharedMemoryTransit, AttachesByName) {
   const auto list_sent = mp::dumps(list);
   mp::loads<mp::ShareableList>(list_sent).set(0, 5);
   EXPECT_EQ(list[0], mp::ShareableItem{5});
+  const mp::ShareableList long_list{std::vector<mp::ShareableItem>(1000, mp::ShareableItem{1})};
+  EXPECT_EQ(mp::dumps(long_list).size(), list_sent.size());  // it is the name that travels
   memory.unlink();
   list.shm().unlink();
   memory.close();
@@ -309,6 +313,10 @@ TEST(ResourceTracker, SaysNothingWhenAllIsRemoved) {
       const auto memory = created(10);
       mp::SharedMemory second = created(10);
       second.unlink();
+      mp::SharedMemoryManager manager;
+      manager.start();
+      static_cast<void>(manager.SharedMemory(10));
+      static_cast<void>(manager.ShareableList({1}));
     }};
     pid = creator.pid();
     EXPECT_EQ(creator.join(), 0);
@@ -335,6 +343,20 @@ TEST(ResourceTracker, IsNotHeldUpByAChildThatOutlivesTheCreator) {
   ASSERT_TRUE(eventually([&] { return !exists(name); }));
   ::close(line[0]);
   ::close(line[1]);
+}
+#endif
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(ResourceTracker, IsReachedByAForkedChildWhateverAThreadWasTelling) {
+  std::atomic<bool> stop{false};
+  std::thread busy{[&] {
+    while (!stop) static_cast<void>(created(10));
+  }};
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(Forked{[] { static_cast<void>(created(10)); }}.join(), 0);
+  }
+  stop = true;
+  busy.join();
 }
 #endif
 

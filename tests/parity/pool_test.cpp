@@ -114,6 +114,22 @@ TEST_P(Pool, CallsBackOnceBeforeTheResultIsReady) {
   EXPECT_EQ(called.size(), 1U);
 }
 
+TEST_P(Pool, CallsBackWithTheErrorOfATask) {
+  std::vector<std::string> errors;
+  const auto result = pool.apply_async(mp::Callbacks{[&](int) { errors.emplace_back("a result"); },
+                                                     [&](const std::exception_ptr& error) {
+                                                       try {
+                                                         std::rethrow_exception(error);
+                                                       } catch (const std::range_error& what) {
+                                                         errors.emplace_back(what.what());
+                                                       }
+                                                     }},
+                                       test::throw_range_error, 7);
+  EXPECT_THROW(result.get(), std::range_error);
+  EXPECT_EQ(errors, std::vector<std::string>{"bad 7"});
+  EXPECT_FALSE(result.successful());
+}
+
 TEST_P(Pool, ThrowsAnArgumentThatCannotBeEncoded) {
   using Bad = test::Mined<test::Throws, false>;
   const auto value = [](const Bad& bad) { return bad.value; };
@@ -287,6 +303,17 @@ TEST_P(PoolMaking, NeedsAProcessAndStartsThemAll) {
   EXPECT_EQ(pool.stats().workers.size(), 3U);
   EXPECT_EQ(mp::active_children().size(), 3U);
   for (const auto& worker : pool.stats().workers) EXPECT_TRUE(worker.pid);
+}
+
+TEST_P(PoolMaking, IsTerminatedAtTheEndOfItsScope) {
+  std::optional<mp::AsyncResult<void>> running;
+  {
+    mp::Pool pool{2};
+    EXPECT_EQ(pool.apply(square, 3), 9);
+    running = pool.apply_async(test::wait_for_ever);
+  }
+  EXPECT_THROW(running->get(), mp::CancelledError);
+  EXPECT_TRUE(mp::active_children().empty());
 }
 
 TEST_P(PoolMaking, ReplacesWorkersAfterSomeTasks) {
