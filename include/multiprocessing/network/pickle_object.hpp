@@ -32,12 +32,12 @@ using List = std::vector<Object>;      ///< Python's list.
 /// @brief Python's tuple.
 struct Tuple {
   std::vector<Object> items;
-  bool operator==(const Tuple&) const;
+  bool operator==(const Tuple& other) const;
 };
 /// @brief Python's dict, in its order. Of a key that comes twice the later value counts.
 struct Dict {
   std::vector<std::pair<Object, Object>> items;
-  bool operator==(const Dict&) const;
+  bool operator==(const Dict& other) const;
 };
 
 }  // namespace multiprocessing::pickle
@@ -127,7 +127,7 @@ class Object {
   /// @brief The value of a dict's key, if it has it. @throws SerializationError it is no dict.
   [[nodiscard]] const Object* find(const Object& key) const;
 
-  bool operator==(const Object&) const = default;
+  bool operator==(const Object& other) const;
 
  private:
   template <class T>
@@ -156,8 +156,16 @@ class Object {
 
 // ---- definitions ----
 
-inline bool Tuple::operator==(const Tuple&) const = default;
-inline bool Dict::operator==(const Dict&) const = default;
+// Not `= default`: clang++ 14 does not survive that for classes which contain each other.
+inline bool Tuple::operator==(const Tuple& other) const {
+  return items == other.items;
+}
+inline bool Dict::operator==(const Dict& other) const {
+  return items == other.items;
+}
+inline bool Object::operator==(const Object& other) const {
+  return value_ == other.value_;
+}
 
 inline std::string_view Object::type() const noexcept {
   constexpr std::array names{"NoneType", "bool",  "int",  "int",   "float",
