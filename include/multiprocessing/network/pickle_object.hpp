@@ -142,7 +142,7 @@ class Object {
   /// @brief The value of a dict's key, if it has it. @throws SerializationError it is no dict.
   [[nodiscard]] const Object* find(const Object& key) const;
 
-  bool operator==(const Object&) const = default;
+  bool operator==(const Object& other) const;
 
  private:
   template <class T>
@@ -171,12 +171,15 @@ class Object {
 
 // ---- definitions ----
 
-// Written out: defaulted, clang++ 14 crashes over them.
+// Not `= default`: clang++ 14 does not survive that for classes which contain each other.
 inline bool Tuple::operator==(const Tuple& other) const {
   return items == other.items;
 }
 inline bool Dict::operator==(const Dict& other) const {
   return items == other.items;
+}
+inline bool Object::operator==(const Object& other) const {
+  return value_ == other.value_;
 }
 
 inline std::string_view Object::type() const noexcept {

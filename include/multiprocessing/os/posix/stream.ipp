@@ -298,10 +298,13 @@ inline Outcome Stream::read_message(std::uint8_t kind,
     into = IncomingMessage{kind, std::move(buffer), 0, static_cast<std::size_t>(size)};
   } else {
     constexpr std::uint64_t believed = std::uint64_t{1} << 20U;
+    constexpr std::uint64_t addresses = std::uint64_t{64}
+                                        << 20U;  // not memory before it is written
     std::vector<std::byte> whole;
+    if (size > whole.max_size()) throw std::bad_alloc{};
+    whole.reserve(static_cast<std::size_t>(std::min(size, addresses)));
     while (whole.size() < size) {
       const std::size_t done = whole.size();
-      if (size > whole.max_size()) throw std::bad_alloc{};
       whole.resize(static_cast<std::size_t>(std::min(size, std::max(believed, done * 2))));
       outcome = read_all(std::span{whole}.subspan(done), 0, interrupt, ec);
       if (ec || outcome != Outcome::done) return outcome;

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSL-1.0
+// Signals without end, and peers that send and read a byte at a time.
+// Not on Windows: there are no Listener and Client there yet
+#include <multiprocessing/network.hpp>
+
+#include <support/eventually.hpp>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::atomic<int> signals{0};
+
+// A signal every millisecond, in whichever thread, without SA_RESTART.
+class Storm {
+ public:
+  Storm() {
+    struct sigaction counting {};
+    counting.sa_handler = [](int) { ++signals; };
+    ::sigaction(SIGALRM, &counting, &before_);
+    const itimerval every_millisecond{{0, 1000}, {0, 1000}};
+    ::setitimer(ITIMER_REAL, &every_millisecond, nullptr);
+  }
+  Storm(const Storm&) = delete;
+  Storm& operator=(const Storm&) = delete;
+  ~Storm() {
+    const itimerval none{};
+    ::setitimer(ITIMER_REAL, &none, nullptr);
+    ::sigaction(SIGALRM, &before_, nullptr);
+  }
+
+ private:
+  struct sigaction before_ {};
+};
+
+template <class Work>
+void expect_at_least(std::chrono::milliseconds least, Work work) {
+  const auto before = std::chrono::steady_clock::now();
+  const int seen = signals;
+  work();
+  EXPECT_GE(std::chrono::steady_clock::now() - before, least);
+  EXPECT_GT(signals, seen);
+}
+
+TEST(Storm, OfSignalsEndsNoCallBeforeItsTime) {
+  const Storm storm;
+  mp::Listener listener{{.backlog = 4, .authkey = "k"}};
+  expect_at_least(50ms, [&] { EXPECT_FALSE(listener.try_accept(50ms)); });
+  expect_at_least(50ms, [&] { EXPECT_TRUE(mp::wait({listener}, 50ms).empty()); });
+  expect_at_least(50ms, [&] {
+    EXPECT_THROW(
+        static_cast<void>(mp::Client(listener.address(), {.authkey = "k", .timeout = 50ms})),
+        mp::TimeoutError);
+  });
+  EXPECT_FALSE(listener.try_accept());
+  std::optional<mp::Connection> client;
+  std::thread other{[&] { client = mp::Client(listener.address(), {.authkey = "k"}); }};
+  auto served = listener.accept();
+  other.join();
+  expect_at_least(50ms, [&] { EXPECT_FALSE(served.poll(50ms)); });
+  expect_at_least(50ms, [&] { EXPECT_FALSE(served.try_recv<int>(50ms)); });
+  while (client->try_send(std::string(1000, 'x'))) {
+  }
+  expect_at_least(50ms, [&] { EXPECT_FALSE(client->try_send(std::string(1000, 'x'), 50ms)); });
+}
+
+TEST(Storm, OfSignalsTearsNoMessage) {
+  for (const auto family : {mp::Family::af_unix, mp::Family::af_inet}) {
+    mp::Listener listener{{.family = family}};
+    auto client = mp::Client(listener.address());
+    auto served = listener.accept();
+    const Storm storm;
+    const std::vector<std::byte> large(std::size_t{8} << 20U, std::byte{3});
+    std::thread sender{[&] {
+      for (int i = 0; i < 5; ++i) {
+        client.send_bytes(large);
+        client.send(i);
+      }
+    }};
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_TRUE(served.recv_bytes() == large);
+      EXPECT_EQ(served.recv<int>(), i);
+    }
+    sender.join();
+  }
+}
+
+TEST(Stream, TakesMessagesThatComeAByteAtATime) {
+  mp::Listener listener;
+  auto client = mp::Client(listener.address());
+  auto served = listener.accept();
+  std::thread sender{[&] {
+    const std::string bytes{"\0\0\0\3abc\0\0\0\0\xff\xff\xff\xff\0\0\0\0\0\0\0\2de", 25};
+    for (const char one : bytes) {
+      EXPECT_EQ(::send(client.fileno(), &one, 1, MSG_NOSIGNAL), 1);
+      std::this_thread::yield();
+    }
+  }};
+  EXPECT_EQ(served.recv_bytes().size(), 3U);
+  EXPECT_EQ(served.recv_bytes().size(), 0U);
+  EXPECT_EQ(served.recv_bytes().size(), 2U);  // in the long form, which is allowed for short ones
+  sender.join();
+}
+
+TEST(Stream, IsReadAByteAtATime) {
+  mp::Listener listener;
+  auto client = mp::Client(listener.address());
+  auto served = listener.accept();
+  const int little = 1;
+  ::setsockopt(client.fileno(), SOL_SOCKET, SO_SNDBUF, &little, sizeof little);
+  std::thread sender{[&] { client.send_bytes(std::string(20'000, 'x')); }};
+  for (int i = 0; i < 4 + 20'000; ++i) {
+    char one = 0;
+    ASSERT_EQ(::recv(served.fileno(), &one, 1, 0), 1);
+  }
+  sender.join();
+}
+
+TEST(Stream, ThatHasNoSizeIsBroken) {
+  mp::Listener listener;
+  auto client = mp::Client(listener.address());
+  auto served = listener.accept();
+  EXPECT_EQ(::send(client.fileno(), "\x80\0\0\0", 4, MSG_NOSIGNAL), 4);
+  EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  EXPECT_THROW(static_cast<void>(client.recv_bytes()), mp::ConnectionError);
+}
+
+TEST(Stream, OfALieAboutItsSizeTakesNoMemory) {
+  mp::Listener listener;
+  auto client = mp::Client(listener.address());
+  auto served = listener.accept();
+  EXPECT_EQ(::send(client.fileno(), "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffxx", 14,
+                   MSG_NOSIGNAL),
+            14);
+  try {
+    static_cast<void>(served.recv_bytes());
+    FAIL() << "it came";
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code(), std::errc::not_enough_memory);
+  }
+  EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+}
+
+}  // namespace
