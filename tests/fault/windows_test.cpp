@@ -10,6 +10,7 @@
 #  include <algorithm>
 #  include <map>
 #  include <new>
+#  include <set>
 #  include <string>
 #  include <system_error>
 #  include <vector>
@@ -146,6 +147,8 @@ void run_a_process() {
 struct Operation {
   const char* name;
   void (*run)();
+  int most_turns = 6;  // what is repeated more often is repeated in the same way
+  std::set<std::string> left_out = {};
 };
 const std::vector<Operation> operations{
     {"Queue", use_queue},
@@ -153,9 +156,10 @@ const std::vector<Operation> operations{
     {"Locks", use_locks},
     {"OneWayPipe", [] { use_pipe(false, 100); }},
     {"DuplexPipe", [] { use_pipe(true, 100'000); }},
-    {"SendAQueue", send_a_queue},
+    // Handles that cannot be taken from their sender stay there until it ends.
+    {"SendAQueue", send_a_queue, 6, {"DuplicateHandle", "OpenProcess"}},
     {"SharedMemory", share_memory},
-    {"Process", run_a_process},
+    {"Process", run_a_process, 1},
 };
 
 // Whether it works; not, when it says why.
@@ -182,13 +186,13 @@ INSTANTIATE_TEST_SUITE_P(Of, EveryCall, testing::ValuesIn(operations), [](const 
 });
 
 TEST_P(EveryCall, ThatWindowsRefusesIsToldAndLeavesNothing) {
-  constexpr int most_turns = 6;    // what is repeated more often is repeated in the same way
   ASSERT_TRUE(works(GetParam()));  // what is made once, is made
   fault::calls.clear();
   ASSERT_TRUE(works(GetParam()));
   int refused = 0;
   for (const auto& [call, made] : std::map<std::string, int>{fault::calls}) {
-    for (int turn = 1; turn <= std::min(made, most_turns); ++turn) {
+    if (GetParam().left_out.contains(call)) continue;
+    for (int turn = 1; turn <= std::min(made, GetParam().most_turns); ++turn) {
       SCOPED_TRACE(call + ", turn " + std::to_string(turn));
       fault::calls.clear();
       fault::failing = call;

@@ -89,17 +89,21 @@ TEST(WaitAny, WaitsForPipesBesideOtherThings) {
 
 TEST(SetExecutable, TakesAnyName) {
   const std::filesystem::path name{L"a program, gr\u00fc\u00df \U0001f389.exe"};
-  std::filesystem::copy_file(os::windows::to_wide(os::executable_path()), name);
+  const std::filesystem::path own{os::windows::to_wide(os::executable_path())};
+  const std::filesystem::path library{"libtest.plugin.library.dll"};  // which this program needs
+  std::filesystem::copy_file(own, name);
+  std::filesystem::copy_file(own.parent_path() / library, library);
   mp::set_executable(name);
   mp::Queue<std::string> queue;
   mp::Process process{[](mp::Queue<std::string> to) { to.put(os::executable_path()); }, queue};
   process.start();
-  const auto path = std::filesystem::path{os::windows::to_wide(queue.get())};
-  EXPECT_EQ(path.filename(), name);
   EXPECT_TRUE(process.join());
   EXPECT_EQ(process.exitcode(), 0);
+  const auto path = std::filesystem::path{os::windows::to_wide(queue.get(0s))};
+  EXPECT_EQ(path.filename(), name);
   mp::set_executable({});
   std::filesystem::remove(name);
+  std::filesystem::remove(library);
 }
 
 }  // namespace

@@ -31,7 +31,9 @@ bool starts(void (*target)(int), mp::StartMethod method) {
   mp::Process process({.start_method = method}, target, right);
   process.start();
   process.join();
-  return process.exitcode() == right;
+  if (process.exitcode() == right) return true;
+  std::fprintf(stderr, "it ended with code %d\n", process.exitcode().value_or(-1));
+  return false;
 }
 
 bool sends() {

@@ -172,9 +172,9 @@ std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep
     if (is_standard(entries[i].handle)) continue;
     const std::string type = type_of(reinterpret_cast<HANDLE>(entries[i].handle));
     // What runtimes make once and keep, as for a disputed mutex; ours come with a section. And what
-    // Boost.Interprocess does.
-    const bool is_the_runtimes =
-        type == "Semaphore" || type == "Event" || type == "Directory" || type == "Mutant";
+    // Boost.Interprocess does, and the runtime of each plug-in for the thread that loads it.
+    const bool is_the_runtimes = type == "Semaphore" || type == "Event" || type == "Directory" ||
+                                 type == "Mutant" || type == "Thread";
     if (!keep(number) && !is_the_runtimes) found[number] = type;
   }
   return found;

@@ -32,6 +32,7 @@ inline constexpr std::byte kind_hash{'H'};
 
 [[nodiscard]] inline HMODULE handle_of(std::uintptr_t address, DWORD flags) noexcept {
   HMODULE module = nullptr;
+  if (address == 0) return module;  // the system would take that for this program
   if (MULTIPROCESSING_SYSTEM(GetModuleHandleExW)(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | flags,
                                                  reinterpret_cast<LPCWSTR>(address),
                                                  &module) == 0) {
