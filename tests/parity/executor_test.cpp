@@ -444,13 +444,15 @@ TEST_P(Executor, TakesMoreThanAPipeWhenAWorkerDies) {
 
 TEST_P(Executor, TakesManySubmitsWhileItsLoopIsHeldUp) {
   auto& all = executor();
+  mp::Event begin;
   mp::Event called;
   mp::Event go_on;
-  const auto first = all.submit(square, 1);
-  first.add_done_callback([&](const auto&) {
+  const auto first = all.submit(test::wait_for, begin);
+  first.add_done_callback([&](const auto&) {  // not here, as it would be if it was done already
     called.set();
     go_on.wait();
   });
+  begin.set();
   called.wait();
   std::vector<mp::Future<int>> futures;
   for (int i = 0; i < 1000; ++i) futures.push_back(all.submit(square, i));
