@@ -58,6 +58,7 @@ using ::getpid;
 using ::getrandom;
 using ::ioctl;
 using ::kill;
+using ::lstat;
 using ::memfd_create;
 using ::mmap;
 using ::on_exit;
