@@ -145,6 +145,7 @@ prerequisites() {
         ;;
       tests)
         _tool python3 python3
+        _tool doxygen doxygen
         printf '#include <gtest/gtest.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
           _packages+=(libgtest-dev)
         ;;
@@ -157,6 +158,7 @@ prerequisites() {
         _tool wine wine
         [ -e /usr/lib/wine/wine64 ] || _packages+=(wine64)
         [ -e /usr/src/googletest/CMakeLists.txt ] || _packages+=(googletest)
+        _tool clang++ clang
         ;;
       tidy)
         _tool clang++ clang

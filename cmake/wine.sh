@@ -19,6 +19,9 @@ case $1 in
     # Its services keep what they inherit open, so they inherit nothing.
     wineserver -p </dev/null >/dev/null 2>&1
     wineboot -i </dev/null >/dev/null 2>&1
+    # Windows counts its starts there, and Boost's message_queue asks for the number.
+    wine reg add 'HKLM\System\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters' \
+      /v BootId /t REG_DWORD /d 1 /f </dev/null >/dev/null 2>&1
     ;;
   --stop)
     wineserver -k

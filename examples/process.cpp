@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Three processes at once: the whole takes about two seconds, not six.
 //   ./process [fork|spawn|forkserver]
-//! [readme]
 #include <multiprocessing.hpp>
 
 #include <chrono>
@@ -12,6 +11,7 @@
 
 namespace mp = multiprocessing;
 
+//! [readme]
 class Worker : public mp::Process<Worker> {
  public:
   void run() override {
@@ -20,6 +20,7 @@ class Worker : public mp::Process<Worker> {
   }
   auto reduce() const { return mp::arguments(); }  // how spawn makes it again
 };
+//! [readme]
 
 int main(int argc, char** argv) {
   mp::freeze_support();
@@ -30,4 +31,3 @@ int main(int argc, char** argv) {
   for (auto& worker : workers) worker.join();
   std::cout << "all done\n";
 }
-//! [readme]

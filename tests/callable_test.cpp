@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-// Not on Windows: plug-ins are not built there
 #include <multiprocessing/callable.hpp>
 #include <multiprocessing/reduction.hpp>
 
@@ -131,21 +130,23 @@ class Rebuilt {
   }
   Rebuilt(const Rebuilt&) = delete;
   Rebuilt& operator=(const Rebuilt&) = delete;
-  ~Rebuilt() { std::filesystem::remove(path_); }
+  ~Rebuilt() {
+    if (std::filesystem::exists(path_)) test::remove_file(path_);
+  }
 
   // A new file, as linkers make it, not a change of the old one.
   void build(const std::string& name) const {
-    std::filesystem::remove(path_);
+    if (std::filesystem::exists(path_)) test::remove_file(path_);
     std::filesystem::copy_file(test::plugin_path(name), path_);
   }
   [[nodiscard]] mp::CodeReference refer_and_unload() const {
     const test::Plugin plugin{path_};
     return plugin->refer();
   }
-  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::string path() const { return path_.string(); }
 
  private:
-  std::string path_;
+  std::filesystem::path path_;
 };
 
 }  // namespace
@@ -181,8 +182,9 @@ TEST(Resolve, NeverRunsWhatAFlippedBitSays) {
 TEST(Resolve, RefusesAnotherBuildAndNamesBoth) {
   mp::CodeReference reference = mp::refer_to<Three>();
   reference.module.back() ^= std::byte{1};
-  reference.path = "/nowhere/program";
-  EXPECT_REFUSED(reference, "/nowhere/program");
+  const std::string nowhere = MULTIPROCESSING_WINDOWS ? "C:\\nowhere\\program" : "/nowhere/program";
+  reference.path = nowhere;
+  EXPECT_REFUSED(reference, nowhere);
   EXPECT_REFUSED(reference, os::to_string(reference.module));
   EXPECT_REFUSED(reference, "Run the same build");
   reference.path.clear();
@@ -313,9 +315,11 @@ TEST(Resolve, RefusesAPlugInThatWasRebuiltAndNamesBothBuilds) {
 TEST(Resolve, RefusesAPlugInThatIsGone) {
   const Rebuilt plugin{"other"};
   const mp::CodeReference reference = plugin.refer_and_unload();
-  std::filesystem::remove(plugin.path());
+  test::remove_file(plugin.path());
   EXPECT_REFUSED(reference, plugin.path());
+#if MULTIPROCESSING_POSIX
   EXPECT_REFUSED(reference, "No such file");
+#endif
 }
 
 TEST(ReferTo, KeepsOneReferenceHoweverOftenAPlugInIsLoaded) {

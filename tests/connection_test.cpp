@@ -2,6 +2,11 @@
 #include <multiprocessing/connection.hpp>
 
 #include <connection/every_connection.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/processes.hpp>
+
+#  include <sys/syscall.h>
+#endif
 
 using namespace every_connection;
 
@@ -38,6 +43,34 @@ TEST(Pipe, AGivenUpLargeMessageLeavesNoTrace) {
   EXPECT_TRUE(receiving.poll());
   EXPECT_EQ(receiving.recv<int>(), 2);
 }
+
+TEST(Pipe, SendsThatFoundNoRoomAreNotTakenForMessages) {
+  auto [receiving, sending] = mp::Pipe(false);
+  EXPECT_FALSE(sending.try_send_bytes(pattern(2U << 20U)));  // fills it
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(sending.try_send_bytes(pattern(5000)));
+  EXPECT_FALSE(receiving.poll());
+  EXPECT_EQ(receiving.try_recv_bytes(), std::nullopt);
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: nobody can be stopped
+TEST(Pipe, AStoppedSenderThatWaitsForRoomHoldsNobodyUp) {
+  auto [receiving, sending] = mp::Pipe(false);
+  Child child{[](mp::Connection its) {
+                for (;;) its.send_bytes("x");
+              },
+              sending};
+  const std::string call = "/proc/" + std::to_string(child.pid()) + "/syscall";
+  ASSERT_TRUE(eventually([&] {
+    const std::string number = test::first_line(call);
+    return number.starts_with(std::to_string(SYS_ppoll) + ' ') ||
+           number.starts_with(std::to_string(SYS_poll) + ' ');
+  }));
+  ::kill(child.pid(), SIGSTOP);
+  while (receiving.try_recv_bytes()) {
+  }
+  EXPECT_TRUE(sending.try_send(1, 10s));
+}
+#endif
 
 TEST(Pipe, IsTwoWayUnlessToldOtherwise) {
   auto [first, second] = mp::Pipe();

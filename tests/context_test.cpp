@@ -79,7 +79,7 @@ TEST_F(Context, WithoutAMethodIsThatOfTheDefaultWhichStaysOpen) {
   mp::set_start_method(mp::StartMethod::spawn);
   const auto context = mp::get_context();
   EXPECT_EQ(context.get_start_method(), mp::StartMethod::spawn);
-  mp::set_start_method(mp::StartMethod::fork, true);
+  mp::set_start_method(mp::get_all_start_methods().front(), true);
   EXPECT_EQ(context.get_start_method(), mp::StartMethod::spawn);
 }
 
@@ -88,16 +88,17 @@ TEST_F(Context, KeepsItsMethod) {
   EXPECT_THROW(context.set_start_method(mp::StartMethod::fork), std::invalid_argument);
   EXPECT_THROW(context.set_start_method(mp::StartMethod::fork, true), std::invalid_argument);
   EXPECT_EQ(context.get_context().get_start_method(), mp::StartMethod::spawn);
-  EXPECT_EQ(context.get_context(mp::StartMethod::fork).get_start_method(), mp::StartMethod::fork);
+  const auto other = mp::get_all_start_methods().front();
+  EXPECT_EQ(context.get_context(other).get_start_method(), other);
 }
 
 TEST_F(Context, OfAMethodThatIsNotHereIsRefusedAndNamesThoseThatAre) {
+  const std::string all = MULTIPROCESSING_WINDOWS ? "only spawn" : "fork spawn forkserver";
   try {
     static_cast<void>(mp::get_context(static_cast<mp::StartMethod>(9)));
     ADD_FAILURE() << "made";
   } catch (const std::invalid_argument& error) {
-    EXPECT_NE(std::string{error.what()}.find("fork spawn forkserver"), std::string::npos)
-        << error.what();
+    EXPECT_NE(std::string{error.what()}.find(all), std::string::npos) << error.what();
   }
 }
 

@@ -249,8 +249,9 @@ TEST_F(Logging, LetsASinkUseTheLibraryAndLog) {
   mp::set_log_sink([&calls](mp::LogLevel, std::string_view text) {
     if (++calls > 3) return;  // enough has been seen
     mp::log(mp::LogLevel::info, "heard " + std::string{text});
-    mp::Process child({.name = "child", .start_method = mp::StartMethod::fork},
-                      [&calls] { throw mp::SystemExit(calls); });
+    mp::Process child(
+        {.name = "child", .start_method = mp::get_all_start_methods().front()},
+        [](int code) { throw mp::SystemExit(code); }, calls);
     child.start();
     child.join();
     EXPECT_EQ(child.exitcode(), 1);

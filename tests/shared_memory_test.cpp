@@ -3,6 +3,7 @@
 #include <multiprocessing/shared_memory.hpp>
 
 #include <support/captured.hpp>
+#include <support/child.hpp>
 #include <support/eventually.hpp>
 #if MULTIPROCESSING_POSIX
 #  include <support/forked.hpp>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -28,6 +30,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -41,6 +44,7 @@
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using namespace std::string_literals;
+using test::Child;
 using test::eventually;
 #if MULTIPROCESSING_POSIX
 using test::Forked;
@@ -48,9 +52,6 @@ using test::Forked;
 
 namespace {
 
-bool exists(const std::string& name) {
-  return std::filesystem::exists("/dev/shm/" + name);
-}
 std::string unique(const std::string& text) {
   return "mp-test-" + std::to_string(::getpid()) + "-" + text;
 }
@@ -70,7 +71,15 @@ mp::SharedMemory created(std::size_t size, std::optional<std::string> name = {})
 mp::SharedMemory attached(const std::string& name) {
   return mp::SharedMemory{{.name = name}};
 }
+bool exists(const std::string& name) {
+#if MULTIPROCESSING_POSIX
+  return std::filesystem::exists("/dev/shm/" + name);
+#else
+  return error_of([&] { attached(name); }) == 0;
+#endif
+}
 
+#if MULTIPROCESSING_POSIX
 // Runs Python code; what it printed.
 std::string python(const std::string& code) {
   const std::string file = "script.py";
@@ -86,6 +95,7 @@ std::string python(const std::string& code) {
   std::filesystem::remove(file);
   return text;
 }
+#endif
 
 std::vector<std::byte> bytes(std::string_view text) {
   const auto span = std::as_bytes(std::span{text});
@@ -108,7 +118,6 @@ class Creator {
  private:
   Forked process_;
 };
-#endif
 
 std::vector<int> trackers_of(int creator) {
   std::vector<int> found;
@@ -122,36 +131,41 @@ std::vector<int> trackers_of(int creator) {
   }
   return found;
 }
+#endif
 
 }  // namespace
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(SharedMemory, IsTheSameForAllWhoKnowItsName) {
   const std::string name = unique("basics");
   mp::SharedMemory first = created(512, name);
   EXPECT_EQ(first.name(), name);
-  EXPECT_EQ(first.size(), 512U);
-  EXPECT_EQ(first.buf().size(), 512U);
+  const std::size_t size = MULTIPROCESSING_WINDOWS ? 4096 : 512;  // Windows counts in pages
+  EXPECT_EQ(first.buf().size(), first.size());
   EXPECT_TRUE(std::ranges::all_of(first.buf(), [](std::byte b) { return b == std::byte{0}; }));
   first.buf()[511] = std::byte{7};
   mp::SharedMemory second{{.name = name, .size = 5}};  // its size is what it is
-  EXPECT_EQ(second.size(), 512U);
+  EXPECT_EQ(second.size(), size);
   EXPECT_EQ(second.buf()[511], std::byte{7});
-  EXPECT_EQ(Forked{[&] { attached("/" + name).buf()[0] = std::byte{9}; }}.join(), 0);
+  EXPECT_EQ(
+      (Child{[](const std::string& its) { attached("/" + its).buf()[0] = std::byte{9}; }, name}
+           .join()),
+      0);
   EXPECT_EQ(first.buf()[0], std::byte{9});
   second.close();
   second.close();
   EXPECT_THROW(static_cast<void>(second.buf()), std::invalid_argument);
   EXPECT_EQ(second.name(), name);
-  EXPECT_EQ(second.size(), 512U);
+  EXPECT_EQ(second.size(), size);
   EXPECT_TRUE(exists(name));
   first.unlink();
-  EXPECT_FALSE(exists(name));
+  EXPECT_EQ(exists(name), MULTIPROCESSING_WINDOWS != 0);  // there it goes with its last user
   EXPECT_EQ(first.buf()[511], std::byte{7});
+#if MULTIPROCESSING_POSIX
   EXPECT_EQ(error_of([&] { first.unlink(); }), ENOENT);
+#endif
+  first.close();
   EXPECT_EQ(error_of([&] { attached(name); }), ENOENT);
 }
-#endif
 
 TEST(SharedMemory, RefusesMisuseAsPythonDoes) {
   using Options = mp::SharedMemoryOptions;
@@ -164,7 +178,9 @@ TEST(SharedMemory, RefusesMisuseAsPythonDoes) {
   const auto error = [&](const Options& options) { return error_of([&] { make(options); }); };
   EXPECT_EQ(error({.name = unique("missing")}), ENOENT);
   EXPECT_EQ(error({.name = "a/b", .create = true, .size = 1}), EINVAL);
+#if MULTIPROCESSING_POSIX
   EXPECT_EQ(error({.name = ".."}), EINVAL);
+#endif
   EXPECT_EQ(error({.name = "", .create = true, .size = 1}), EINVAL);
   EXPECT_EQ(error({.name = std::string(256, 'x'), .create = true, .size = 1}), ENAMETOOLONG);
   EXPECT_NE(error({.create = true, .size = std::size_t{1} << 60U}), 0);
@@ -186,7 +202,7 @@ TEST(SharedMemoryName, MayHaveAnyCharactersButTwo) {
   const std::string odd = unique("a:b\nc d\xFF*");
   {
     const auto first = created(10, odd);
-    EXPECT_EQ(attached(odd).size(), 10U);
+    EXPECT_EQ(attached(odd).size(), first.size());
   }
   EXPECT_FALSE(exists(odd));
 }
@@ -215,6 +231,19 @@ TEST(SharedMemoryName, GoesWithItsCreatorsLastCopyOnly) {
 }
 #endif
 
+#if MULTIPROCESSING_WINDOWS
+TEST(SharedMemoryName, GoesWithItsLastUser) {
+  const std::string name = unique("user");
+  std::optional<mp::SharedMemory> first{created(10, name)};
+  std::optional<mp::SharedMemory> second{attached(name)};
+  first.reset();
+  EXPECT_TRUE(exists(name));
+  second.reset();
+  EXPECT_FALSE(exists(name));
+}
+#endif
+
+#if MULTIPROCESSING_POSIX  // not on Windows: names go with their last user
 TEST(SharedMemoryName, OfAnotherMemoryIsLeftAlone) {
   const std::string name = unique("another");
   std::optional<mp::SharedMemory> first{created(10, name)};
@@ -224,6 +253,7 @@ TEST(SharedMemoryName, OfAnotherMemoryIsLeftAlone) {
   first.reset();
   EXPECT_EQ(attached(name).size(), 20U);
 }
+#endif
 
 TEST(SharedMemoryTransit, AttachesByName) {
   mp::SharedMemory memory = created(10);
@@ -234,8 +264,12 @@ TEST(SharedMemoryTransit, AttachesByName) {
   const auto list_sent = mp::dumps(list);
   mp::loads<mp::ShareableList>(list_sent).set(0, 5);
   EXPECT_EQ(list[0], mp::ShareableItem{5});
+  const mp::ShareableList long_list{std::vector<mp::ShareableItem>(1000, mp::ShareableItem{1})};
+  EXPECT_EQ(mp::dumps(long_list).size(), list_sent.size());  // it is the name that travels
   memory.unlink();
   list.shm().unlink();
+  memory.close();
+  list.shm().close();
   EXPECT_EQ(error_of([&] { static_cast<void>(mp::loads<mp::SharedMemory>(sent)); }), ENOENT);
   EXPECT_EQ(error_of([&] { static_cast<void>(mp::loads<mp::ShareableList>(list_sent)); }), ENOENT);
 }
@@ -279,6 +313,10 @@ TEST(ResourceTracker, SaysNothingWhenAllIsRemoved) {
       const auto memory = created(10);
       mp::SharedMemory second = created(10);
       second.unlink();
+      mp::SharedMemoryManager manager;
+      manager.start();
+      static_cast<void>(manager.SharedMemory(10));
+      static_cast<void>(manager.ShareableList({1}));
     }};
     pid = creator.pid();
     EXPECT_EQ(creator.join(), 0);
@@ -305,6 +343,20 @@ TEST(ResourceTracker, IsNotHeldUpByAChildThatOutlivesTheCreator) {
   ASSERT_TRUE(eventually([&] { return !exists(name); }));
   ::close(line[0]);
   ::close(line[1]);
+}
+#endif
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(ResourceTracker, IsReachedByAForkedChildWhateverAThreadWasTelling) {
+  std::atomic<bool> stop{false};
+  std::thread busy{[&] {
+    while (!stop) static_cast<void>(created(10));
+  }};
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(Forked{[] { static_cast<void>(created(10)); }}.join(), 0);
+  }
+  stop = true;
+  busy.join();
 }
 #endif
 
@@ -413,17 +465,19 @@ TEST(ShareableList, KeepsTrailingNulsAndTextOfSeveralBytesACharacter) {
 
 TEST(ShareableList, RefusesWhatIsNone) {
   mp::SharedMemory memory = created(200);
+  const std::uint64_t size = memory.size();
   const auto attach = [&] { mp::ShareableList{{.name = memory.name()}}; };
   attach();  // nothing but zeros is an empty list
   const auto set = [&](std::size_t index, std::uint64_t word) {
     std::memcpy(memory.buf().subspan(index * 8).data(), &word, 8);
   };
-  for (const std::uint64_t count : {30ULL, 1ULL << 40U, ~0ULL}) {
+  for (const std::uint64_t count : {size / 8 + 5, std::uint64_t{1} << 40U, ~std::uint64_t{0}}) {
     set(0, count);
     EXPECT_THROW(attach(), mp::SerializationError);
   }
   set(0, 1);
-  for (const std::uint64_t end : {0ULL, 7ULL, 1000ULL, 176ULL, ~0ULL}) {
+  for (const std::uint64_t end :
+       {std::uint64_t{0}, std::uint64_t{7}, 5 * size, size - 24, ~std::uint64_t{0}}) {
     set(2, end);
     EXPECT_THROW(attach(), mp::SerializationError) << end;
   }
@@ -439,6 +493,7 @@ TEST(ShareableList, RefusesWhatIsNone) {
 
 // ---- Python at the other side ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: no Python is there
 TEST(SharedMemoryInPython, IsTheSameMemory) {
   const std::string name = unique("python");
   mp::SharedMemory ours = created(100, name);
@@ -483,10 +538,10 @@ TEST(ShareableListInPython, IsTheSameList) {
   EXPECT_TRUE(std::ranges::equal(same.shm().buf(), theirs.shm().buf()));
   theirs.shm().unlink();
 }
+#endif
 
 // ---- SharedMemoryManager ----
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(SharedMemoryManager, RemovesAllThatItMade) {
   std::string first;
   std::string second;
@@ -496,26 +551,29 @@ TEST(SharedMemoryManager, RemovesAllThatItMade) {
     EXPECT_THROW(static_cast<void>(manager.ShareableList({1})), std::invalid_argument);
     manager.start();
     EXPECT_THROW(manager.start(), std::logic_error);
-    const auto memory = manager.SharedMemory(10);
+    auto memory = manager.SharedMemory(10);
     first = memory.name();
     second = manager.ShareableList({1, "x"}).shm().name();
     EXPECT_TRUE(exists(first));
     EXPECT_TRUE(exists(second));
+#if MULTIPROCESSING_POSIX
     EXPECT_EQ(Forked{[&] {
                 EXPECT_THROW(static_cast<void>(manager.SharedMemory(10)), std::invalid_argument);
                 manager.shutdown();
               }}.join(),
               0);
     EXPECT_TRUE(exists(first));
+#endif
     auto unlinked = manager.SharedMemory(10);
     unlinked.unlink();
     manager.shutdown();
-    EXPECT_FALSE(exists(first));
+    EXPECT_EQ(exists(first), MULTIPROCESSING_WINDOWS != 0);  // we use it
     EXPECT_FALSE(exists(second));
     EXPECT_THROW(static_cast<void>(manager.SharedMemory(10)), std::invalid_argument);
     manager.shutdown();
-    EXPECT_EQ(memory.buf().size(), 10U);
+    EXPECT_EQ(memory.buf().size(), memory.size());
+    memory.close();
+    EXPECT_FALSE(exists(first));
   }
   mp::SharedMemoryManager never_started;
 }
-#endif

@@ -2,9 +2,7 @@
 #include <multiprocessing/context.hpp>
 #include <multiprocessing/sharedctypes.hpp>
 
-#if MULTIPROCESSING_POSIX
-#  include <support/forked.hpp>
-#endif
+#include <support/child.hpp>
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -28,9 +26,7 @@
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
-#if MULTIPROCESSING_POSIX
-using test::Forked;
-#endif
+using test::Child;
 using test::in_a_thread;
 
 namespace {
@@ -47,16 +43,16 @@ struct WithDefault {
   int number = 7;
 };
 
-#if MULTIPROCESSING_POSIX
 template <class Shared>
-void die_holding(Shared shared) {
-  EXPECT_EQ(Forked{[&] {
-              shared.get_lock().acquire();
-              ::_exit(0);
-            }}.join(),
+void die_holding(const Shared& shared) {
+  EXPECT_EQ((Child{[](Shared its) {
+                     its.get_lock().acquire();
+                     test::end_now();
+                   },
+                   shared}
+                 .join()),
             0);
 }
-#endif
 
 }  // namespace
 
@@ -79,16 +75,17 @@ TEST(Value, IsZeroOrWhatItIsMadeOf) {
   EXPECT_EQ(mp::RawValue<int>{}.value(), 0);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
-TEST(Value, IsSharedByItsCopiesAndWithAForkedChild) {
+TEST(Value, IsSharedByItsCopiesAndWithAChild) {
   mp::Value<int> value{1};
   const mp::Value<int> copy{value};  // NOLINT(performance-unnecessary-copy-initialization)
   mp::RawValue<Point> point{1.0, 2.0};
   mp::RawValue<Point> independent{point.value()};
-  EXPECT_EQ(Forked{[&] {
-              value.store(2);
-              point.value().x = 3;
-            }}.join(),
+  EXPECT_EQ((Child{[](mp::Value<int> its, mp::RawValue<Point> its_point) {
+                     its.store(2);
+                     its_point.value().x = 3;
+                   },
+                   value, point}
+                 .join()),
             0);
   EXPECT_EQ(copy.load(), 2);
   EXPECT_EQ(point.value().x, 3.0);
@@ -98,23 +95,22 @@ TEST(Value, IsSharedByItsCopiesAndWithAForkedChild) {
 TEST(ValueUpdate, LosesNoIncrement) {
   mp::Value<int> count{0};
   mp::Value<Large> large;
-  const auto work = [&] {
+  const auto work = [](mp::Value<int> its_count, mp::Value<Large> its_large) {
     for (int i = 0; i < 500; ++i) {
-      count.update([](int& x) { ++x; });
-      large.update([](Large& x) {
+      its_count.update([](int& x) { ++x; });
+      its_large.update([](Large& x) {
         for (auto& number : x.numbers) ++number;
       });
     }
   };
-  Forked first{work};
-  Forked second{work};
-  in_a_thread(work);
+  Child first{work, count, large};
+  Child second{work, count, large};
+  in_a_thread([&] { work(count, large); });
   EXPECT_EQ(first.join(), 0);
   EXPECT_EQ(second.join(), 0);
   EXPECT_EQ(count.load(), 1500);
   for (const auto number : large.load().numbers) EXPECT_EQ(number, 1500U);
 }
-#endif
 
 TEST(ValueUpdate, ThatThrowsChangesNothing) {
   mp::Value<int> value{1};
@@ -153,7 +149,6 @@ TEST(ValueLock, IsItsOwnOrOneThatIsGiven) {
   in_a_thread([&] { EXPECT_FALSE(second.get_lock().acquire(0s)); });
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(ValueLock, IsAbandonedByWhoDiesHoldingItByItself) {
   mp::Value<int> value{1};
   die_holding(value);
@@ -165,26 +160,28 @@ TEST(ValueLock, IsAbandonedByWhoDiesHoldingItByItself) {
   value.get_lock().release();
   EXPECT_EQ(value.load(), 1);
 }
-#endif
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(ValueLock, IsNotAbandonedByWhoDiesInAnUpdate) {
   mp::Value<int> value{1};
-  EXPECT_EQ(Forked{[&] {
-              value.update([](int& x) {
-                x = 99;
-                ::_exit(0);
-              });
-            }}.join(),
+  EXPECT_EQ((Child{[](mp::Value<int> its) {
+                     its.update([](int& x) {
+                       x = 99;
+                       test::end_now();
+                     });
+                   },
+                   value}
+                 .join()),
             0);
   EXPECT_EQ(value.load(), 1);
   EXPECT_TRUE(value.get_lock().acquire(0s));
   value.get_lock().release();
   // But by one who had it before.
-  EXPECT_EQ(Forked{[&] {
-              value.get_lock().acquire();
-              value.update([](int&) { ::_exit(0); });
-            }}.join(),
+  EXPECT_EQ((Child{[](mp::Value<int> its) {
+                     its.get_lock().acquire();
+                     its.update([](int&) { test::end_now(); });
+                   },
+                   value}
+                 .join()),
             0);
   EXPECT_THROW(static_cast<void>(value.load()), mp::AbandonedLock);
   value.get_lock().recover();
@@ -199,14 +196,15 @@ TEST(ValueOfAnAtomic, NeedsNoLock) {
   mp::Value<std::atomic<int>> count{5};
   mp::RawArray<std::atomic<std::uint64_t>> counts(3);
   EXPECT_EQ((mp::Value<std::atomic<long>>{}.value()), 0);
-  const auto work = [&] {
+  const auto work = [](mp::Value<std::atomic<int>> its_count,
+                       mp::RawArray<std::atomic<std::uint64_t>> its_counts) {
     for (int i = 0; i < 1000; ++i) {
-      ++count.value();
-      ++counts[1];
+      ++its_count.value();
+      ++its_counts[1];
     }
   };
-  Forked child{work};
-  in_a_thread(work);
+  Child child{work, count, counts};
+  in_a_thread([&] { work(count, counts); });
   EXPECT_EQ(child.join(), 0);
   EXPECT_EQ(count.value(), 2005);
   EXPECT_EQ(counts[0], 0U);
@@ -223,10 +221,12 @@ TEST(Array, HasItsElements) {
   EXPECT_EQ(std::accumulate(numbers.begin(), numbers.end(), 0), 2240);
   std::ranges::copy(std::vector{1, 2}, numbers.span().subspan(1).begin());
   EXPECT_TRUE(std::ranges::equal(numbers, std::vector{680, 1, 2}));
-  EXPECT_EQ(Forked{[&] {
-              const std::lock_guard guard{numbers.get_lock()};
-              for (int& number : numbers) number *= 2;
-            }}.join(),
+  EXPECT_EQ((Child{[](mp::Array<int> its) {
+                     const std::lock_guard guard{its.get_lock()};
+                     for (int& number : its) number *= 2;
+                   },
+                   numbers}
+                 .join()),
             0);
   EXPECT_TRUE(std::ranges::equal(numbers, std::vector{1360, 2, 4}));
   EXPECT_EQ((mp::Array<int>{100}.size()), 1U);
@@ -236,7 +236,6 @@ TEST(Array, HasItsElements) {
   EXPECT_EQ((mp::Array<double, mp::Lock>{mp::Lock{}, values}[0]), 1.5);
   EXPECT_TRUE(mp::RawArray<int>(0).empty());
 }
-#endif
 
 TEST(Array, IsZeroAlsoOnMemoryThatIsUsedAgain) {
   const mp::RawArray<int> keeps(1);

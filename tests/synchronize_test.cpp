@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <multiprocessing/queues.hpp>
+#include <multiprocessing/sharedctypes.hpp>
 #include <multiprocessing/synchronize.hpp>
 
+#include <support/child.hpp>
 #include <support/codes.hpp>
 #include <support/eventually.hpp>
 #if MULTIPROCESSING_POSIX
@@ -44,6 +46,7 @@
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+using test::Child;
 using test::eventually;
 using test::expect_at_least;
 #if MULTIPROCESSING_POSIX
@@ -53,6 +56,12 @@ using test::in_a_thread;
 using test::Thread;
 
 namespace {
+
+void kill_itself() {
+  std::error_code ec;
+  const auto self = mp::os::open_process(mp::os::process_id(), ec);
+  mp::os::signal_process(self.get(), mp::os::Signal::kill, ec);
+}
 
 mp::Lock abandoned_lock() {
   mp::Lock lock;
@@ -276,18 +285,15 @@ TEST(LockGuards, OfTheStandardTakeIt) {
   EXPECT_EQ(plain, 20'000);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Lock, ExcludesThreadsOfSeveralProcesses) {
-  void* const page = ::mmap(nullptr, sizeof(std::uint64_t), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  auto* const counter = new (page) std::uint64_t{0};
-  mp::Lock lock;
-  constexpr std::uint64_t each = 20'000;
-  const auto work = [&] {
+  const mp::RawValue<std::uint64_t> counter;
+  const mp::Lock lock;
+  static constexpr std::uint64_t each = MULTIPROCESSING_WINDOWS ? 2000 : 20'000;
+  const auto work = [](mp::Lock its, mp::RawValue<std::uint64_t> number) {
     const auto count = [&] {
       for (std::uint64_t i = 0; i < each; ++i) {
-        const std::lock_guard guard{lock};
-        *counter = *counter + 1;
+        const std::lock_guard guard{its};
+        number.value() = number.value() + 1;
       }
     };
     std::thread second{count};
@@ -295,18 +301,15 @@ TEST(Lock, ExcludesThreadsOfSeveralProcesses) {
     second.join();
   };
   {
-    Forked child{work};
-    work();
+    Child child{work, lock, counter};
+    work(lock, counter);
     EXPECT_EQ(child.join(), 0);
   }
-  EXPECT_EQ(*counter, 4 * each);
-  ::munmap(page, sizeof(std::uint64_t));
+  EXPECT_EQ(counter.value(), 4 * each);
 }
-#endif
 
 // ---- Lock: owners that die ----
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(LockAbandoned, ByAThreadThrowsUntilSomebodyRecoversIt) {
   mp::Lock lock = abandoned_lock();
   EXPECT_FALSE(lock.locked());
@@ -318,7 +321,9 @@ TEST(LockAbandoned, ByAThreadThrowsUntilSomebodyRecoversIt) {
     EXPECT_FALSE(lock.locked());
     EXPECT_THROW(lock.release(), std::logic_error);  // it held nothing
   }
-  EXPECT_EQ(Forked{[&] { EXPECT_THROW(lock.acquire(), mp::AbandonedLock); }}.join(), 0);
+  EXPECT_EQ(
+      (Child{[](mp::Lock its) { EXPECT_THROW(its.acquire(), mp::AbandonedLock); }, lock}.join()),
+      0);
   EXPECT_TRUE(lock.recover(0s));
   EXPECT_TRUE(lock.locked());
   EXPECT_FALSE(lock.acquire(0s));
@@ -331,10 +336,11 @@ TEST(LockAbandoned, ByAThreadThrowsUntilSomebodyRecoversIt) {
 TEST(LockAbandoned, ByAProcessThatIsKilledOrEnds) {
   mp::Lock lock;
   for (const int code : {0, test::killed_code}) {
-    Forked owner{[&] {
-      lock.acquire();
-      if (code != 0) ::raise(SIGKILL);
-    }};
+    Child owner{[](mp::Lock its, bool is_killed) {
+                  its.acquire();
+                  if (is_killed) kill_itself();
+                },
+                lock, code != 0};
     EXPECT_EQ(owner.join(), code);
     EXPECT_FALSE(lock.locked());
     EXPECT_THROW(lock.acquire(), mp::AbandonedLock);
@@ -345,10 +351,11 @@ TEST(LockAbandoned, ByAProcessThatIsKilledOrEnds) {
 
 TEST(LockAbandoned, ThrowsInAllWhoWaitAlready) {
   mp::Lock lock;
-  Forked owner{[&] {
-    lock.acquire();
-    test::wait_for_ever();
-  }};
+  Child owner{[](mp::Lock its) {
+                its.acquire();
+                test::wait_for_ever();
+              },
+              lock};
   ASSERT_TRUE(eventually([&] { return lock.locked(); }));
   std::atomic<int> told = 0;
   std::array<std::unique_ptr<Thread>, 6> waiters;
@@ -365,7 +372,6 @@ TEST(LockAbandoned, ThrowsInAllWhoWaitAlready) {
   EXPECT_TRUE(lock.recover(0s));
   lock.release();
 }
-#endif
 
 TEST(LockRecover, OfASoundLockAcquiresIt) {
   mp::Lock lock;
@@ -386,13 +392,13 @@ TEST(LockRecover, OfASoundLockAcquiresIt) {
   lock.release();
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(LockRecover, WaitingForAnOwnerThatDiesTakesTheLock) {
   mp::Lock lock;
-  Forked owner{[&] {
-    lock.acquire();
-    test::wait_for_ever();
-  }};
+  Child owner{[](mp::Lock its) {
+                its.acquire();
+                test::wait_for_ever();
+              },
+              lock};
   ASSERT_TRUE(eventually([&] { return lock.locked(); }));
   Thread waiter{[&] {
     EXPECT_TRUE(lock.recover());
@@ -405,7 +411,6 @@ TEST(LockRecover, WaitingForAnOwnerThatDiesTakesTheLock) {
   EXPECT_TRUE(lock.acquire(0s));
   lock.release();
 }
-#endif
 
 TEST(LockRecover, ByOneWhoDiesLeavesItAbandoned) {
   mp::Lock lock = abandoned_lock();
@@ -418,6 +423,7 @@ TEST(LockRecover, ByOneWhoDiesLeavesItAbandoned) {
   lock.release();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: a list of locks that the system keeps
 TEST(LockAcquire, OfMoreLocksThanTheSystemGivesUpForADeadThreadIsRefused) {
   std::vector<mp::Lock> locks(2001);
   EXPECT_EQ(Forked{[&] {
@@ -446,18 +452,19 @@ TEST(LockAcquire, OfMoreLocksThanTheSystemGivesUpForADeadThreadIsRefused) {
     EXPECT_THROW(locks[i].acquire(0s), mp::AbandonedLock) << i;
   }
 }
+#endif
 
 // ---- Lock: its memory ----
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(LockMemory, StaysMappedWhenTheLastCopyGoesWhileAThreadHoldsIt) {
   std::optional<mp::Lock> held{std::in_place};
   mp::Lock outer;
   mp::Event gone;
-  Forked other{[&, lock = *held] {
-    gone.wait();
-    EXPECT_THROW(mp::Lock{lock}.acquire(), mp::AbandonedLock);  // when the thread has ended
-  }};
+  Child other{[](mp::Lock its, mp::Event is_gone) {
+                is_gone.wait();
+                EXPECT_THROW(its.acquire(), mp::AbandonedLock);  // when the thread has ended
+              },
+              *held, gone};
   in_a_thread([&] {
     outer.acquire();
     held->acquire();
@@ -471,7 +478,6 @@ TEST(LockMemory, StaysMappedWhenTheLastCopyGoesWhileAThreadHoldsIt) {
   EXPECT_EQ(other.join(), 0);
   EXPECT_THROW(outer.acquire(), mp::AbandonedLock);
 }
-#endif
 
 TEST(LockMemory, StaysMappedWhenAnotherThreadDestroysTheLastCopy) {
   std::optional<mp::Lock> held{std::in_place};
@@ -575,27 +581,26 @@ TEST(EventWait, EndsForAllWhoWaitedThoughTheEventIsClearedAtOnce) {
   }
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(EventWait, EndsForThousandsInSeveralProcesses) {
   mp::Event event;
   std::array<mp::Event, 2> all_asleep;
-  const auto wait_with_many = [&event](mp::Event& asleep) {
+  const auto wait_with_many = [](mp::Event its, mp::Event asleep) {
+    constexpr int many = MULTIPROCESSING_WINDOWS ? 60 : 500;  // an emulator is slow
     std::vector<std::unique_ptr<Thread>> waiters;
-    for (int i = 0; i < 500; ++i) {
-      waiters.push_back(std::make_unique<Thread>([&event] { EXPECT_TRUE(event.wait()); }));
+    for (int i = 0; i < many; ++i) {
+      waiters.push_back(std::make_unique<Thread>([&its] { EXPECT_TRUE(its.wait()); }));
     }
     for (const auto& waiter : waiters) eventually([&] { return waiter->sleeps(); });
     asleep.set();
   };
-  Forked first{[&] { wait_with_many(all_asleep[0]); }};
-  Forked second{[&] { wait_with_many(all_asleep[1]); }};
+  Child first{wait_with_many, event, all_asleep[0]};
+  Child second{wait_with_many, event, all_asleep[1]};
   for (auto& asleep : all_asleep) asleep.wait();
   event.set();
   event.clear();
   EXPECT_EQ(first.join(), 0);
   EXPECT_EQ(second.join(), 0);
 }
-#endif
 
 #if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(EventWait, GoesOnThroughSignals) {
@@ -627,6 +632,7 @@ TEST(EventSet, WithoutWaitersAndWaitWhenItIsSetDoNotCallTheSystem) {
 }
 #endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 namespace {
 
 mp::Event* set_by_signal = nullptr;
@@ -673,6 +679,7 @@ TEST(EventSet, MayBeCalledInASignalHandler) {
   EXPECT_EQ(waiter.join(), 0);
   ::sigaction(SIGUSR1, &before, nullptr);
 }
+#endif
 
 // ---- in transit ----
 

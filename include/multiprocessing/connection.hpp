@@ -61,6 +61,7 @@ Connection connection_of(std::shared_ptr<ConnectionCore> core);
 /// @processes any, at once.
 class Connection {
  public:
+  /// @brief No limit.
   static constexpr std::size_t npos = static_cast<std::size_t>(-1);
 
   Connection(const Connection&) = default;
@@ -133,6 +134,7 @@ class Connection {
     return receive_bytes(detail::Deadline{timeout}, max);
   }
   /// @brief Receives bytes to a place in `into`. @python{Connection.recv_bytes_into}
+  /// @param into the room there is.
   /// @param offset where in `into` the message is to begin.
   /// @returns the message's size.
   /// @throws BufferTooShort the message has more room than there is from `offset` on; it is in the
@@ -200,7 +202,9 @@ inline Connection detail::connection_of(std::shared_ptr<ConnectionCore> core) {
 /// auto [receiving, sending] = mp::Pipe(false);
 /// @endcode
 struct Pipe {
+  /// The end that receives, if the pipe is not duplex.
   Connection first;
+  /// The end that sends, if the pipe is not duplex.
   Connection second;
 
   /// @param duplex false: `first` only receives and `second` only sends.

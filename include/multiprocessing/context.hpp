@@ -43,7 +43,10 @@ class Context {
       [[nodiscard]] multiprocessing::Process<> Process(F&& target, A&&... arguments) const {
     return {options(), std::forward<F>(target), std::forward<A>(arguments)...};
   }
+  /// @overload
   /// @param which its start method is this context's, whatever it says.
+  /// @param target what the child calls.
+  /// @param arguments with what.
   template <class F, class... A>
   [[nodiscard]] multiprocessing::Process<> Process(ProcessOptions which,
                                                    F&& target,
@@ -61,35 +64,45 @@ class Context {
     which.start_method = method_;
     return multiprocessing::Pool{std::move(which)};
   }
+  /// @brief A pool of so many workers, by this start method.
   [[nodiscard]] multiprocessing::Pool Pool(unsigned processes) const {
     return multiprocessing::Pool{processes, method_};
   }
+  /// @param which its start method is this context's, whatever it says.
   [[nodiscard]] multiprocessing::ProcessPoolExecutor ProcessPoolExecutor(
       ExecutorOptions which = {}) const {
     which.start_method = method_;
     return multiprocessing::ProcessPoolExecutor{std::move(which)};
   }
 
+  /// @brief A queue of at most `maxsize` items; 0: no bound.
   template <class T>
   [[nodiscard]] multiprocessing::Queue<T> Queue(std::size_t maxsize = 0) const {
     return multiprocessing::Queue<T>{maxsize};
   }
+  /// @brief A queue that counts tasks; `maxsize` as for Queue().
   template <class T>
   [[nodiscard]] multiprocessing::JoinableQueue<T> JoinableQueue(std::size_t maxsize = 0) const {
     return multiprocessing::JoinableQueue<T>{maxsize};
   }
+  /// @brief A queue without a bound.
   template <class T>
   [[nodiscard]] multiprocessing::SimpleQueue<T> SimpleQueue() const {
     return {};
   }
+  /// @brief Both ends of a new pipe.
   [[nodiscard]] multiprocessing::Pipe Pipe(bool duplex = true) const {
     return multiprocessing::Pipe{duplex};
   }
+  /// @brief A free lock.
   [[nodiscard]] multiprocessing::Lock Lock() const { return {}; }
+  /// @brief A free lock that its owner may take again.
   [[nodiscard]] multiprocessing::RLock RLock() const { return {}; }
+  /// @brief A semaphore with `value` units.
   [[nodiscard]] multiprocessing::Semaphore Semaphore(unsigned value = 1) const {
     return multiprocessing::Semaphore{value};
   }
+  /// @brief A semaphore that never has more than `value` units.
   [[nodiscard]] multiprocessing::BoundedSemaphore BoundedSemaphore(unsigned value = 1) const {
     return multiprocessing::BoundedSemaphore{value};
   }
@@ -98,7 +111,9 @@ class Context {
   [[nodiscard]] multiprocessing::Condition Condition(const AnyLock&... lock) const {
     return multiprocessing::Condition{lock...};
   }
+  /// @brief An event that is not set.
   [[nodiscard]] multiprocessing::Event Event() const { return {}; }
+  /// @brief A barrier for so many parties; see multiprocessing::Barrier.
   [[nodiscard]] multiprocessing::Barrier Barrier(unsigned parties,
                                                  Task action = {},
                                                  Timeout timeout = forever) const {
@@ -111,6 +126,7 @@ class Context {
     using AnyLock = detail::FirstLock<std::remove_cvref_t<A>...>;
     return multiprocessing::Value<T, AnyLock>(std::forward<A>(arguments)...);
   }
+  /// @brief As Value(), without a lock.
   template <class T, class... A>
   [[nodiscard]] multiprocessing::RawValue<T> RawValue(A&&... arguments) const {
     return multiprocessing::RawValue<T>(std::forward<A>(arguments)...);
@@ -120,23 +136,28 @@ class Context {
   [[nodiscard]] multiprocessing::Array<T> Array(std::size_t size) const {
     return multiprocessing::Array<T>(size);
   }
+  /// @overload
   template <class T>
   [[nodiscard]] multiprocessing::Array<T> Array(std::initializer_list<T> values) const {
     return multiprocessing::Array<T>(values);
   }
+  /// @overload
   template <class T, class AnyLock>
   [[nodiscard]] multiprocessing::Array<T, AnyLock> Array(AnyLock lock, std::size_t size) const {
     return {std::move(lock), size};
   }
+  /// @overload
   template <class T, class AnyLock>
   [[nodiscard]] multiprocessing::Array<T, AnyLock> Array(AnyLock lock,
                                                          std::initializer_list<T> values) const {
     return {std::move(lock), values};
   }
+  /// @brief As Array(), without a lock.
   template <class T>
   [[nodiscard]] multiprocessing::RawArray<T> RawArray(std::size_t size) const {
     return multiprocessing::RawArray<T>(size);
   }
+  /// @overload
   template <class T>
   [[nodiscard]] multiprocessing::RawArray<T> RawArray(std::initializer_list<T> values) const {
     return multiprocessing::RawArray<T>(values);
@@ -153,25 +174,34 @@ class Context {
     throw std::invalid_argument{"the start method of a context cannot be changed: it is " +
                                 to_string(method_)};
   }
+  /// @brief A context of that method; without one, this context.
   [[nodiscard]] Context get_context(std::optional<StartMethod> method = {}) const {
     return method ? Context{*method} : *this;
   }
+  /// @brief What this system has, the default first.
   [[nodiscard]] std::vector<StartMethod> get_all_start_methods() const {
     return multiprocessing::get_all_start_methods();
   }
 
+  /// @brief The process that runs this.
   [[nodiscard]] CurrentProcess current_process() const noexcept {
     return multiprocessing::current_process();
   }
+  /// @brief The process that started this one, if a Process did.
   [[nodiscard]] std::optional<ParentProcess> parent_process() const {
     return multiprocessing::parent_process();
   }
+  /// @brief The children of this process that have not ended.
   [[nodiscard]] std::vector<ChildProcess> active_children() const {
     return multiprocessing::active_children();
   }
+  /// @brief The processors of this machine.
   [[nodiscard]] unsigned cpu_count() const { return multiprocessing::cpu_count(); }
+  /// @brief The processors that this process may use.
   [[nodiscard]] unsigned process_cpu_count() const { return multiprocessing::process_cpu_count(); }
+  /// @brief The first line of main(); see multiprocessing::freeze_support().
   void freeze_support() const { multiprocessing::freeze_support(); }
+  /// @brief Has the library's messages printed on stderr.
   void log_to_stderr(LogLevel level = LogLevel::info) const {
     multiprocessing::log_to_stderr(level);
   }

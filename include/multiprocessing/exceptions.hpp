@@ -28,6 +28,7 @@ struct TimeoutError : ProcessError {
 
 /// @brief The caller's buffer is smaller than the message. @python{multiprocessing.BufferTooShort}
 struct BufferTooShort : ProcessError {
+  /// @param whole the message.
   explicit BufferTooShort(std::vector<std::byte> whole)
       : ProcessError{"the message has " + std::to_string(whole.size()) +
                      " bytes, the buffer has less room; the message is in this exception"},
@@ -81,6 +82,7 @@ struct ShutDown : ProcessError {
 
 /// @brief Processes died that had taken items from a JoinableQueue and not said task_done().
 struct LostTasks : ProcessError {
+  /// @param lost how many.
   explicit LostTasks(std::size_t lost)
       : ProcessError{std::to_string(lost) +
                      " items were lost: the processes that had taken them ended before "
@@ -118,6 +120,7 @@ struct InvalidStateError : ProcessError {
 /// Thrown as itself for what cannot come home as its own type; else nested, last, in what came home
 /// (`std::rethrow_if_nested`). @python{multiprocessing.pool.RemoteError, RemoteTraceback}
 struct RemoteError : ProcessError {
+  /// @brief For this library, and for tests.
   RemoteError(std::string thrown_type, const std::string& text, std::string trace)
       : ProcessError{text}, type{std::move(thrown_type)}, traceback{std::move(trace)} {}
   std::string type;       ///< Of what was thrown, as the program writes it: "int", "my::Error".
@@ -129,11 +132,16 @@ struct RemoteError : ProcessError {
 /// A text goes to stderr and the code is then 1. @python{SystemExit, as raised by sys.exit()}
 class SystemExit : public std::exception {
  public:
+  /// @brief Ends the process with this code. @shape Linux keeps the lowest 8 bits.
   explicit SystemExit(int code = 0) noexcept : code_{code} {}
+  /// @brief Prints the text on stderr, and ends the process with code 1.
   explicit SystemExit(std::string text) : code_{1}, text_{std::move(text)} {}
 
+  /// @brief What the process ends with.
   [[nodiscard]] int code() const noexcept { return code_; }
+  /// @brief What is printed; may be empty.
   [[nodiscard]] const std::string& text() const noexcept { return text_; }
+  /// @brief The text; without one, the name of this class.
   [[nodiscard]] const char* what() const noexcept override {
     return text_.empty() ? "SystemExit" : text_.c_str();
   }

@@ -91,6 +91,7 @@ class Listener {
   /// @brief Nobody connects any more; threads in accept() get std::invalid_argument. Connections
   /// stay. Twice is fine. @python{Listener.close}
   void close() noexcept { core_->close(); }
+  /// @brief Whether this process has closed it.
   [[nodiscard]] bool closed() const noexcept { return core_->closed(); }
 
   /// @brief For poll, epoll and the like: readable when accept() has something to do, which with a
@@ -125,6 +126,7 @@ struct ClientOptions {
 /// other end. A timeout is for a message's beginning: one that has begun is waited for as long as
 /// the peer lives. No handles travel.
 /// @param address a host's name is tried at each of its addresses, those of IPv4 first.
+/// @param options the listener's key, and how long to wait.
 /// @throws TimeoutError not within the time.
 /// @throws AuthenticationError the listener has another key, or none, or knows HMAC-MD5 only.
 /// @throws std::system_error nobody listens there (ECONNREFUSED, ENOENT), or the system refuses;

@@ -67,6 +67,8 @@ class Pool {
   /// needs freeze_support(). SerializationError the initializer cannot travel. std::system_error
   /// the system refuses a worker: then none is left.
   explicit Pool(PoolOptions options = {});
+  /// @brief With so many workers. @throws std::invalid_argument 0, or more than 32767 of them; the
+  /// others as above.
   explicit Pool(unsigned processes, std::optional<StartMethod> method = {})
       : Pool{PoolOptions{.processes = checked(processes), .start_method = method}} {}
   Pool(const Pool&) = delete;
@@ -83,6 +85,7 @@ class Pool {
                                                                      A&&... arguments) {
     return apply(TaskOptions{}, std::forward<F>(function), std::forward<A>(arguments)...);
   }
+  /// @overload
   template <class F, class... A>
   auto apply(TaskOptions options, F&& function, A&&... arguments) {
     return get(start_call(options, nullptr, false, function, arguments...));
@@ -94,20 +97,25 @@ class Pool {
                                                                            A&&... arguments) {
     return as_result(start_call(TaskOptions{}, nullptr, true, function, arguments...));
   }
+  /// @overload
   template <class F, class... A>
   auto apply_async(TaskOptions options, F&& function, A&&... arguments) {
     return as_result(start_call(options, nullptr, true, function, arguments...));
   }
+  /// @overload
   template <class C, class E, class F, class... A>
   auto apply_async(Callbacks<C, E> callbacks, F&& function, A&&... arguments) {
     return as_result(start_call(TaskOptions{}, &callbacks, true, function, arguments...));
   }
+  /// @overload
   template <class C, class E, class F, class... A>
   auto apply_async(TaskOptions options, Callbacks<C, E> callbacks, F&& function, A&&... arguments) {
     return as_result(start_call(options, &callbacks, true, function, arguments...));
   }
 
   /// @brief Calls `function(x)` for every x of a range and waits for all results, in order.
+  /// @param function goes with each task, as a value.
+  /// @param xs what it is called with; is read before this waits.
   /// @param chunksize how many items make a task; 0: such that each worker gets four.
   /// @returns a std::vector; nothing, if the function returns nothing.
   /// @throws what a call threw, of the first chunk that failed, once all are done. What the input
@@ -116,6 +124,7 @@ class Pool {
   auto map(F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return map(TaskOptions{}, function, std::forward<Xs>(xs), chunksize);
   }
+  /// @overload
   template <class F, std::ranges::input_range Xs>
   auto map(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return get(start<false>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
@@ -125,11 +134,13 @@ class Pool {
   auto map_async(F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return map_async(TaskOptions{}, function, std::forward<Xs>(xs), chunksize);
   }
+  /// @overload
   template <class F, std::ranges::input_range Xs>
   auto map_async(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return as_result(
         start<false>(options, nullptr, true, function, std::forward<Xs>(xs), chunksize));
   }
+  /// @overload
   template <class C, class E, class F, std::ranges::input_range Xs>
   auto map_async(Callbacks<C, E> callbacks, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return as_result(
@@ -141,19 +152,23 @@ class Pool {
   auto starmap(F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return starmap(TaskOptions{}, function, std::forward<Xs>(xs), chunksize);
   }
+  /// @overload
   template <class F, std::ranges::input_range Xs>
   auto starmap(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return get(start<true>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
   }
+  /// @brief The same without waiting. The input has been read when it returns.
   template <class F, std::ranges::input_range Xs>
   auto starmap_async(F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return starmap_async(TaskOptions{}, function, std::forward<Xs>(xs), chunksize);
   }
+  /// @overload
   template <class F, std::ranges::input_range Xs>
   auto starmap_async(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return as_result(
         start<true>(options, nullptr, true, function, std::forward<Xs>(xs), chunksize));
   }
+  /// @overload
   template <class C, class E, class F, std::ranges::input_range Xs>
   auto starmap_async(Callbacks<C, E> callbacks, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return as_result(
@@ -161,13 +176,16 @@ class Pool {
   }
 
   /// @brief map, result by result, in order, while later ones are being made: see ResultIterator.
+  /// @param function as for map.
   /// @param xs an lvalue is referred to, and must live as long as the results are taken.
+  /// @param chunksize how many items make a task, at least 1.
   /// @param buffersize how many chunks are handed out ahead of the results taken; 0: eight for each
   ///   worker, at least 64.
   template <class F, std::ranges::input_range Xs>
   auto imap(F&& function, Xs&& xs, std::size_t chunksize = 1, std::size_t buffersize = 0) {
     return imap(TaskOptions{}, function, std::forward<Xs>(xs), chunksize, buffersize);
   }
+  /// @overload
   template <class F, std::ranges::input_range Xs>
   auto imap(TaskOptions options,
             F&& function,
@@ -184,6 +202,7 @@ class Pool {
                       std::size_t buffersize = 0) {
     return imap_unordered(TaskOptions{}, function, std::forward<Xs>(xs), chunksize, buffersize);
   }
+  /// @overload
   template <class F, std::ranges::input_range Xs>
   auto imap_unordered(TaskOptions options,
                       F&& function,

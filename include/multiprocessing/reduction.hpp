@@ -25,6 +25,7 @@ namespace multiprocessing {
 /// copies there.
 class Transit {
  public:
+  /// @brief A shared object that travels, and how many handles it has.
   struct Object {
     std::uint64_t kind = 0;        ///< type_hash of the object's class.
     std::uint32_t handles = 0;     ///< How many of the handles are its own.
@@ -49,9 +50,11 @@ class Transit {
     objects_.push_back({detail::type_hash<Core>(), count, object});
     return static_cast<std::uint32_t>(objects_.size() - 1);
   }
+  /// @brief The handles that travel, of all objects in order; they stay the Transit's.
   [[nodiscard]] std::span<const native_handle_type> departing() const noexcept {
     return departing_;
   }
+  /// @brief The list, in the order of the places.
   [[nodiscard]] const std::vector<Object>& objects() const noexcept { return objects_; }
 
   // ---- the receiver ----
@@ -108,6 +111,8 @@ namespace reduction {
 
 /// @brief Encodes a shared object. Core has `duplicate_handles() -> std::vector<os::UniqueHandle>`
 /// and `static adopt(std::vector<os::UniqueHandle>) -> std::shared_ptr<Core>`.
+/// @param encoder must have a Transit.
+/// @param core what is shared.
 /// @param what how the error names it, e.g. "a Queue".
 template <class Core>
 void save_shared(Encoder& encoder, const std::shared_ptr<Core>& core, const char* what) {

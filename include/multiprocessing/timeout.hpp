@@ -12,10 +12,12 @@ namespace multiprocessing {
 /// `std::chrono::steady_clock`: setting the wall clock changes nothing.
 class Timeout {
  public:
+  /// @brief Any duration, also a fraction of a tick. @param duration zero or less: do not wait.
   template <class Rep, class Period>
   constexpr Timeout(std::chrono::duration<Rep, Period> duration) noexcept  // NOLINT(*explicit*)
       : value_{clamp(duration)} {}
 
+  /// @brief Whether it never ends.
   [[nodiscard]] constexpr bool is_forever() const noexcept { return value_ == nanoseconds::max(); }
   /// @brief Never negative.
   [[nodiscard]] constexpr std::chrono::nanoseconds value() const noexcept { return value_; }

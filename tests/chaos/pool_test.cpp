@@ -2,10 +2,10 @@
 // Workers are killed at every step of their work, and at random under load. What must hold: every
 // future is resolved, exactly once; what was not killed has the right result; nobody hangs (the
 // watchdog); no process, descriptor or memory is left (the audit).
-// Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/eventually.hpp>
+#include <support/pool_tasks.hpp>
 
 #include <gtest/gtest.h>
 
@@ -27,17 +27,14 @@
 #include <utility>
 #include <vector>
 
-#include <unistd.h>
-
 namespace mp = multiprocessing;
 using test::eventually;
 using namespace std::chrono_literals;
 
 namespace {
 
-int square(int x) {
-  return x * x;
-}
+using test::square;
+
 int square_slowly(int x) {
   const auto end = std::chrono::steady_clock::now() + 500us;
   while (std::chrono::steady_clock::now() < end) {
@@ -60,14 +57,11 @@ void use(mp::Pool& pool) {
 
 std::vector<std::string> steps_of_a_worker() {
   static const std::vector<std::string> all = [] {
-    std::vector<std::string> found = test::stop_points_in([] {
-      mp::Pool pool{1};
-      use(pool);
-      std::this_thread::sleep_for(1ms);  // the worker falls asleep, so that it passes those points
-      use(pool);
-      pool.close();
-      pool.join();
-    });
+    mp::Pool pool{{.processes = 1, .initializer = mp::Task{test::record_stop_points}}};
+    use(pool);
+    std::this_thread::sleep_for(1ms);  // the worker falls asleep, so that it passes those points
+    use(pool);
+    std::vector<std::string> found = pool.apply(test::recorded_stop_points);
     std::erase_if(found, [](const std::string& name) {
       return !name.starts_with("worker.") && !name.starts_with("ring.") &&
              !name.starts_with("robust_lock.");
@@ -85,6 +79,11 @@ std::ostream& operator<<(std::ostream& out, const Death& death) {
   return out << "at pass " << death.pass << (death.asleep ? ", others asleep" : ", others at work");
 }
 class PoolChaos : public testing::TestWithParam<Death> {};
+void die_at(const std::string& step, unsigned pass) {
+  test::stop_at(step, test::Stop::die, pass);
+}
+// Starting a process takes an emulator long.
+constexpr int tasks = MULTIPROCESSING_WINDOWS ? 4 : 20;
 INSTANTIATE_TEST_SUITE_P(Each,
                          PoolChaos,
                          testing::Values(Death{2, false}, Death{3, false}, Death{2, true}));
@@ -97,9 +96,7 @@ TEST_P(PoolChaos, LosesAtMostTheTaskOfAWorkerThatDiesAtAnyStep) {
   for (const std::string& step : steps) {
     SCOPED_TRACE(step);
     // Each worker dies when it comes by for the so-manyth time.
-    mp::Pool pool{{.processes = 2, .initializer = mp::Task{[&step, &death] {
-                                     test::stop_at(step, test::Stop::die, death.pass);
-                                   }}}};
+    mp::Pool pool{{.processes = 2, .initializer = mp::Task{die_at, step, death.pass}}};
     std::vector<mp::AsyncResult<int>> results;
     unsigned lost = 0;
     const auto collect = [&] {
@@ -112,14 +109,14 @@ TEST_P(PoolChaos, LosesAtMostTheTaskOfAWorkerThatDiesAtAnyStep) {
         }
       }
     };
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < tasks; ++i) {
       results.push_back(pool.apply_async(square, i));
       if (death.asleep) static_cast<void>(results.back().wait());
     }
     collect();
     pool.terminate();
     const auto stats = pool.stats();
-    EXPECT_EQ(stats.done + stats.failed, 20U);
+    EXPECT_EQ(stats.done + stats.failed, static_cast<std::size_t>(tasks));
     EXPECT_EQ(stats.failed, lost);
     EXPECT_LE(lost, stats.restarts + 2);
     deaths += static_cast<unsigned>(stats.restarts);
@@ -131,7 +128,8 @@ TEST_P(PoolChaos, LosesAtMostTheTaskOfAWorkerThatDiesAtAnyStep) {
 
 unsigned kills() {
   const char* const text = std::getenv("MULTIPROCESSING_TEST_KILLS");
-  return text == nullptr ? 60 : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
+  constexpr unsigned few = MULTIPROCESSING_WINDOWS ? 15 : 60;
+  return text == nullptr ? few : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
 }
 
 // Counts how often each future is resolved.
@@ -196,7 +194,8 @@ TEST(PoolRandomKill, ResolvesEveryFutureOnceUnderLoad) {
           std::chrono::microseconds{std::uniform_int_distribution<int>{0, 2000}(random)});
       const auto all = executor.stats().workers;
       const auto& victim = all[random() % all.size()];
-      if (victim.pid && victims.insert(*victim.pid).second && ::kill(*victim.pid, SIGKILL) == 0) {
+      if (victim.pid && victims.insert(*victim.pid).second) {
+        test::kill_process(*victim.pid);
         ++killed;
       }
       if (handles.size() > 1000) handles.clear();
@@ -218,18 +217,17 @@ TEST(PoolRandomKill, ResolvesEveryFutureOnceUnderLoad) {
 TEST(PoolRandomKill, IsToldSoon) {
   mp::Pool pool{2};
   std::vector<double> times;
-  for (int i = 0; i < 30; ++i) {
-    const auto result = pool.apply_async([] {
-      for (;;) ::pause();
-    });
+  constexpr int times_told = MULTIPROCESSING_WINDOWS ? 5 : 30;
+  for (int i = 0; i < times_told; ++i) {
+    const auto result = pool.apply_async(test::wait_for_ever);
     int victim = 0;
     eventually([&] { return pool.stats().running == 1; });
     std::set<int> pids;
     for (const auto& worker : pool.stats().workers) pids.insert(worker.pid.value_or(0));
-    pids.erase(pool.apply([] { return static_cast<int>(::getpid()); }));
+    pids.erase(pool.apply(test::own_pid));
     victim = *pids.rbegin();
     const auto begin = std::chrono::steady_clock::now();
-    ::kill(victim, SIGKILL);
+    test::kill_process(victim);
     EXPECT_THROW(result.get(), mp::BrokenProcessPool);
     times.push_back(
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
@@ -245,6 +243,7 @@ TEST(PoolRandomKill, IsToldSoon) {
               times.back());
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 // A worker that is stopped holds up nobody but its own tasks; terminate() is not held up at all.
 TEST(PoolStopped, HoldsUpOnlyItsOwnTask) {
   mp::Pool pool{2};
@@ -256,5 +255,6 @@ TEST(PoolStopped, HoldsUpOnlyItsOwnTask) {
   pool.terminate();
   EXPECT_THROW(stopped.get(), mp::CancelledError);
 }
+#endif
 
 }  // namespace

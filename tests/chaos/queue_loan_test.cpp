@@ -103,6 +103,26 @@ TEST(QueueLoanDeath, AnywhereInALoanLeavesTheMessageWholeOrNoneAndNoMemoryTaken)
   }
 }
 
+TEST(QueueLoanDeath, BehindTheCommitAndAnyDelayThereHoldNoConsumerUp) {
+  for (const bool dies : {true, false}) {
+    mp::Queue<int> queue;
+    test::forget_stops();
+    mp::Process victim{[&] {
+      test::stop_at("ring.put.committed", dies ? test::Stop::die : test::Stop::wait);
+      lend(queue, 0);
+    }};
+    victim.start();
+    ASSERT_TRUE(eventually([] { return test::stops_reached() == 1; }));
+    if (dies) victim.join();
+    take(queue);
+    if (!dies) {
+      victim.kill();
+      victim.join();
+    }
+    expect_sound(queue, 0);
+  }
+}
+
 TEST(QueueLoanDeath, AnywhereInAViewGivesItsMemoryBack) {
   mp::Queue<int> once;
   for (int i = 0; i < 5; ++i) lend(once, i);

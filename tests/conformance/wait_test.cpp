@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -16,13 +17,54 @@
 #include <thread>
 #include <vector>
 
-#include <sys/eventfd.h>
-#include <sys/resource.h>
-#include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <sys/resource.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using Indexes = std::vector<std::size_t>;
+
+namespace {
+
+void put_one(mp::Queue<int> queue) {
+  queue.put(1);
+}
+
+// Lets this process have so many pipes, where the system lets it.
+class RoomFor {
+ public:
+#if MULTIPROCESSING_POSIX
+  explicit RoomFor(std::size_t pipes) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit more{std::min<rlim_t>(before_.rlim_max, 2 * pipes + 200), before_.rlim_max};
+    if (before_.rlim_cur < more.rlim_cur) ::setrlimit(RLIMIT_NOFILE, &more);
+    ::getrlimit(RLIMIT_NOFILE, &more);
+    enough_ = more.rlim_cur >= 2 * pipes + 100;
+  }
+  ~RoomFor() {
+    ::setrlimit(RLIMIT_NOFILE, &before_);
+  }
+
+ private:
+  rlimit before_{};
+#else
+  explicit RoomFor(std::size_t /*pipes*/) {}
+  ~RoomFor() = default;
+#endif
+
+ public:
+  RoomFor(const RoomFor&) = delete;
+  RoomFor& operator=(const RoomFor&) = delete;
+  [[nodiscard]] bool is_there() const {
+    return enough_;
+  }
+
+ private:
+  bool enough_ = true;
+};
+
+}  // namespace
 
 TEST(Wait, ReturnsAllThatAreReadyInOrder) {
   auto [first, first_end] = mp::Pipe();
@@ -32,19 +74,20 @@ TEST(Wait, ReturnsAllThatAreReadyInOrder) {
   mp::SimpleQueue<std::string> simple;
   mp::JoinableQueue<int> tasks;
   mp::Process ended{[] {}};
-  mp::Process running{[] { ::pause(); }};
+  mp::Process running{[] { test::wait_for_ever(); }};
   ended.start();
   running.start();
   ended.join();
-  const int event = ::eventfd(1, EFD_CLOEXEC);
+  std::error_code ec;
+  const mp::os::UniqueHandle event = mp::os::open_ready(ec);
+  ASSERT_FALSE(ec);
   full.put(1);
   simple.put("x");
   second_end.send(1);
-  EXPECT_EQ(mp::wait({simple, first, running, event, empty, second, full, tasks, ended}),
+  EXPECT_EQ(mp::wait({simple, first, running, event.get(), empty, second, full, tasks, ended}),
             (Indexes{0, 3, 5, 6, 8}));
   running.kill();
   running.join();
-  ::close(event);
 }
 
 TEST(Wait, TakesTheEndOfAStreamForReady) {
@@ -75,7 +118,7 @@ TEST(Wait, IsWokenByAProcessThatPuts) {
   mp::Queue<int> queue;
   mp::Queue<int> other;
   for (int i = 0; i < 20; ++i) {
-    mp::Process process{[queue]() mutable { queue.put(1); }};
+    mp::Process process{put_one, queue};
     process.start();
     EXPECT_EQ(mp::wait({other, queue}), Indexes{1});
     EXPECT_EQ(queue.get(), 1);
@@ -85,7 +128,7 @@ TEST(Wait, IsWokenByAProcessThatPuts) {
 
 TEST(Wait, TakesAQueuesEndForReady) {
   mp::Queue<int> queue;
-  mp::Process process{[queue]() mutable { queue.shutdown(); }};
+  mp::Process process{[](mp::Queue<int> its) { its.shutdown(); }, queue};
   process.start();
   EXPECT_EQ(mp::wait({queue}), Indexes{0});
   process.join();
@@ -99,7 +142,7 @@ TEST(Wait, OfAClosedThingOrANonsenseHandleThrows) {
   auto pipe = mp::Pipe();
   pipe.first.close();
   EXPECT_THROW((void)mp::wait({pipe.first}), std::invalid_argument);
-  EXPECT_THROW((void)mp::wait({987}, 0s), std::system_error);
+  EXPECT_THROW((void)mp::wait({mp::os::to_handle(98'704)}, 0s), std::system_error);
   mp::Process process{[] {}};
   EXPECT_THROW((void)mp::wait({process}), std::exception);
 }
@@ -122,31 +165,22 @@ TEST(Wait, TakesRangesOfOneKind) {
 
 TEST(Wait, HasRoomForThousands) {
   constexpr std::size_t count = 1500;
-  rlimit limit{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
-  if (limit.rlim_cur < 2 * count + 100) {
-    const rlimit more{std::min<rlim_t>(limit.rlim_max, 2 * count + 200), limit.rlim_max};
-    if (::setrlimit(RLIMIT_NOFILE, &more) != 0 || more.rlim_cur < 2 * count + 100) {
-      GTEST_SKIP() << "not so many descriptors here";
-    }
+  const RoomFor room{count};
+  if (!room.is_there()) GTEST_SKIP() << "not so many descriptors here";
+  std::vector<mp::Connection> all;
+  std::vector<mp::Connection> others;
+  for (std::size_t i = 0; i < count; ++i) {
+    auto pipe = mp::Pipe();
+    all.push_back(pipe.first);
+    others.push_back(pipe.second);
   }
-  {
-    std::vector<mp::Connection> all;
-    std::vector<mp::Connection> others;
-    for (std::size_t i = 0; i < count; ++i) {
-      auto pipe = mp::Pipe();
-      all.push_back(pipe.first);
-      others.push_back(pipe.second);
-    }
-    others[700].send(1);
-    others[1400].send(2);
-    EXPECT_EQ(mp::wait(all), (Indexes{700, 1400}));
-  }
-  ::setrlimit(RLIMIT_NOFILE, &limit);
+  others[700].send(1);
+  others[1400].send(2);
+  EXPECT_EQ(mp::wait(all), (Indexes{700, 1400}));
 }
 
 TEST(Wait, MayBeDoneByManyForTheSameQueue) {
-  constexpr int items = 2000;
+  static constexpr int items = 2000;
   mp::Queue<int> queue;
   std::atomic<int> got{0};
   std::vector<std::thread> threads;
@@ -158,12 +192,13 @@ TEST(Wait, MayBeDoneByManyForTheSameQueue) {
       }
     });
   }
-  mp::Process producer{[queue]() mutable {
-    for (int i = 0; i < items; ++i) {
-      queue.put(i);
-      if (i % 50 == 0) std::this_thread::sleep_for(1ms);
-    }
-  }};
+  mp::Process producer{[](mp::Queue<int> to) {
+                         for (int i = 0; i < items; ++i) {
+                           to.put(i);
+                           if (i % 50 == 0) std::this_thread::sleep_for(1ms);
+                         }
+                       },
+                       queue};
   producer.start();
   for (auto& thread : threads) thread.join();
   producer.join();

@@ -7,6 +7,7 @@
 #include <multiprocessing/os/process_wide.hpp>
 
 #include <support/asleep.hpp>
+#include <support/child.hpp>
 #include <support/eventually.hpp>
 #if MULTIPROCESSING_POSIX
 #  include <support/forked.hpp>
@@ -37,6 +38,7 @@
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+using test::Child;
 using test::eventually;
 #if MULTIPROCESSING_POSIX
 using test::Forked;
@@ -258,13 +260,13 @@ TEST_P(EveryConnection, EndsWhenTheOtherEndIsClosed) {
   EXPECT_THROW(static_cast<void>(receiving.try_recv<int>()), mp::EOFError);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryConnection, EndsWhenTheLastProcessWithTheOtherEndDies) {
-  Forked child{[&] {
-    receiving.close();
-    sending.send(1);
-    test::wait_for_ever();
-  }};
+  Child child{[](mp::Connection its_receiving, mp::Connection its_sending) {
+                its_receiving.close();
+                its_sending.send(1);
+                test::wait_for_ever();
+              },
+              receiving, sending};
   sending.close();
   EXPECT_EQ(receiving.recv<int>(), 1);
   std::atomic<bool> ended{false};
@@ -278,7 +280,6 @@ TEST_P(EveryConnection, EndsWhenTheLastProcessWithTheOtherEndDies) {
   }
   EXPECT_TRUE(ended);
 }
-#endif
 
 TEST_P(EveryConnection, CannotSendWhenNobodyCanReceive) {
   receiving.close();  // SIGPIPE has its default effect: raised, it would end this program
@@ -356,11 +357,11 @@ TEST_P(EveryConnection, PollWaitsForAsLongAsItWasTold) {
   sending.send(1);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryConnection, PollInAnotherProcessTakesNoPartOfAMessage) {
-  Forked child{[&] {
-    for (int i = 0; i < 200; ++i) static_cast<void>(receiving.poll(1ms));
-  }};
+  Child child{[](mp::Connection its) {
+                for (int i = 0; i < 200; ++i) static_cast<void>(its.poll(1ms));
+              },
+              receiving};
   const std::vector<std::size_t> sizes{0, 5, 4064, 4065, 100'000};
   for (int round = 0; round < 20; ++round) {
     for (const std::size_t size : sizes) {
@@ -371,7 +372,6 @@ TEST_P(EveryConnection, PollInAnotherProcessTakesNoPartOfAMessage) {
   }
   EXPECT_EQ(child.join(), 0);
 }
-#endif
 
 TEST_P(EveryConnection, TriesWithoutWaiting) {
   EXPECT_EQ(receiving.try_recv<int>(), std::nullopt);
@@ -421,23 +421,20 @@ TEST_P(EveryConnection, CloseIsForAllCopiesHere) {
   EXPECT_THROW(sending.send_bytes("1"), std::invalid_argument);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryConnection, CloseHereLeavesTheEndOpenInOtherProcesses) {
   auto [done, tell] = mp::Pipe();
-  auto& tell_parent = tell;
-  auto& from_parent = done;
-  Forked child{[&] {
-    from_parent.close();
-    static_cast<void>(tell_parent.recv<int>());
-    sending.send(7);
-  }};
+  Child child{[](mp::Connection parents, mp::Connection told, mp::Connection its_sending) {
+                parents.close();
+                static_cast<void>(told.recv<int>());
+                its_sending.send(7);
+              },
+              done, tell, sending};
   sending.close();
   done.send(1);
   EXPECT_EQ(receiving.recv<int>(), 7);
   EXPECT_EQ(child.join(), 0);
   EXPECT_THROW(static_cast<void>(receiving.recv<int>()), mp::EOFError);
 }
-#endif
 
 TEST_P(EveryConnection, CloseWakesWhoIsBlockedInIt) {
   std::atomic<int> woken{0};
@@ -538,6 +535,23 @@ TEST_P(EveryConnection, InterruptedCallsGoOn) {
 }
 #endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
+TEST_P(EveryConnection, KeepsATimeLimitWhileSignalsKeepComing) {
+  struct sigaction counting {};
+  struct sigaction before {};
+  counting.sa_handler = [](int) {};
+  counting.sa_flags = SA_RESTART;
+  sigaction(SIGALRM, &counting, &before);
+  const itimerval often{{0, 5000}, {0, 5000}};
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  EXPECT_EQ(receiving.try_recv<int>(150ms), std::nullopt);
+  EXPECT_FALSE(receiving.poll(150ms));
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+}
+#endif
+
 #if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST_P(EveryConnection, EveryDescriptorIsClosedOnExec) {
   EXPECT_NE(::fcntl(receiving.fileno(), F_GETFD) & FD_CLOEXEC, 0);
@@ -557,46 +571,49 @@ struct Note {
   }
 };
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST_P(EveryConnection, IsSharedByManyProcessesAtBothEnds) {
   constexpr unsigned writers = 3;
   constexpr unsigned readers = 3;
-  constexpr unsigned messages = 400;
-  constexpr std::array<std::size_t, 8> sizes{0, 1, 100, 4064, 4065, 70'000, 200'000, 1U << 20U};
+  static constexpr unsigned messages = MULTIPROCESSING_WINDOWS ? 60 : 400;
+  static constexpr std::array<std::size_t, 8> sizes{0,    1,      100,     4064,
+                                                    4065, 70'000, 200'000, 1U << 20U};
   mp::Pipe notes;
-  std::vector<Forked> children;
-  for (unsigned writer = 0; writer < writers; ++writer) {
-    children.emplace_back([&, writer] {
-      receiving.close();
-      for (unsigned number = 0; number < messages; ++number) {
-        const std::size_t size = sizes[(number * 13 + writer) % sizes.size()];
-        Bytes message(sizeof(Note));
-        const Note note{writer, number};
-        std::memcpy(message.data(), &note, sizeof note);
-        const Bytes rest = pattern(size, writer * 31 + number);
-        message.insert(message.end(), rest.begin(), rest.end());
-        sending.send_bytes(message);
+  std::vector<Child> children;
+  const auto write = [](mp::Connection in, mp::Connection out, unsigned writer) {
+    in.close();
+    for (unsigned number = 0; number < messages; ++number) {
+      const std::size_t size = sizes[(number * 13 + writer) % sizes.size()];
+      Bytes message(sizeof(Note));
+      const Note note{writer, number};
+      std::memcpy(message.data(), &note, sizeof note);
+      const Bytes rest = pattern(size, writer * 31 + number);
+      message.insert(message.end(), rest.begin(), rest.end());
+      out.send_bytes(message);
+    }
+  };
+  const auto read = [](mp::Connection in, mp::Connection out, mp::Connection collecting,
+                       mp::Connection noting) {
+    out.close();
+    collecting.close();
+    try {
+      for (;;) {
+        const Bytes message = in.recv_bytes();
+        Note note;
+        ASSERT_GE(message.size(), sizeof note);
+        std::memcpy(&note, message.data(), sizeof note);
+        const std::size_t size = sizes[(note.number * 13 + note.writer) % sizes.size()];
+        const Bytes rest(message.begin() + sizeof note, message.end());
+        ASSERT_TRUE(rest == pattern(size, note.writer * 31 + note.number));
+        noting.send(note);
       }
-    });
+    } catch (const mp::EOFError&) {
+    }
+  };
+  for (unsigned writer = 0; writer < writers; ++writer) {
+    children.emplace_back(write, receiving, sending, writer);
   }
   for (unsigned reader = 0; reader < readers; ++reader) {
-    children.emplace_back([&] {
-      sending.close();
-      notes.first.close();
-      try {
-        for (;;) {
-          const Bytes message = receiving.recv_bytes();
-          Note note;
-          ASSERT_GE(message.size(), sizeof note);
-          std::memcpy(&note, message.data(), sizeof note);
-          const std::size_t size = sizes[(note.number * 13 + note.writer) % sizes.size()];
-          const Bytes rest(message.begin() + sizeof note, message.end());
-          ASSERT_TRUE(rest == pattern(size, note.writer * 31 + note.number));
-          notes.second.send(note);
-        }
-      } catch (const mp::EOFError&) {
-      }
-    });
+    children.emplace_back(read, receiving, sending, notes.first, notes.second);
   }
   sending.close();
   receiving.close();
@@ -610,6 +627,5 @@ TEST_P(EveryConnection, IsSharedByManyProcessesAtBothEnds) {
   for (const auto& [note, times] : seen) EXPECT_EQ(times, 1);
   for (auto& child : children) EXPECT_EQ(child.join(), 0);
 }
-#endif
 
 }  // namespace every_connection

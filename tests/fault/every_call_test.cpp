@@ -53,14 +53,18 @@ namespace fault {
 // Those that cannot fail, or do not return; and the loader's, which module_test.cpp makes fail.
 using ::_exit, ::dlopen, ::exit, ::getcwd, ::getpid, ::readlink, ::sched_yield;
 
-std::map<std::string, int> calls;  // how often each was called
-std::string failing;               // which call fails,
-int failing_turn = 0;              // at which of its turns,
-int failing_with = 0;              // and how
-std::size_t at_most = 0;           // bytes that one call moves; 0: as many as it likes
+// How often each was called. Made when first asked for: a tracker makes calls before main().
+std::map<std::string, int>& calls() {
+  static std::map<std::string, int> all;
+  return all;
+}
+std::string failing;      // which call fails,
+int failing_turn = 0;     // at which of its turns,
+int failing_with = 0;     // and how
+std::size_t at_most = 0;  // bytes that one call moves; 0: as many as it likes
 
 bool fails(const char* call) {
-  if (++calls[call] != failing_turn || failing != call) return false;
+  if (++calls()[call] != failing_turn || failing != call) return false;
   errno = failing_with;
   return true;
 }
@@ -630,7 +634,7 @@ Held held() {
 }
 
 void forget() {
-  fault::calls.clear();
+  fault::calls().clear();
   fault::failing_turn = 0;
   fault::at_most = 0;
 }
@@ -666,7 +670,7 @@ INSTANTIATE_TEST_SUITE_P(Of, EveryCall, testing::ValuesIn(operations), [](const 
 TEST_P(EveryCall, ThatFailsIsToldAndLeavesNothing) {
   constexpr int most_turns = 10;  // what is repeated more often is repeated in the same way
   ASSERT_EQ(outcome_of(GetParam()), nothing);
-  const auto calls = fault::calls;
+  const auto calls = fault::calls();
   for (const Row& row : rows) {
     const auto made = calls.find(row.call);
     const int turns = made == calls.end() ? 0 : std::min(made->second, most_turns);
@@ -683,11 +687,11 @@ TEST(EveryCallOfThese, HasARow) {
   os::install_fork_handlers();  // once in a process; see below
   forget();
   for (const Operation& operation : operations) EXPECT_EQ(outcome_of(operation), nothing);
-  for (const auto& [call, times] : fault::calls) {
+  for (const auto& [call, times] : fault::calls()) {
     EXPECT_TRUE(std::ranges::count(rows, call, &Row::call)) << call << " has no row";
   }
   for (const Row& row : rows) {
-    EXPECT_TRUE(fault::calls.contains(row.call)) << row.call << " is never made";
+    EXPECT_TRUE(fault::calls().contains(row.call)) << row.call << " is never made";
   }
 }
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Checks that the numbers under "How fast" in README.md are those that benchmarks/run printed.
+"""Checks that the numbers in README.md, its translations and docs/performance.md are those that benchmarks/run printed.
 
     check_figures.py [<root of the tree>] [--fix]
 
-docs/figures.txt holds what was printed. A row of the README's table names a figure and the peer in it,
+docs/figures.txt holds what was printed. A row of a table names a figure and the peer in it,
 
     | Queue, one way <!-- queue_one_way_64B message_queue --> | 21.4 | 6.74 `message_queue` | 3.17 |
 
 and shows its numbers, rounded to as many digits as one likes. A line with `<!-- machine -->` at its end
-says where they were printed. With --fix both are written anew: a new row needs its cells, no numbers."""
+says where they were printed. With --fix both are written anew: a new row needs its cells, no numbers. Of a README
+only what stands under its heading "How fast" is looked at."""
 import decimal
 import pathlib
 import re
@@ -69,14 +70,16 @@ def row_as_printed(row, figures):
     return f"|{row['text']} | {ours} | {peer} | {ratio} |", wrong
 
 
-def check(readme, printed):
-    """Every fault, and the README as it should be."""
+def check(page, printed, name="README.md"):
+    """Every fault, and the page as it should be."""
     figures = Figures(printed)
     faults = list(figures.faults)
-    lines = readme.splitlines()
-    inside = False
+    lines = page.splitlines()
+    whole = not name.startswith("README")
+    inside = whole
     for i, line in enumerate(lines):
-        inside = line == "## How fast" or (inside and not line.startswith("## "))
+        if line.startswith("## "):
+            inside = whole or re.fullmatch(r"## (How fast|.*<!-- How fast -->)", line) is not None
         if not inside:
             continue
         if line.endswith("<!-- machine -->"):
@@ -88,22 +91,25 @@ def check(readme, printed):
         else:
             is_table = re.match(r"\|.*\d.*\|", line)
             wrong = ["a row that does not say which figure it is"] if is_table else []
-        faults += [f"README.md:{i + 1}: {fault}" for fault in wrong]
+        faults += [f"{name}:{i + 1}: {fault}" for fault in wrong]
     return faults, "\n".join(lines) + "\n"
 
 
 def main():
     arguments = [argument for argument in sys.argv[1:] if argument != "--fix"]
     root = pathlib.Path(arguments[0] if arguments else ".")
-    readme = root / "README.md"
     printed = (root / "docs" / "figures.txt").read_text(encoding="utf-8")
-    faults, fixed = check(readme.read_text(encoding="utf-8"), printed)
-    if "--fix" in sys.argv:
-        readme.write_text(fixed, encoding="utf-8")
-        faults = check(fixed, printed)[0]
-    elif faults:
+    faults = []
+    for page in [*sorted(root.glob("README*.md")), root / "docs" / "performance.md"]:
+        name = page.relative_to(root).as_posix()
+        of_page, fixed = check(page.read_text(encoding="utf-8"), printed, name)
+        if "--fix" in sys.argv:
+            page.write_text(fixed, encoding="utf-8")
+            of_page = check(fixed, printed, name)[0]
+        faults += of_page
+    if faults and "--fix" not in sys.argv:
         faults.append("tests/lint/check_figures.py --fix writes the printed ones")
-    print("\n".join(faults) or "the README's figures are those that were printed last")
+    print("\n".join(faults) or "the pages' figures are those that were printed last")
     return bool(faults)
 
 

@@ -52,6 +52,17 @@ class CheckFigures(unittest.TestCase):
         row = "| Start <!-- start CPython --> | 40123 | 39999 CPython | 1.003 |"
         self.assertEqual(len(self.faults(row)), 2)
 
+    def test_a_translation_says_which_heading_it_is(self):
+        row = "| Queue <!-- queue pipe --> | 21.3 | 6.7 pipe | 3 |"
+        page = section(row).replace("## How fast", "## Wie schnell <!-- How fast -->")
+        faults, _ = check_figures.check(page, PRINTED, "README.xx.md")
+        self.assertEqual(faults, ["README.xx.md:6: queue: 21.3 is shown and 21.37 was printed"])
+
+    def test_of_another_page_everything(self):
+        page = "# Performance\n| Queue <!-- queue pipe --> | 21.3 | 6.7 pipe | 3 |\n"
+        faults, _ = check_figures.check(page, PRINTED, "docs/performance.md")
+        self.assertEqual(faults, ["docs/performance.md:2: queue: 21.3 is shown and 21.37 was printed"])
+
     def test_no_number(self):
         self.assertEqual(len(self.faults("| Queue <!-- queue pipe --> | | `pipe` | |")), 3)
 

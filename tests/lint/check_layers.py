@@ -25,7 +25,7 @@ RANKS = [
     ["workers"],
     ["pool", "futures"],
     ["network"],
-    ["managers"],
+    ["managers", "base_manager"],
     ["context"],
     ["distributed", "gpu"],  # optional parts: nothing includes them
     ["multiprocessing"],  # the umbrella
@@ -34,7 +34,8 @@ RANK = {name: row for row, names in enumerate(RANKS) for name in names}
 OPTIONAL = RANK["distributed"]
 UMBRELLA = "multiprocessing.hpp"
 INTERNAL = {"heap", "launch", "resource_tracker"}  # headers of their own that no user includes
-APART = {"network"}  # what a user includes by itself: it needs what the rest does not
+# What a user includes by itself: it needs what the rest does not, or few programs use it.
+APART = {"network", "managers", "base_manager"}
 
 # Rank 0 has members that others of rank 0 may use: the tools in detail/.
 SHARED_TOOLS = {"detail"}

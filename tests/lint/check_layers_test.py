@@ -86,9 +86,10 @@ class CheckLayers(unittest.TestCase):
                          START + "#include <multiprocessing/serialization.hpp>\n"})
 
     def test_an_optional_part(self):
-        self.expect("network is optional, nothing may include it",
-                    {"multiprocessing.hpp":
-                         CLEAN["multiprocessing.hpp"] + "#include <multiprocessing/network.hpp>\n"})
+        self.expect("gpu is optional, nothing may include it",
+                    {"multiprocessing/gpu.hpp": START,
+                     "multiprocessing.hpp":
+                         CLEAN["multiprocessing.hpp"] + "#include <multiprocessing/gpu.hpp>\n"})
 
     def test_an_umbrella_with_a_hole(self):
         self.expect("multiprocessing.hpp: does not include multiprocessing/queues.hpp",

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Checks that the code in README.md is the code that is compiled and run.
+"""Checks that the code in README.md and in all pages of docs/ is the code that is compiled and run.
 
     check_readme.py [<root of the tree>]
 
 A block of code under a comment `<!-- examples/queue.cpp -->` must be, word for word, what stands in
 that file: between `//! [readme]` lines (`#! [readme]` in Python) if it has them, else all of it, less
 the SPDX line. Every block of cpp or python with an #include, an import or a main() in it must have such
-a comment; fragments may do without."""
+a comment; fragments may do without: check_snippets.py compiles them."""
 import pathlib
 import re
 import sys
@@ -17,8 +17,15 @@ BLOCK = re.compile(r"(?:^<!-- (?P<source>[\w./-]+) -->\n)?^```(?P<language>cpp|c
 WHOLE_PROGRAM = re.compile(r"^#include|^int main|^import |^from \w+ import ", re.MULTILINE)
 
 
+def pages(root):
+    """Every page that users read: name in the tree, and text."""
+    root = pathlib.Path(root)
+    for path in [*sorted(root.glob("README*.md")), *sorted((root / "docs").rglob("*.md"))]:
+        yield path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+
+
 def shown(path):
-    """The part of an example that a README shows."""
+    """The part of an example that a page shows."""
     text = path.read_text(encoding="utf-8")
     marked = re.findall(r"^(?://|#)! \[readme\]\n(.*?)^(?://|#)! \[readme\]$", text,
                         re.MULTILINE | re.DOTALL)
@@ -29,16 +36,11 @@ def shown(path):
     return "".join(lines)
 
 
-def check(root):
-    """Every fault, and how many blocks have a source."""
-    root = pathlib.Path(root)
-    readme = root / "README.md"
-    if not readme.exists():
-        return [], 0
-    text = readme.read_text(encoding="utf-8")
+def check_page(root, name, text):
+    """Every fault of a page, and how many of its blocks have a source."""
     faults, count = [], 0
     for block in BLOCK.finditer(text):
-        where = f"README.md:{text[:block.start()].count(chr(10)) + 1}"
+        where = f"{name}:{text[:block.start()].count(chr(10)) + 1}"
         source = block["source"]
         if not source:
             if WHOLE_PROGRAM.search(block["code"]):
@@ -50,6 +52,17 @@ def check(root):
             faults.append(f"{where}: there is no {source}")
         elif shown(path).strip("\n") != block["code"].strip("\n"):
             faults.append(f"{where}: not what stands in {source}")
+    return faults, count
+
+
+def check(root):
+    """Every fault, and how many blocks have a source."""
+    root = pathlib.Path(root)
+    faults, count = [], 0
+    for name, text in pages(root):
+        of_page, blocks = check_page(root, name, text)
+        faults += of_page
+        count += blocks
     return faults, count
 
 

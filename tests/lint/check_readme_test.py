@@ -43,6 +43,15 @@ class CheckReadme(unittest.TestCase):
         self.assertEqual(len(self.check("```cpp\n#include <a>\n```\n")[0]), 1)
         self.assertEqual(len(self.check("```python\nimport os\n```\n")[0]), 1)
 
+    def test_every_page(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "docs", "design").mkdir(parents=True)
+            for page in ("README.md", "README.xx.md", "docs/a.md", "docs/design/b.md"):
+                pathlib.Path(folder, page).write_text("```cpp\nint main() {}\n```\n", encoding="utf-8")
+            faults, _ = check_readme.check(folder)
+            self.assertEqual([fault.split(":")[0] for fault in faults],
+                             ["README.md", "README.xx.md", "docs/a.md", "docs/design/b.md"])
+
     def test_a_fragment_needs_none(self):
         self.assertEqual(self.check("```cpp\nqueue.put(1);\n```\n```sh\nint main\n```\n"), ([], 0))
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-// Not on Windows: plug-ins are not built there
 #include <multiprocessing/os/module.hpp>
 
 #include <gtest/gtest.h>
@@ -12,7 +11,6 @@
 
 #include <plugin/library.hpp>
 #include <plugin/plugin.hpp>
-#include <unistd.h>
 
 namespace os = multiprocessing::os;
 
@@ -29,6 +27,13 @@ template <class T>
 std::uintptr_t address_of(T* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer);
 }
+
+std::string here(const std::string& name) {
+  return (std::filesystem::current_path() / name).string();
+}
+
+// How ids begin that linkers wrote.
+constexpr const char* written_id = MULTIPROCESSING_WINDOWS ? "P:" : "B:";
 
 os::Module own_module() {
   return os::module_of(address_of(&function)).value();
@@ -49,7 +54,7 @@ TEST(ModuleOf, KnowsTheProgram) {
 
 TEST(ModuleOf, KnowsSharedLibraries) {
   const os::Module library = os::module_of(address_of(&test::library_answer)).value();
-  EXPECT_TRUE(library.path.starts_with('/')) << library.path;
+  EXPECT_TRUE(std::filesystem::path{library.path}.is_absolute()) << library.path;
   EXPECT_NE(library.path.find("library"), std::string::npos) << library.path;
   EXPECT_NE(library.id, own_module().id);
   EXPECT_TRUE(library.is_code(address_of(&test::library_answer)));
@@ -122,8 +127,7 @@ TEST(FindModule, RefusesEveryOtherId) {
 }
 
 TEST(FindModule, PrefersTheCopyAtThePath) {
-  const std::string copies[] = {std::filesystem::current_path() / "one.so",
-                                std::filesystem::current_path() / "two.so"};
+  const std::string copies[] = {here("one.so"), here("two.so")};
   for (const std::string& copy : copies) {
     std::filesystem::copy_file(test::plugin_path("plugin"), copy);
   }
@@ -134,7 +138,7 @@ TEST(FindModule, PrefersTheCopyAtThePath) {
     const os::Module module = os::module_of(code).value();
     EXPECT_TRUE(os::find_module(module.id, module.path).value().is_code(code));
   }
-  for (const std::string& copy : copies) std::filesystem::remove(copy);
+  for (const std::string& copy : copies) test::remove_file(copy);
 }
 
 TEST(ModuleId, IsOfTheBytesWhereThereIsNoBuildId) {
@@ -144,7 +148,7 @@ TEST(ModuleId, IsOfTheBytesWhereThereIsNoBuildId) {
   const auto id = [](const test::Plugin& plugin) {
     return os::module_of(address_of(plugin->answer)).value().id;
   };
-  EXPECT_TRUE(os::to_string(id(with)).starts_with("B:")) << os::to_string(id(with));
+  EXPECT_TRUE(os::to_string(id(with)).starts_with(written_id)) << os::to_string(id(with));
   EXPECT_TRUE(os::to_string(id(without)).starts_with("H:")) << os::to_string(id(without));
   EXPECT_EQ(id(without).size(), 17U);
   EXPECT_EQ(id(without), id(without));
@@ -154,29 +158,31 @@ TEST(ModuleId, IsOfTheBytesWhereThereIsNoBuildId) {
 }
 
 TEST(ModuleId, OfOneFileIsTheSameWhereverItLies) {
-  const std::string copy = std::filesystem::current_path() / "copy.so";
+  const std::string copy = here("copy.so");
   std::filesystem::copy_file(test::plugin_path("without_id"), copy);
   {
-    const test::Plugin here{test::plugin_path("without_id")};
+    const test::Plugin original{test::plugin_path("without_id")};
     const test::Plugin there{copy};
-    const os::Module first = os::module_of(address_of(here->answer)).value();
+    const os::Module first = os::module_of(address_of(original->answer)).value();
     const os::Module second = os::module_of(address_of(there->answer)).value();
     EXPECT_NE(first.base, second.base);
     EXPECT_EQ(first.id, second.id);
   }
-  std::filesystem::remove(copy);
+  test::remove_file(copy);
 }
 
 TEST(ModuleId, IsNotThatOfWhatLayThereBefore) {
   // Another module may be loaded where an unloaded one was, under the same name.
-  const std::string path = std::filesystem::current_path() / "replaced.so";
+  const std::string path = here("replaced.so");
   os::ModuleId ids[2];
   for (const auto& [name, id] : {std::pair{"without_id", &ids[0]}, {"other_without_id", &ids[1]}}) {
     std::filesystem::copy_file(test::plugin_path(name), path);
     *id = os::module_of(address_of(test::Plugin { path } -> answer)).value_or(os::Module{}).id;
-    const test::Plugin plugin{path};
-    *id = os::module_of(address_of(plugin->answer)).value().id;
-    std::filesystem::remove(path);
+    {
+      const test::Plugin plugin{path};
+      *id = os::module_of(address_of(plugin->answer)).value().id;
+    }
+    test::remove_file(path);
   }
   EXPECT_NE(ids[0], ids[1]);
 }
@@ -187,7 +193,7 @@ TEST(ToString, NamesKindAndBytes) {
 }
 
 TEST(OpenModule, OpensTheBuildThatWasAskedForAndKeepsIt) {
-  const std::string path = std::filesystem::current_path() / "opened.so";
+  const std::string path = here("opened.so");
   std::filesystem::copy_file(test::plugin_path("plugin"), path);
   os::ModuleId id;
   {
@@ -199,11 +205,11 @@ TEST(OpenModule, OpensTheBuildThatWasAskedForAndKeepsIt) {
   EXPECT_TRUE(os::open_module(path, id, why));
   EXPECT_EQ(why, "");
   EXPECT_TRUE(test::is_loaded(path));
-  std::filesystem::remove(path);
+  test::remove_file(path);
 }
 
 TEST(OpenModule, ClosesAnotherBuildAndNamesBoth) {
-  const std::string path = std::filesystem::current_path() / "wrong.so";
+  const std::string path = here("wrong.so");
   std::filesystem::copy_file(test::plugin_path("plugin"), path);
   const os::ModuleId wrong{std::byte{'B'}, std::byte{1}};
   std::string why;
@@ -213,13 +219,18 @@ TEST(OpenModule, ClosesAnotherBuildAndNamesBoth) {
   const test::Plugin plugin{path};
   const os::ModuleId id = os::module_of(address_of(plugin->answer)).value().id;
   EXPECT_NE(why.find(os::to_string(id)), std::string::npos) << why;
-  std::filesystem::remove(path);
+  test::remove_file(path);
 }
 
 TEST(OpenModule, SaysWhyNot) {
   std::string why;
+#if MULTIPROCESSING_POSIX
   EXPECT_FALSE(os::open_module("/nowhere/at_all.so", own_module().id, why));
   EXPECT_NE(why.find("/nowhere/at_all.so"), std::string::npos) << why;
+#else
+  EXPECT_FALSE(os::open_module("C:/nowhere/at_all.dll", own_module().id, why));
+  EXPECT_FALSE(why.empty());
+#endif
   EXPECT_FALSE(os::open_module("libc.so.6", own_module().id, why));
   EXPECT_EQ(why, "its path is not absolute");
   EXPECT_FALSE(os::open_module("", own_module().id, why));
@@ -227,7 +238,7 @@ TEST(OpenModule, SaysWhyNot) {
 }
 
 TEST(KeepLoaded, OutlastsEveryClose) {
-  const std::string path = std::filesystem::current_path() / "kept.so";
+  const std::string path = here("kept.so");
   std::filesystem::copy_file(test::plugin_path("plugin"), path);
   {
     const test::Plugin plugin{path};
@@ -237,7 +248,7 @@ TEST(KeepLoaded, OutlastsEveryClose) {
   EXPECT_TRUE(os::keep_loaded(address_of(&function)));
   const auto heap = std::make_unique<int>();
   EXPECT_FALSE(os::keep_loaded(address_of(heap.get())));
-  std::filesystem::remove(path);
+  test::remove_file(path);
 }
 
 TEST(ReadImage, CopiesAnyNumberOfBytes) {

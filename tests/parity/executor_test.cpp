@@ -4,12 +4,14 @@
 // start method.
 #include <multiprocessing.hpp>
 
+#include <support/codes.hpp>
 #include <support/eventually.hpp>
 #include <support/pool_tasks.hpp>
 #include <support/start_methods.hpp>
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
@@ -18,13 +20,13 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <ranges>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
-
-#include <unistd.h>
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
@@ -54,7 +56,7 @@ std::vector<int> all_of(Results&& results) {
   return all;
 }
 int nap_and_square(int x) {
-  ::usleep(20'000);
+  std::this_thread::sleep_for(20ms);
   return x * x;
 }
 
@@ -148,6 +150,71 @@ TEST_P(Executor, ShutsDownRightAfterAMap) {
   EXPECT_EQ(all_of(results), (std::vector{1, 4, 9}));
 }
 
+TEST_P(Executor, CancelsTheRestOfAMapThatIsClosed) {
+  auto& all = executor({.max_workers = 1});
+  mp::Queue<int> ran;
+  mp::Event go;
+  const auto task = [](mp::Queue<int> queue, const mp::Event& event, int number) {
+    queue.put(number);
+    if (number == 1) mp::Event{event}.wait();
+    return number;
+  };
+  auto results = all.map(task, std::vector(20, ran), std::vector(20, go), std::views::iota(0, 20));
+  EXPECT_EQ(results.next(), 0);
+  EXPECT_EQ(ran.get(), 0);
+  EXPECT_EQ(ran.get(), 1);  // which is running now
+  results.close();
+  EXPECT_EQ(results.next(), std::nullopt);
+  go.set();
+  all.shutdown();
+  EXPECT_LE(ran.qsize(), 2U);  // what had gone to the worker before
+}
+
+TEST_P(Executor, ReadsSeveralEndlessInputs) {
+  auto& all = executor();
+  int first = 0;
+  int second = 0;
+  auto results =
+      all.map(mp::MapOptions{.buffersize = 2}, test::product, Endless{&first}, Endless{&second});
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(results.next(), i * i);
+  EXPECT_LT(first, 20);
+  EXPECT_EQ(first, second);
+}
+
+// Counts its own, here and in a worker.
+struct Counted {
+  static std::atomic<int>& alive() {
+    static std::atomic<int> one{0};
+    return one;
+  }
+  explicit Counted(int x = 0) : value{x} { ++alive(); }
+  Counted(const Counted& other) : value{other.value} { ++alive(); }
+  Counted& operator=(const Counted&) = default;
+  ~Counted() { --alive(); }
+  [[nodiscard]] auto reduce() const { return mp::arguments(value); }
+  int value;
+};
+
+TEST_P(Executor, LetsGoOfArgumentsAndResults) {
+  auto& all = executor({.max_workers = 1});
+  const auto count = [] { return Counted::alive().load(); };
+  const auto same = [](const Counted& one) { return one; };
+  EXPECT_EQ(all.submit(count).result(), 0);  // the worker is there before there are any
+  {
+    auto results = all.map(same, std::vector<Counted>(5));
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(results.next());
+    EXPECT_FALSE(results.next());
+    eventually([] { return Counted::alive() <= 5; });  // the input is the iterator's
+    EXPECT_LE(Counted::alive(), 5);
+  }
+  EXPECT_EQ(Counted::alive(), 0);
+  const auto kept = std::make_shared<int>(1);
+  all.submit(same, Counted{1}).add_done_callback([kept](const auto&) {
+  });  // nobody keeps the future
+  EXPECT_TRUE(eventually([&] { return Counted::alive() == 0 && kept.use_count() == 1; }));
+  EXPECT_EQ(all.submit(count).result(), 0);
+}
+
 TEST(ExecutorMaking, NeedsAWorker) {
   EXPECT_THROW(mp::ProcessPoolExecutor{0U}, std::invalid_argument);
   EXPECT_THROW(mp::ProcessPoolExecutor{static_cast<unsigned>(-1)}, std::invalid_argument);
@@ -155,25 +222,51 @@ TEST(ExecutorMaking, NeedsAWorker) {
 
 // ---- ProcessPoolExecutorTest ----
 
-#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(Executor, BreaksAsAWholeIfItIsToldTo) {
   auto& all = breakable();
   const auto running = all.submit(test::wait_for_ever);
   eventually([&] { return running.running(); });
   const auto waiting = all.submit(square, 2);
-  ::kill(*all.stats().workers[0].pid, SIGKILL);
+  test::kill_process(*all.stats().workers[0].pid);
   try {
     running.result();
     FAIL();
   } catch (const mp::BrokenProcessPool& error) {
-    EXPECT_NE(std::string{error.what()}.find("SIGKILL"), std::string::npos) << error.what();
+    EXPECT_NE(std::string{error.what()}.find(test::killed_name), std::string::npos) << error.what();
   }
   EXPECT_TRUE(waiting.exception() || waiting.result() == 4);
   EXPECT_THROW(all.submit(square, 2), mp::BrokenProcessPool);
   all.terminate_workers();
   all.kill_workers();
 }
-#endif
+
+TEST_P(Executor, GivesEachFutureAnErrorOfItsOwnWhenItBreaks) {
+  auto& all = breakable();
+  std::vector<mp::Future<void>> futures;
+  for (int i = 0; i < 6; ++i) futures.push_back(all.submit(test::wait_for_ever));
+  eventually([&] { return futures[0].running() && futures[1].running(); });
+  test::kill_process(*all.stats().workers[1].pid);
+  std::vector<std::exception_ptr> errors;
+  for (const auto& future : futures) {
+    EXPECT_THROW(future.result(), mp::BrokenProcessPool);
+    for (const auto& other : errors) EXPECT_NE(future.exception(), other);
+    errors.push_back(future.exception());
+  }
+  EXPECT_TRUE(mp::active_children().empty());
+}
+
+TEST_P(Executor, BreaksWhenAWorkerCannotBeReplaced) {
+  if (GetParam() != mp::StartMethod::spawn) return;
+  auto& all = executor({.max_workers = 1, .max_tasks_per_child = 1});
+  EXPECT_EQ(all.submit(square, 2).result(), 4);
+  mp::set_executable("/nowhere/program");
+  const auto first = all.submit(square, 3);
+  const auto second = all.submit(square, 4);
+  EXPECT_THROW(second.result(), mp::BrokenProcessPool);
+  EXPECT_THROW(first.result(), mp::BrokenProcessPool);
+  EXPECT_THROW(all.submit(square, 5), mp::BrokenProcessPool);
+  mp::set_executable({});
+}
 
 TEST_P(Executor, NamesTheWorkerThatDiedAndItsCode) {
   auto& all = executor();
@@ -203,6 +296,37 @@ TEST_P(Executor, StartsWorkersOnDemandAndNotMoreThanItMay) {
   }
   made.reset();
   EXPECT_TRUE(mp::active_children().empty());
+}
+
+TEST_P(Executor, NeedsFewWorkersForAMixedLoad) {
+  auto& all = executor({.max_workers = 5});
+  for (int i = 0; i < 4; ++i) {
+    const auto behind = all.submit(square, i);
+    EXPECT_EQ(all.submit(square, i + 1).result(), (i + 1) * (i + 1));
+    EXPECT_EQ(behind.result(), i * i);
+  }
+  EXPECT_LE(mp::active_children().size(), 3U);
+}
+
+TEST_P(Executor, RunsAllWithOneTaskForEachWorkerWhenItIsShutDownAtOnce) {
+  auto& all = executor({.max_workers = 3, .max_tasks_per_child = 1});
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < 6; ++i) futures.push_back(all.submit(nap_and_square, i));
+  all.shutdown();
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(futures[static_cast<std::size_t>(i)].result(0s), i * i);
+}
+
+TEST_P(Executor, StartsNoWorkerAnyMoreWhenItsWorkersAreTerminatedOrKilled) {
+  for (const bool kills : {false, true}) {
+    auto& all = executor({.max_workers = 2, .max_tasks_per_child = 1});
+    std::vector<mp::Future<int>> futures;
+    for (int i = 0; i < 30; ++i) futures.push_back(all.submit(nap_and_square, i));
+    EXPECT_EQ(futures[0].result(), 0);  // workers end and are replaced meanwhile
+    kills ? all.kill_workers() : all.terminate_workers();
+    for (const auto& future : futures) EXPECT_TRUE(future.done());
+    EXPECT_THROW(futures[29].result(), mp::CancelledError);
+    EXPECT_TRUE(mp::active_children().empty());
+  }
 }
 
 TEST_P(Executor, ReplacesWorkersAfterSomeTasks) {
@@ -271,10 +395,28 @@ TEST_P(Executor, FailsOneTaskWhoseResultCannotBeEncodedOrDecoded) {
   EXPECT_EQ(all.submit(square, 3).result(), 9);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: signals
+struct ExitsBySystemExit {
+  static void happen() { throw mp::SystemExit{3}; }
+};
+
+TEST_P(Executor, FailsOneTaskWhoseResultExitsWhileItIsDecoded) {
+  auto& all = executor();
+  using Final = test::Mined<ExitsBySystemExit, true>;
+  EXPECT_THROW(all.submit([] { return Final{}; }).result(), mp::SystemExit);
+  EXPECT_EQ(all.submit(square, 3).result(), 9);
+}
+
+TEST_P(Executor, ShutsDownWithoutWaitingBehindATaskThatCannotBeEncoded) {
+  auto& all = executor();
+  using Unsendable = test::Mined<test::Throws, false>;
+  EXPECT_ANY_THROW(all.submit(value_of<Unsendable>, Unsendable{}).result());
+  all.shutdown(false);
+  eventually([] { return mp::active_children().empty(); });
+}
+
 TEST_P(Executor, FailsATaskThatCrashesOrExits) {
   auto& all = executor();
-  EXPECT_THROW(all.submit([] { ::kill(::getpid(), SIGSEGV); }).result(), mp::BrokenProcessPool);
+  EXPECT_THROW(all.submit([] { std::raise(SIGSEGV); }).result(), mp::BrokenProcessPool);
   EXPECT_THROW(all.submit([] { throw mp::SystemExit{3}; }).result(), mp::SystemExit);
   EXPECT_THROW(all.submit([] { std::exit(3); }).result(), mp::BrokenProcessPool);
   EXPECT_THROW(all.submit([](int x) { throw x; }, 42).result(), mp::RemoteError);
@@ -283,11 +425,10 @@ TEST_P(Executor, FailsATaskThatCrashesOrExits) {
 
 TEST_P(Executor, ShutsDownWhileAWorkerCrashes) {
   auto& all = executor();
-  const auto future = all.submit([] { ::kill(::getpid(), SIGSEGV); });
+  const auto future = all.submit([] { std::raise(SIGSEGV); });
   all.shutdown();
   EXPECT_THROW(future.result(), mp::BrokenProcessPool);
 }
-#endif
 
 TEST_P(Executor, TakesMoreThanAPipeWhenAWorkerDies) {
   auto& all = executor();
@@ -360,6 +501,16 @@ TEST_P(Executor, ShutsDownAfterACancel) {
   EXPECT_TRUE(second.cancel() || second.done() || second.running());
   all.shutdown();
   EXPECT_TRUE(second.done());
+}
+
+TEST_P(Executor, FinishesItsWorkAtTheEndOfItsScope) {
+  std::vector<mp::Future<int>> futures;
+  {
+    mp::ProcessPoolExecutor all{2U};
+    for (int i = 0; i < 5; ++i) futures.push_back(all.submit(nap_and_square, i));
+  }
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(futures[static_cast<std::size_t>(i)].result(0s), i * i);
+  EXPECT_TRUE(mp::active_children().empty());
 }
 
 TEST_P(Executor, GoesOnInTheBackgroundWhenShutdownDoesNotWait) {

@@ -21,6 +21,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -111,6 +112,22 @@ TEST_P(Pool, CallsBackOnceBeforeTheResultIsReady) {
   failing.wait();
   EXPECT_EQ(errors, (std::vector<std::string>{"bad 0"}));
   EXPECT_EQ(called.size(), 1U);
+}
+
+TEST_P(Pool, CallsBackWithTheErrorOfATask) {
+  std::vector<std::string> errors;
+  const auto result = pool.apply_async(mp::Callbacks{[&](int) { errors.emplace_back("a result"); },
+                                                     [&](const std::exception_ptr& error) {
+                                                       try {
+                                                         std::rethrow_exception(error);
+                                                       } catch (const std::range_error& what) {
+                                                         errors.emplace_back(what.what());
+                                                       }
+                                                     }},
+                                       test::throw_range_error, 7);
+  EXPECT_THROW(result.get(), std::range_error);
+  EXPECT_EQ(errors, std::vector<std::string>{"bad 7"});
+  EXPECT_FALSE(result.successful());
 }
 
 TEST_P(Pool, ThrowsAnArgumentThatCannotBeEncoded) {
@@ -288,6 +305,17 @@ TEST_P(PoolMaking, NeedsAProcessAndStartsThemAll) {
   for (const auto& worker : pool.stats().workers) EXPECT_TRUE(worker.pid);
 }
 
+TEST_P(PoolMaking, IsTerminatedAtTheEndOfItsScope) {
+  std::optional<mp::AsyncResult<void>> running;
+  {
+    mp::Pool pool{2};
+    EXPECT_EQ(pool.apply(square, 3), 9);
+    running = pool.apply_async(test::wait_for_ever);
+  }
+  EXPECT_THROW(running->get(), mp::CancelledError);
+  EXPECT_TRUE(mp::active_children().empty());
+}
+
 TEST_P(PoolMaking, ReplacesWorkersAfterSomeTasks) {
   mp::Pool pool{{.processes = 3, .maxtasksperchild = 10}};
   std::vector<mp::AsyncResult<int>> results;
@@ -303,7 +331,7 @@ TEST_P(PoolMaking, FinishesWhenItIsClosedEarly) {
   for (int i = 0; i < 6; ++i) {
     results.push_back(pool.apply_async(
         [](int x) {
-          ::usleep(30'000);
+          std::this_thread::sleep_for(30ms);
           return x * x;
         },
         i));

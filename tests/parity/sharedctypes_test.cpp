@@ -152,7 +152,7 @@ TEST_P(SharedParity, NamedMemoryIsAttachedToByNameOrAsAnArgument) {
   EXPECT_EQ(memory.buf()[0], std::byte{1});
   EXPECT_EQ(memory.buf()[1], std::byte{2});
   EXPECT_EQ(list[1], mp::ShareableItem{"child"});
-  EXPECT_EQ(mp::SharedMemory{{.name = memory.name()}}.size(), 10U);
+  EXPECT_EQ(mp::SharedMemory{{.name = memory.name()}}.size(), memory.size());
 }
 
 void hand_on(mp::Connection connection) {

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include <dlfcn.h>
+#include <plugin/loading.hpp>
 
 namespace {
 
@@ -14,15 +14,15 @@ void check(bool holds, const char* what) {
 }
 
 void* load(const char* path) {
-  void* const handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) std::fprintf(stderr, "%s\n", dlerror());
+  void* const handle = test::load(path);
+  if (handle == nullptr) std::fprintf(stderr, "%s\n", test::loading_error().c_str());
   check(handle != nullptr, "the plug-in can be loaded");
   return handle;
 }
 
 int* number(void* handle) {
   using Entry = int* (*)();
-  return reinterpret_cast<Entry>(dlsym(handle, "test_plugin_number"))();
+  return reinterpret_cast<Entry>(test::symbol(handle, "test_plugin_number"))();
 }
 
 }  // namespace
@@ -34,13 +34,13 @@ int main(int argc, char** argv) {
   void* const witness = load(argv[2]);  // makes no use of the state before its creator has gone
   int* const made = number(creator);
   *made = 7;
-  dlclose(creator);
-  check(dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD) == nullptr, "the creator is unloaded");
+  test::unload(creator);
+  check(!test::is_loaded(argv[1]), "the creator is unloaded");
   check(number(witness) == made, "what was loaded before has the state of a creator that went");
   check(*made == 7, "the state is as it was left");
   void* const late = load(argv[3]);
   check(number(late) == made, "what was loaded later has it too");
-  dlclose(witness);
+  test::unload(witness);
   void* const again = load(argv[1]);
   check(number(again) == made, "the creator finds it when it comes back");
   return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <plugin/library.hpp>
 
+#if MULTIPROCESSING_POSIX
 // A note as a damaged module might have it: the slot would lie in the note itself, where nobody can
 // write. The tests end badly if anyone believes it.
 __asm__(
@@ -10,6 +11,7 @@ __asm__(
     ".asciz \"multiprocessing\"\n"
     ".8byte 0\n"
     ".popsection\n");
+#endif
 
 namespace {
 

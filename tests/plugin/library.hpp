@@ -6,8 +6,9 @@
 
 namespace test {
 
-int library_answer();                                ///< 44.
-multiprocessing::CodeReference library_reference();  ///< To a descriptor of `void(int&)`.
-Shared& library_shared();
+TEST_LIBRARY int library_answer();  ///< 44.
+TEST_LIBRARY multiprocessing::CodeReference
+library_reference();  ///< To a descriptor of `void(int&)`.
+TEST_LIBRARY Shared& library_shared();
 
 }  // namespace test

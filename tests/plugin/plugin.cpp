@@ -17,7 +17,7 @@ struct Answer {
 
 }  // namespace
 
-extern "C" [[gnu::visibility("default")]] const void* test_plugin() {
+TEST_PLUGIN_ENTRY const void* test_plugin() {
   static constexpr test::PluginFunctions functions{
       []() -> test::Shared& { return mp::os::process_wide<test::Shared>(); },
       [](int n) { return test::numbered(n); },
@@ -27,6 +27,6 @@ extern "C" [[gnu::visibility("default")]] const void* test_plugin() {
 }
 
 // For a program that does not know the types above.
-extern "C" [[gnu::visibility("default")]] int* test_plugin_number() {
+TEST_PLUGIN_ENTRY int* test_plugin_number() {
   return &mp::os::process_wide<test::Numbered<0>>().value;
 }

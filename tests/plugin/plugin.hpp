@@ -3,14 +3,23 @@
 /// @file plugin.hpp
 /// @brief What the plug-ins of the tests offer, and how a test loads them.
 #include <multiprocessing/callable.hpp>
+#include <multiprocessing/os/process.hpp>
 #include <multiprocessing/os/process_wide.hpp>
 
 #include <atomic>
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
-#include <dlfcn.h>
+#include <plugin/loading.hpp>
+
+/// @brief Before what a plug-in shows.
+#if MULTIPROCESSING_WINDOWS
+#  define TEST_PLUGIN_ENTRY extern "C" __declspec(dllexport)
+#else
+#  define TEST_PLUGIN_ENTRY extern "C" [[gnu::visibility("default")]]
+#endif
 
 namespace test {
 
@@ -48,18 +57,17 @@ struct PluginFunctions {
 /// @brief A plug-in, loaded so that nobody else sees its symbols; unloaded at the end.
 class Plugin {
  public:
-  explicit Plugin(const std::string& path)
-      : handle_{::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)} {
-    if (handle_ == nullptr) throw std::runtime_error{::dlerror()};
+  explicit Plugin(const std::filesystem::path& path) : handle_{load(path)} {
+    if (handle_ == nullptr) throw std::runtime_error{loading_error()};
     using Entry = const void* (*)();
     functions_ = static_cast<const PluginFunctions*>(
-        reinterpret_cast<Entry>(::dlsym(handle_, "test_plugin"))());
+        reinterpret_cast<Entry>(symbol(handle_, "test_plugin"))());
   }
   Plugin(Plugin&& other) noexcept
       : handle_{std::exchange(other.handle_, nullptr)}, functions_{other.functions_} {}
   Plugin& operator=(Plugin&&) = delete;
   ~Plugin() {
-    if (handle_ != nullptr) ::dlclose(handle_);
+    if (handle_ != nullptr) unload(handle_);
   }
   const PluginFunctions* operator->() const noexcept { return functions_; }
 
@@ -68,18 +76,29 @@ class Plugin {
   const PluginFunctions* functions_ = nullptr;
 };
 
-inline bool is_loaded(const std::string& path) {
-  void* const handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_NOLOAD);
-  if (handle != nullptr) ::dlclose(handle);
-  return handle != nullptr;
-}
-
 /// @brief Where the build puts the plug-ins: beside the test programs.
 inline std::string plugin_path(const std::string& name) {
-  const std::string program = multiprocessing::os::executable_path();
-  std::string folder = program.substr(0, program.rfind('/'));
-  if (!folder.ends_with("/plugin")) folder += "/plugin";
-  return folder + "/" + name + ".so";
+  auto folder = std::filesystem::path{multiprocessing::os::executable_path()}.parent_path();
+  if (folder.filename() != "plugin") folder /= "plugin";
+  return (folder / (name + ".so")).string();
+}
+
+/// @brief Removes the file of a module that may stay loaded. Windows forbids that, so there it goes
+/// to the folder above, where all is removed at the end.
+inline void remove_file(const std::filesystem::path& path) {
+#if MULTIPROCESSING_WINDOWS
+  std::error_code ec;
+  std::filesystem::remove(path, ec);
+  static int number = 0;
+  if (ec) {
+    std::filesystem::rename(path, path.parent_path().parent_path() /
+                                      (path.filename().string() + "." +
+                                       std::to_string(multiprocessing::os::process_id()) + "." +
+                                       std::to_string(number++)));
+  }
+#else
+  std::filesystem::remove(path);
+#endif
 }
 
 }  // namespace test

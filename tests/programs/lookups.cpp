@@ -2,6 +2,7 @@
 // A forked child looks up no function: the parent's table of functions is copied as it stands, so
 // what only children call is looked up by each of them, at a fifth of what a fork costs. The loader
 // says what it looks up, and for which process.
+// Not on Windows: fork
 #include <multiprocessing/process.hpp>
 
 #include <array>

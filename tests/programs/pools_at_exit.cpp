@@ -4,13 +4,18 @@
 #include <multiprocessing.hpp>
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <signal.h>
+#  include <sys/wait.h>
+#  include <unistd.h>
+#else
+#  include <tlhelp32.h>
+#endif
 
 namespace mp = multiprocessing;
 
@@ -21,8 +26,8 @@ int slow(int x) {
   return x;
 }
 void wait_for_ever() {
-  signal(SIGTERM, SIG_IGN);
-  for (;;) pause();
+  std::signal(SIGTERM, SIG_IGN);
+  for (;;) std::this_thread::sleep_for(std::chrono::hours{1});
 }
 
 mp::Pool& global_pool() {
@@ -31,8 +36,8 @@ mp::Pool& global_pool() {
 }
 
 // The program that forgets.
-[[noreturn]] void forget(mp::Queue<int> done, const char* how) {
-  if (how[0] == 's') {
+void forget(const mp::Queue<int>& done, bool is_static) {
+  if (is_static) {
     global_pool().apply_async(wait_for_ever);
   } else {
     auto* const leaked = new mp::Pool{2};
@@ -46,28 +51,56 @@ mp::Pool& global_pool() {
   std::exit(0);
 }
 
-bool forgets_well(const char* how) {
+#if MULTIPROCESSING_POSIX
+bool forgets_well(bool is_static) {
   mp::Queue<int> done;
   std::fflush(stdout);
   const pid_t child = fork();
   if (child == 0) {
     setpgid(0, 0);
     alarm(40);
-    forget(done, how);
+    forget(done, is_static);
   }
   int status = 0;
   waitpid(child, &status, 0);
   const bool nothing_left = kill(-child, 0) != 0;
-  std::printf("%s: status %d, done %zu, nothing left %d\n", how, status, done.qsize(),
+  std::printf("static %d: status %d, done %zu, nothing left %d\n", is_static, status, done.qsize(),
               nothing_left);
   return status == 0 && done.qsize() == 6 && nothing_left;
 }
+#else
+// How many processes run that this one started.
+int children_of(int pid) {
+  const HANDLE all = ::CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
+  PROCESSENTRY32W entry{};
+  entry.dwSize = sizeof entry;
+  int count = 0;
+  for (BOOL more = ::Process32FirstW(all, &entry); more != 0;
+       more = ::Process32NextW(all, &entry)) {
+    if (entry.th32ParentProcessID == static_cast<DWORD>(pid)) ++count;
+  }
+  ::CloseHandle(all);
+  return count;
+}
+bool forgets_well(bool is_static) {
+  const mp::Queue<int> done;
+  mp::Process process{forget, done, is_static};
+  process.start();
+  process.join();
+  const int code = process.exitcode().value();
+  while (children_of(*process.pid()) != 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
+  std::printf("static %d: code %d, done %zu\n", is_static, code, done.qsize());
+  return code == 0 && done.qsize() == 6;
+}
+#endif
 
 }  // namespace
 
 int main() {
   mp::freeze_support();
-  const bool first = forgets_well("leaked");
-  const bool second = forgets_well("static");
+  const bool first = forgets_well(false);
+  const bool second = forgets_well(true);
   return first && second ? 0 : 1;
 }

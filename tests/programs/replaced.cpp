@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A program whose file is replaced by another, and then deleted, while it runs: children by spawn
 // run what the parent runs.
+// Not on Windows: a program that runs cannot be replaced there
 #include <multiprocessing/process.hpp>
 
 #include <cstdio>

@@ -7,6 +7,7 @@
 #include <multiprocessing/queues.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -59,7 +60,7 @@ std::atomic<bool> is_exiting{false};
 // Made before the library's first use, so destroyed after all that it made.
 struct Last {
   std::thread thread{[] {
-    is_exiting.wait(false);
+    while (!is_exiting) std::this_thread::sleep_for(std::chrono::milliseconds{1});
     check("by a thread");
   }};
   Last() = default;
@@ -67,7 +68,6 @@ struct Last {
   Last& operator=(const Last&) = delete;
   ~Last() {
     is_exiting = true;
-    is_exiting.notify_all();
     thread.join();
     check("by a static object");
   }

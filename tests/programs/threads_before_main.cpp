@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A program whose static objects start a thread has no fork server: start() says why, and starts
 // nothing. Its other start methods work.
+// Not on Windows: the fork server
 #include <multiprocessing/process.hpp>
 
 #include <cstdio>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Where there is no /proc, children by spawn run the program at the path that it was started by,
 // also when that was relative to a folder that has been left since.
+// Not on Windows: /proc
 #include <multiprocessing/process.hpp>
 
 #include <cstdio>

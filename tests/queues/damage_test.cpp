@@ -3,7 +3,7 @@
 // nobody put, or a queue that seems empty or full: never a signal, and never an access outside.
 #include <multiprocessing/queues.hpp>
 
-#include <support/forked.hpp>
+#include <support/child.hpp>
 
 #include <gtest/gtest.h>
 
@@ -18,9 +18,9 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
-
-#include <sys/mman.h>
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
@@ -37,14 +37,15 @@ class Damaged {
   static constexpr std::size_t seen = std::size_t{1} << 20U;
 
   explicit Damaged(std::size_t maxsize, bool counts_tasks)
-      : ring{mp::Ring::create(maxsize, counts_tasks)}, handles_{ring->duplicate_handles()} {
-    bytes = static_cast<std::byte*>(
-        ::mmap(nullptr, seen, PROT_READ | PROT_WRITE, MAP_SHARED, handles_.front().get(), 0));
-    if (bytes == MAP_FAILED) throw std::runtime_error{"mmap"};
+      : ring{mp::Ring::create(maxsize, counts_tasks)} {
+    std::error_code ec;
+    seen_ = mp::os::SharedRegion::adopt(std::move(ring->duplicate_handles().front()), seen, ec);
+    if (ec) throw std::system_error{ec, "mapping"};
+    bytes = seen_.data();
   }
   Damaged(const Damaged&) = delete;
   Damaged& operator=(const Damaged&) = delete;
-  ~Damaged() { ::munmap(bytes, seen); }
+  ~Damaged() = default;
 
   [[nodiscard]] RingMemory& memory() const { return *reinterpret_cast<RingMemory*>(bytes); }
   bool put(std::size_t size) const {
@@ -79,7 +80,7 @@ class Damaged {
     static std::atomic<unsigned> all{0};
     all += sum;
   }
-  std::vector<mp::os::UniqueHandle> handles_;
+  mp::os::SharedRegion seen_;
 };
 
 // Everything that one can do to a queue. What it throws does not matter.
@@ -136,37 +137,38 @@ std::size_t tender_place(std::mt19937& random, bool counts_tasks) {
 
 TEST(QueueDamage, OfAnyBytesIsNeverASignal) {
   constexpr int children = 24;
-  constexpr int each = 25;
+  static constexpr int each = 25;
   for (int child = 0; child < children; ++child) {
-    test::Forked process{[child] {
-      for (int i = 0; i < each; ++i) {
-        std::mt19937 random{static_cast<unsigned>(child * each + i)};
-        Damaged damaged{random() % 2 == 0 ? 0U : 9U, random() % 2 == 0};
-        prepare(damaged, random);
-        if (i % 8 == 0) damaged.patience = 100us;
-        for (auto flips = 1 + random() % 8; flips > 0; --flips) {
-          damaged.bytes[tender_place(random, damaged.ring->counts_tasks())] ^=
-              static_cast<std::byte>(1U << random() % 8);
-        }
-        use(damaged, random, 12);
-      }
-    }};
+    test::Child process{[](int number) {
+                          for (int i = 0; i < each; ++i) {
+                            std::mt19937 random{static_cast<unsigned>(number * each + i)};
+                            Damaged damaged{random() % 2 == 0 ? 0U : 9U, random() % 2 == 0};
+                            prepare(damaged, random);
+                            if (i % 8 == 0) damaged.patience = 100us;
+                            for (auto flips = 1 + random() % 8; flips > 0; --flips) {
+                              damaged.bytes[tender_place(random, damaged.ring->counts_tasks())] ^=
+                                  static_cast<std::byte>(1U << random() % 8);
+                            }
+                            use(damaged, random, 12);
+                          }
+                        },
+                        child};
     ASSERT_EQ(process.join(), 0) << "seeds from " << child * each;
   }
 }
 
 TEST(QueueDamage, OfAWholeWordIsNeverASignal) {
-  const std::array<std::uint64_t, 8> words{0,
-                                           ~std::uint64_t{0},
-                                           Place{0, 4}.packed(),
-                                           Place{17, std::uint64_t{1} << 35U}.packed(),
-                                           Place{5, 0}.packed(),
-                                           Place{40, 8}.packed(),
-                                           Place{0, std::uint64_t{1} << 55U}.packed(),
-                                           std::uint64_t{1} << 63U};
-  constexpr std::size_t sides = offsetof(RingMemory, producers);
-  constexpr std::size_t step = sizeof(std::uint64_t);
-  test::Forked process{[&] {
+  test::Child process{[] {
+    const std::array<std::uint64_t, 8> words{0,
+                                             ~std::uint64_t{0},
+                                             Place{0, 4}.packed(),
+                                             Place{17, std::uint64_t{1} << 35U}.packed(),
+                                             Place{5, 0}.packed(),
+                                             Place{40, 8}.packed(),
+                                             Place{0, std::uint64_t{1} << 55U}.packed(),
+                                             std::uint64_t{1} << 63U};
+    constexpr std::size_t sides = offsetof(RingMemory, producers);
+    constexpr std::size_t step = sizeof(std::uint64_t);
     for (std::size_t place = sides; place < sizeof(RingMemory); place += step) {
       if (place - sides > 320 && place - sides < sizeof(mp::detail::ProducerSide)) continue;
       for (const std::uint64_t word : words) {

@@ -15,8 +15,6 @@
 #include <thread>
 #include <vector>
 
-#include <unistd.h>
-
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
@@ -53,7 +51,7 @@ TEST(JoinableQueueTaskDone, InAnotherProcessThanTheOneThatTookItCounts) {
   mp::JoinableQueue<int> queue;
   queue.put(1);
   queue.get();
-  mp::Process process{[queue]() mutable { queue.task_done(); }};
+  mp::Process process{[](mp::JoinableQueue<int> tasks) { tasks.task_done(); }, queue};
   process.start();
   process.join();
   EXPECT_EQ(process.exitcode(), 0);
@@ -65,10 +63,12 @@ TEST(JoinableQueueJoin, WaitsUntilEveryTaskIsDone) {
   EXPECT_TRUE(queue.join());
   std::vector<mp::Process<>> workers;
   for (int i = 0; i < 3; ++i) {
-    workers.emplace_back([queue]() mutable {
-      for (int item = queue.get(); item >= 0; item = queue.get()) queue.task_done();
-      queue.task_done();
-    });
+    workers.emplace_back(
+        [](mp::JoinableQueue<int> tasks) {
+          for (int item = tasks.get(); item >= 0; item = tasks.get()) tasks.task_done();
+          tasks.task_done();
+        },
+        queue);
     workers.back().start();
   }
   for (int i = 0; i < 1000; ++i) queue.put(i);
@@ -109,12 +109,13 @@ TEST(JoinableQueueJoin, EndsForAllThatWait) {
 TEST(JoinableQueueJoin, ThrowsOnceWhatDiedWithItsHolder) {
   mp::JoinableQueue<int> queue;
   queue.put_many(std::vector<int>(10));
-  mp::Process victim{[queue]() mutable {
-    queue.get_many(4);
-    queue.get();
-    queue.task_done();
-    test::wait_for_ever();
-  }};
+  mp::Process victim{[](mp::JoinableQueue<int> tasks) {
+                       tasks.get_many(4);
+                       tasks.get();
+                       tasks.task_done();
+                       test::wait_for_ever();
+                     },
+                     queue};
   victim.start();
   eventually([&] { return queue.unfinished() == 9; });
   victim.kill();
@@ -137,10 +138,11 @@ TEST(JoinableQueueJoin, ThrowsOnceWhatDiedWithItsHolder) {
 TEST(JoinableQueueJoin, ThatSleepsHearsOfAHoldersDeath) {
   mp::JoinableQueue<int> queue;
   queue.put(1);
-  mp::Process victim{[queue]() mutable {
-    queue.get();
-    test::wait_for_ever();
-  }};
+  mp::Process victim{[](mp::JoinableQueue<int> tasks) {
+                       tasks.get();
+                       test::wait_for_ever();
+                     },
+                     queue};
   victim.start();
   eventually([&] { return queue.empty(); });
   std::atomic<int> id{0};
@@ -158,7 +160,7 @@ TEST(JoinableQueueJoin, ThatSleepsHearsOfAHoldersDeath) {
 TEST(JoinableQueueJoin, CountsAnEndWithoutTaskDoneAsALoss) {
   mp::JoinableQueue<int> queue;
   queue.put(1);
-  mp::Process process{[queue]() mutable { queue.get(); }};
+  mp::Process process{[](mp::JoinableQueue<int> tasks) { tasks.get(); }, queue};
   process.start();
   process.join();
   EXPECT_THROW(queue.join(), mp::LostTasks);
@@ -178,10 +180,11 @@ TEST(JoinableQueue, GivesAHoldersPlaceToTheNextWhenItIsGone) {
   mp::JoinableQueue<int> queue;
   const auto have_one_taken = [&] {
     queue.put(1);
-    mp::Process process{[queue]() mutable {
-      queue.get();
-      queue.task_done();
-    }};
+    mp::Process process{[](mp::JoinableQueue<int> tasks) {
+                          tasks.get();
+                          tasks.task_done();
+                        },
+                        queue};
     process.start();
     process.join();
   };

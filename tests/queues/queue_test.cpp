@@ -21,8 +21,6 @@
 #include <thread>
 #include <vector>
 
-#include <unistd.h>
-
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
@@ -170,7 +168,7 @@ TEST(QueueGetMany, WaitsForTheFirstItemOnly) {
   EXPECT_TRUE(queue.get_many(5, 120ms).empty());
   EXPECT_GE(std::chrono::steady_clock::now() - begin, 120ms);
   EXPECT_TRUE(queue.get_many(5, 0s).empty());
-  mp::Process process{[queue]() mutable { queue.put_many(numbers(3)); }};
+  mp::Process process{[](mp::Queue<int> to) { to.put_many(numbers(3)); }, queue};
   process.start();
   std::size_t got = 0;
   while (got < 3) got += queue.get_many(5).size();
@@ -179,21 +177,23 @@ TEST(QueueGetMany, WaitsForTheFirstItemOnly) {
 
 TEST(QueueGetMany, FromManyProcessesDeliversExactlyOnce) {
   constexpr int producers = 3;
-  constexpr int each = 20'000;
+  static constexpr int each = 20'000;
   for (const std::size_t maxsize : {0U, 1U, 3U, 100U}) {
     mp::Queue<int> queue{maxsize};
     std::vector<mp::Process<>> processes;
     for (int p = 0; p < producers; ++p) {
-      processes.emplace_back([p, queue]() mutable {
-        std::vector<int> items;
-        for (int i = 0; i < each; ++i) {
-          items.push_back(p * each + i);
-          if (items.size() < static_cast<std::size_t>(i % 50)) continue;
-          queue.put_many(items);
-          items.clear();
-        }
-        queue.put_many(items);
-      });
+      processes.emplace_back(
+          [](int number, mp::Queue<int> to) {
+            std::vector<int> items;
+            for (int i = 0; i < each; ++i) {
+              items.push_back(number * each + i);
+              if (items.size() < static_cast<std::size_t>(i % 50)) continue;
+              to.put_many(items);
+              items.clear();
+            }
+            to.put_many(items);
+          },
+          p, queue);
     }
     for (auto& process : processes) process.start();
     std::vector<std::atomic<int>> seen(std::size_t{producers} * each);
@@ -270,10 +270,11 @@ TEST(QueueShutdown, IsHeardByAllThatWait) {
   const Blocked second{[empty]() mutable { empty.get_many(3); }};
   const Blocked third{[full]() mutable { full.put(1); }};
   const Blocked fourth{[full]() mutable { full.put_many(numbers(3)); }};
-  mp::Process process{[empty, full]() mutable {
-    empty.shutdown();
-    full.shutdown();
-  }};
+  mp::Process process{[](mp::Queue<int> first_queue, mp::Queue<int> second_queue) {
+                        first_queue.shutdown();
+                        second_queue.shutdown();
+                      },
+                      empty, full};
   process.start();
   process.join();
   EXPECT_EQ(process.exitcode(), 0);

@@ -28,7 +28,8 @@ inline int thread_id() {
 #endif
 }
 
-/// @brief Whether the thread sleeps in a futex call now. @param id of a thread, or of a process:
+/// @brief Whether the thread sleeps in a futex call now, or, under the thread sanitizer, naps until
+/// it looks at a lock again. @param id of a thread, or of a process:
 /// its first thread is meant. Windows does not say: whoever has been asked about for 30 ms is taken
 /// to sleep. Where that is wrong, a test shows less, and is right all the same.
 inline bool sleeps_in_futex(int id) {
@@ -36,6 +37,9 @@ inline bool sleeps_in_futex(int id) {
   std::ifstream file{"/proc/" + std::to_string(id) + "/syscall"};
   std::string number;
   file >> number;
+#  if MULTIPROCESSING_THREAD_SANITIZER
+  if (number == std::to_string(SYS_clock_nanosleep)) return true;
+#  endif
   return number == std::to_string(SYS_futex);
 #else
   static std::map<int, std::chrono::steady_clock::time_point> asked;

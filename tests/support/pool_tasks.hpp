@@ -13,8 +13,6 @@
 #include <system_error>
 #include <vector>
 
-#include <unistd.h>
-
 namespace test {
 
 inline int square(int x) {
@@ -24,7 +22,7 @@ inline int product(int x, int y) {
   return x * y;
 }
 inline int own_pid() {
-  return ::getpid();
+  return multiprocessing::os::process_id();
 }
 inline void wait_for(const multiprocessing::Event& event) {
   multiprocessing::Event{event}.wait();
@@ -32,15 +30,19 @@ inline void wait_for(const multiprocessing::Event& event) {
 [[noreturn]] inline int throw_range_error(int x) {
   throw std::range_error{"bad " + std::to_string(x)};
 }
-inline int kill_itself(int /*unused*/) {
+/// @brief Kills a process as another program would, without a word to the library.
+inline void kill_process(int pid) {
   namespace os = multiprocessing::os;
   std::error_code ec;
-  const os::UniqueHandle self = os::open_process(os::process_id(), ec);
-  os::signal_process(self.get(), os::Signal::kill, ec);
-  return 0;
+  const os::UniqueHandle process = os::open_process(pid, ec);
+  if (!ec) os::signal_process(process.get(), os::Signal::kill, ec);
+}
+inline int kill_itself(int /*unused*/) {
+  kill_process(own_pid());
+  wait_for_ever();
 }
 inline int exit_with(int code) {
-  ::_exit(code);
+  multiprocessing::os::exit_now(code);
 }
 
 /// @brief A range that ends by an exception behind `good` items.
@@ -103,7 +105,7 @@ struct Crashes {
   static void happen() { std::raise(SIGSEGV); }
 };
 struct Exits {
-  static void happen() { ::_exit(99); }
+  static void happen() { multiprocessing::os::exit_now(99); }
 };
 
 }  // namespace test

@@ -154,15 +154,18 @@ inline void forget_stops() {
   detail::stop_board().reached = 0;
 }
 
-/// @brief The names of the points that this process and those it forks come by while `work()` runs,
-///        each once, in the order of the first time. At most 256 passes are seen.
-inline std::vector<std::string> stop_points_in(const std::function<void()>& work) {
+/// @brief From now on the points that this process, and those that it forks, come by are noted.
+inline void record_stop_points() {
   auto& board = detail::stop_board();
   for (auto& written : board.written) written = false;
   for (auto& name : board.names) name = {};
   board.names_taken = 0;
   board.recording = true;
-  work();
+}
+/// @brief Their names, each once, in the order of the first time; no more are noted. At most 256
+///        passes are seen.
+inline std::vector<std::string> recorded_stop_points() {
+  auto& board = detail::stop_board();
   board.recording = false;
   std::vector<std::string> names;
   for (std::size_t i = 0; i < board.names.size(); ++i) {
@@ -173,6 +176,14 @@ inline std::vector<std::string> stop_points_in(const std::function<void()>& work
     if (!seen) names.push_back(name);
   }
   return names;
+}
+
+/// @brief The names of the points that this process and those it forks come by while `work()` runs,
+///        as recorded_stop_points().
+inline std::vector<std::string> stop_points_in(const std::function<void()>& work) {
+  record_stop_points();
+  work();
+  return recorded_stop_points();
 }
 
 }  // namespace test

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <multiprocessing/synchronize.hpp>
 
+#include <support/child.hpp>
 #include <support/eventually.hpp>
-#if MULTIPROCESSING_POSIX
-#  include <support/forked.hpp>
-#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -19,10 +17,8 @@
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+using test::Child;
 using test::eventually;
-#if MULTIPROCESSING_POSIX
-using test::Forked;
-#endif
 using test::Thread;
 
 namespace {
@@ -170,11 +166,10 @@ TEST(BarrierAbort, AndResetSendAwayAllWhoWait) {
   EXPECT_FALSE(barrier.broken());
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(BarrierWait, IsBrokenByAPartyThatDies) {
   for (int round = 0; round < 3; ++round) {
     mp::Barrier barrier{3};
-    Forked party{[&] { barrier.wait(); }};
+    Child party{[](mp::Barrier its) { its.wait(); }, barrier};
     ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 1; }));
     if (round == 0) {  // somebody waits
       Thread waiter{[&] { EXPECT_THROW(barrier.wait(), mp::BrokenBarrierError); }};
@@ -197,13 +192,12 @@ TEST(BarrierWait, IsBrokenByAPartyThatDies) {
     in_threads(3, [&] { barrier.wait(); });
   }
 }
-#endif
 
 TEST(Barrier, TakesTheSeatsOfDeadPartiesWithIt) {
   const mp::Lock keeps_the_memory;
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 80; ++i) {
     mp::Barrier barrier{2};
-    Forked party{[&] { barrier.wait(); }};
+    Child party{[](mp::Barrier its) { its.wait(); }, barrier};
     ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 1; }));
     party.kill();
   }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <multiprocessing/synchronize.hpp>
 
+#include <support/child.hpp>
 #include <support/eventually.hpp>
-#if MULTIPROCESSING_POSIX
-#  include <support/forked.hpp>
-#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -20,10 +18,8 @@
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+using test::Child;
 using test::eventually;
-#if MULTIPROCESSING_POSIX
-using test::Forked;
-#endif
 using test::in_a_thread;
 using test::Thread;
 
@@ -100,7 +96,6 @@ TEST(ConditionNotifyAll, WakesAllAndNobodyWhoComesLater) {
   ASSERT_TRUE(eventually([&] { return waiters.woken == 40; }));
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Condition, IsUsedByItsOwnerOnly) {
   mp::Condition condition;
   EXPECT_THROW(condition.wait(0s), std::logic_error);
@@ -112,9 +107,11 @@ TEST(Condition, IsUsedByItsOwnerOnly) {
     EXPECT_THROW(condition.wait(0s), std::logic_error);
     EXPECT_THROW(condition.notify(), std::logic_error);
   });
-  EXPECT_EQ(Forked{[&] { EXPECT_THROW(condition.notify(), std::logic_error); }}.join(), 0);
+  EXPECT_EQ(
+      (Child{[](mp::Condition its) { EXPECT_THROW(its.notify(), std::logic_error); }, condition}
+           .join()),
+      0);
 }
-#endif
 
 TEST(ConditionWait, GivesBackALockThatWasTakenSeveralTimes) {
   mp::RLock lock;
@@ -175,15 +172,19 @@ TEST(ConditionWaitFor, KeepsOneClockHoweverOftenItIsNotified) {
 
 // ---- death ----
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(ConditionNotify, PassesOverTheDead) {
   mp::Condition condition;
-  std::vector<Forked> dead;
+  std::vector<Child> dead;
+  mp::Semaphore holding{0};
   for (int i = 0; i < 3; ++i) {
-    dead.emplace_back([&] {
-      const std::lock_guard guard{condition};
-      condition.wait();
-    });
+    dead.emplace_back(
+        [](mp::Condition its, mp::Semaphore holds) {
+          const std::lock_guard guard{its};
+          holds.release();
+          its.wait();
+        },
+        condition, holding);
+    holding.acquire();
     ASSERT_TRUE(eventually([&] { return test::sleeps_in_futex(dead.back().pid()); }));
   }
   { const std::lock_guard guard{condition}; }
@@ -197,11 +198,15 @@ TEST(ConditionNotify, PassesOverTheDead) {
 
 TEST(ConditionWait, IsToldWhenTheOwnerDiesAndHoldsTheLockThen) {
   mp::Condition condition;
-  Forked owner{[&] {
-    const std::lock_guard guard{condition};
-    condition.wait();
+  mp::Semaphore holding{0};
+  const auto hold = [](mp::Condition its, mp::Semaphore holds) {
+    its.acquire();
+    holds.release();
+    its.wait();
     test::wait_for_ever();  // who waits for its word would wait for ever
-  }};
+  };
+  Child owner{hold, condition, holding};
+  holding.acquire();
   ASSERT_TRUE(eventually([&] { return test::sleeps_in_futex(owner.pid()); }));
   std::atomic<int> told{0};
   const auto wait = [&] {
@@ -220,11 +225,8 @@ TEST(ConditionWait, IsToldWhenTheOwnerDiesAndHoldsTheLockThen) {
   EXPECT_THROW(condition.acquire(), mp::AbandonedLock);
   EXPECT_TRUE(condition.recover());
   condition.release();
-  Forked second{[&] {
-    condition.acquire();
-    condition.wait();
-    test::wait_for_ever();
-  }};
+  Child second{hold, condition, holding};
+  holding.acquire();
   ASSERT_TRUE(eventually([&] { return test::sleeps_in_futex(second.pid()); }));
   Thread first_waiter{wait};
   Thread second_waiter{wait};
@@ -239,7 +241,6 @@ TEST(ConditionWait, IsToldWhenTheOwnerDiesAndHoldsTheLockThen) {
   EXPECT_TRUE(condition.acquire(0s));
   condition.release();
 }
-#endif
 
 #if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST(ConditionWait, GoesOnThroughSignals) {

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <multiprocessing/synchronize.hpp>
 
+#include <support/child.hpp>
 #include <support/eventually.hpp>
-#if MULTIPROCESSING_POSIX
-#  include <support/forked.hpp>
-#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -15,10 +13,8 @@
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+using test::Child;
 using test::eventually;
-#if MULTIPROCESSING_POSIX
-using test::Forked;
-#endif
 using test::in_a_thread;
 
 TEST(RLockAcquire, ByTheOwnerCountsAndIsGivenBackAsOften) {
@@ -40,7 +36,6 @@ TEST(RLockAcquire, ByTheOwnerCountsAndIsGivenBackAsOften) {
   });
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(RLockRelease, ByAnotherThreadOrProcessIsRefused) {
   mp::RLock lock;
   EXPECT_THROW(lock.release(), std::logic_error);
@@ -48,16 +43,17 @@ TEST(RLockRelease, ByAnotherThreadOrProcessIsRefused) {
   in_a_thread([&] { EXPECT_THROW(lock.release(), std::logic_error); });
   lock.acquire();
   in_a_thread([&] { EXPECT_THROW(lock.release(), std::logic_error); });
-  EXPECT_EQ(Forked{[&] {
-              EXPECT_THROW(lock.release(), std::logic_error);
-              EXPECT_FALSE(lock.acquire(0s));  // a copy of the owner is not the owner
-            }}.join(),
+  EXPECT_EQ((Child{[](mp::RLock its) {
+                     EXPECT_THROW(its.release(), std::logic_error);
+                     EXPECT_FALSE(its.acquire(0s));  // a copy of the owner is not the owner
+                   },
+                   lock}
+                 .join()),
             0);
   lock.release();
   lock.release();
   EXPECT_FALSE(lock.locked());
 }
-#endif
 
 TEST(RLockCopy, IsTheSameLockAndKnowsItsOwner) {
   mp::RLock lock;
@@ -67,13 +63,14 @@ TEST(RLockCopy, IsTheSameLockAndKnowsItsOwner) {
   EXPECT_TRUE(third.owns_lock());
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(RLockAbandoned, HoweverOftenItWasTakenIsRecoveredOnce) {
   mp::RLock lock;
-  EXPECT_EQ(Forked{[&] {
-              for (int i = 0; i < 3; ++i) lock.acquire();
-              ::_exit(0);
-            }}.join(),
+  EXPECT_EQ((Child{[](mp::RLock its) {
+                     for (int i = 0; i < 3; ++i) its.acquire();
+                     test::end_now();
+                   },
+                   lock}
+                 .join()),
             0);
   EXPECT_FALSE(lock.locked());
   EXPECT_THROW(lock.release(), std::logic_error);
@@ -90,11 +87,12 @@ TEST(RLockAbandoned, HoweverOftenItWasTakenIsRecoveredOnce) {
 
 TEST(RLockAbandoned, SendsAwayAllWhoWait) {
   mp::RLock lock;
-  Forked owner{[&] {
-    lock.acquire();
-    lock.acquire();
-    test::wait_for_ever();
-  }};
+  Child owner{[](mp::RLock its) {
+                its.acquire();
+                its.acquire();
+                test::wait_for_ever();
+              },
+              lock};
   ASSERT_TRUE(eventually([&] { return lock.locked(); }));
   const auto wait = [&] { EXPECT_THROW(lock.acquire(), mp::AbandonedLock); };
   test::Thread first{wait};
@@ -102,4 +100,3 @@ TEST(RLockAbandoned, SendsAwayAllWhoWait) {
   ASSERT_TRUE(eventually([&] { return first.sleeps() && second.sleeps(); }));
   owner.kill();
 }
-#endif

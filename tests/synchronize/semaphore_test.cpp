@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <multiprocessing/synchronize.hpp>
 
+#include <support/child.hpp>
 #include <support/eventually.hpp>
-#if MULTIPROCESSING_POSIX
-#  include <support/forked.hpp>
-#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -18,10 +16,8 @@
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+using test::Child;
 using test::eventually;
-#if MULTIPROCESSING_POSIX
-using test::Forked;
-#endif
 using test::Thread;
 
 TEST(Semaphore, CountsItsUnits) {
@@ -95,18 +91,18 @@ TEST(SemaphoreRelease, LetsExactlySoManyGo) {
   EXPECT_EQ(units.get_value(), 0U);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Semaphore, MayBeGivenBackByAnotherAndKeepsWhatTheDeadTook) {
   mp::Semaphore units{2};
-  EXPECT_EQ(Forked{[&] {
-              units.acquire();
-              ::_exit(0);
-            }}.join(),
+  EXPECT_EQ((Child{[](mp::Semaphore its) {
+                     its.acquire();
+                     test::end_now();
+                   },
+                   units}
+                 .join()),
             0);
   EXPECT_EQ(units.get_value(), 1U);
   EXPECT_TRUE(units.acquire(0s));
   EXPECT_FALSE(units.acquire(0s));
-  EXPECT_EQ(Forked{[&] { units.release(2); }}.join(), 0);
+  EXPECT_EQ((Child{[](mp::Semaphore its) { its.release(2); }, units}.join()), 0);
   EXPECT_EQ(units.get_value(), 2U);
 }
-#endif

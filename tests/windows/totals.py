@@ -12,6 +12,15 @@ import re
 import sys
 import xml.etree.ElementTree
 
+# Parts of tests/ that are not built for Windows, and why.
+PARTS = {
+    "compile_fail": "what does not compile is what one compiler refuses: the other one's refusals are seen on Linux",
+    "fuzz": "no fuzzer there; its corpus is replayed (serialization.Corpus)",
+    "lint": "checks of the tree's text",
+    "package": "the CMake package, by this machine's compiler",
+    "support": "the leak audit's own test reads /proc",
+}
+
 TEST = re.compile(r"^(?:TEST|TEST_F|TEST_P|TYPED_TEST|TYPED_TEST_P)\((\w+),\s*(\w+)\)", re.M)
 BEGIN = re.compile(r"^#if MULTIPROCESSING_POSIX(?:  // not on Windows: (.*))?$")
 WHOLE = re.compile(r"^// Not on Windows: (.*)$", re.M)
@@ -42,6 +51,10 @@ def main():
     for path in sorted((root / "tests").rglob("*_test.cpp")):
         for reason, _ in not_applicable(path):
             reasons[reason] += 1
+    programs = [(path.stem, reason) for path in sorted((root / "tests/programs").glob("*.cpp"))
+                for reason in WHOLE.findall("\n".join(path.read_text(encoding="utf-8").splitlines()[:9]))]
+    for _, reason in programs:
+        reasons[reason] += 1
     suite = xml.etree.ElementTree.parse(results).getroot()
     count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "skipped", "disabled")}
     passed = count["tests"] - count["failures"] - count["skipped"] - count["disabled"]
@@ -49,6 +62,9 @@ def main():
           f"{count['skipped'] + count['disabled']} skipped; {sum(reasons.values())} do not apply:")
     for reason, number in reasons.most_common():
         print(f"  {number:4} {reason}")
+    for part, reason in PARTS.items():
+        print(f"       tests/{part}: {reason}")
+    print("       tests/plugin, programs built in many ways: layouts of ELF")
     for out in suite.iter("system-out"):
         print(*(line for line in (out.text or "").splitlines() if line.startswith("figure ")), sep="\n", end="")
     return count["failures"] != 0 or "no reason is given" in reasons

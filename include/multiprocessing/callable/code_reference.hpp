@@ -29,11 +29,13 @@ namespace multiprocessing {
 /// @shape 32 bytes in read-only data.
 template <class Signature>
 struct Descriptor {
+  /// @brief What a descriptor in memory begins with.
   static constexpr std::uint64_t expected_magic = 0x6472637369726f74U;
 
   std::uint64_t magic;      ///< expected_magic.
   std::uint64_t signature;  ///< Hash of Signature's name.
   std::uint64_t hash;       ///< Hash of the key's name.
+  /// The code.
   Signature* entry;
 };
 
@@ -48,6 +50,7 @@ struct Descriptor {
 /// @endcode
 template <class Key>
 struct DescriptorOf {
+  /// @brief The descriptor itself: one for each Key and module.
   static constexpr Descriptor<typename Key::Signature> value{
       Descriptor<typename Key::Signature>::expected_magic,
       detail::type_hash<typename Key::Signature>(), detail::type_hash<Key>(), &Key::entry};

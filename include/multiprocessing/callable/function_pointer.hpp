@@ -22,7 +22,8 @@ namespace detail {
 inline void require_own_tree(const Transit* transit) {
   if (transit == nullptr) {
     throw SerializationError{
-        "a function pointer cannot travel this way: pass it to a process when starting it, or send "
+        "a reference to code cannot travel this way: pass it to a process when starting it, or "
+        "send "
         "it through a duplex Pipe"};
   }
 }

@@ -43,6 +43,7 @@ using Value = std::conditional_t<std::is_same_v<std::decay_t<A>, const char*> ||
 class Task {
  public:
   Task() noexcept = default;
+  /// @brief Calls `function(arguments...)` when it is called; all are kept as values.
   template <class F, class... A>
   requires(!std::is_same_v<std::decay_t<F>, Task>) explicit Task(F&& function, A&&... arguments)
       : work_{std::make_shared<CallOf<std::decay_t<F>, A...>>(std::forward<F>(function),
@@ -179,6 +180,7 @@ struct codec<Task> {
     const auto present = decoder.read_number<std::uint8_t>();
     if (present == 0) return {};
     if (present != 1) throw SerializationError{"the bytes hold no task"};
+    detail::require_own_tree(decoder.transit());
     return resolve<Task(Decoder&)>(codec<CodeReference>::decode(decoder))(decoder);
   }
 };

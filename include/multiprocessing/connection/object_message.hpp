@@ -167,7 +167,8 @@ T decode_object(os::IncomingMessage message) {
                              std::string{parts.name()}};
   }
   Transit transit = parts.transit(std::move(message.handles));
-  Decoder decoder{parts.value(), &transit};
+  // Code and handles come from our own tree only; whoever is at a stream's other end may not be.
+  Decoder decoder{parts.value(), kind == MessageKind::object ? &transit : nullptr};
   T value = detail::decode<T>(decoder);
   if (decoder.remaining() != 0) {
     throw SerializationError{"recv: the message goes on after the " + wanted()};

@@ -59,6 +59,7 @@ class Waitable {
     }
   }
 
+  /// @brief What is waited for.
   [[nodiscard]] native_handle_type handle() const noexcept { return handle_; }
   /// @brief Whether one has to ask, and again after 50 ms.
   [[nodiscard]] bool must_be_asked() const noexcept { return prepare_ != nullptr; }
@@ -137,6 +138,7 @@ inline std::vector<std::size_t> wait(std::initializer_list<Waitable> what,
 }
 /// @overload
 /// @param what a range of connections, of processes, or of other such things.
+/// @param timeout how long to wait for the first.
 template <std::ranges::input_range Range>
 requires(std::constructible_from<Waitable, std::ranges::range_reference_t<Range>> &&
          !std::convertible_to<Range, std::span<const Waitable>> &&

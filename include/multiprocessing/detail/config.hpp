@@ -10,7 +10,9 @@
         "multiprocessing: <windows.h> came first and has made macros of min and max: define NOMINMAX before including it"
 #  endif
 #else
+/// Whether this is Windows.
 #  define MULTIPROCESSING_WINDOWS 0
+/// Whether it is not.
 #  define MULTIPROCESSING_POSIX 1
 #endif
 
@@ -19,6 +21,16 @@
 #  define MULTIPROCESSING_FUNCTION_NAME __FUNCSIG__
 #else
 #  define MULTIPROCESSING_FUNCTION_NAME __PRETTY_FUNCTION__
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#  define MULTIPROCESSING_SELDOM __declspec(noinline)
+#  define MULTIPROCESSING_APART __declspec(noinline)
+#else
+/// Before a function that is seldom called: out of the way of those that are called often.
+#  define MULTIPROCESSING_SELDOM [[gnu::cold]]
+/// And apart from its callers altogether.
+#  define MULTIPROCESSING_APART [[gnu::cold, gnu::noinline]]
 #endif
 
 /// Whether the thread sanitizer instruments this translation unit.

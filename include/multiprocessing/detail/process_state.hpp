@@ -103,6 +103,9 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   std::atomic<std::uint32_t> forks{0};       ///< Forks that lie between the first process and us.
   std::atomic<std::uint32_t> forked{0};      ///< Forks that this process has made, or begun.
 
+  // ---- sockets whose other end hears by their end that this process has died ----
+  std::vector<std::intptr_t> not_for_children;  ///< In a forked child they lead nowhere.
+
   // ---- shared memory with a name ----
   std::intptr_t tracker = -1;  ///< Where its tracker hears of it; closed in each fork.
 };

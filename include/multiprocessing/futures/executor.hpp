@@ -63,6 +63,7 @@ class ProcessPoolExecutor {
  public:
   /// @throws std::invalid_argument more than 32767 workers.
   explicit ProcessPoolExecutor(ExecutorOptions options = {});
+  /// @brief With so many workers at most. @throws std::invalid_argument 0, or more than 32767.
   explicit ProcessPoolExecutor(unsigned max_workers)
       : ProcessPoolExecutor{ExecutorOptions{.max_workers = checked(max_workers)}} {}
   ProcessPoolExecutor(const ProcessPoolExecutor&) = delete;
@@ -77,6 +78,7 @@ class ProcessPoolExecutor {
                                                                       A&&... arguments) {
     return submit(TaskOptions{}, std::forward<F>(function), std::forward<A>(arguments)...);
   }
+  /// @overload
   template <class F, class... A>
   auto submit(TaskOptions options, F&& function, A&&... arguments) {
     return Future{detail::submit_call<std::decay_t<F>>(
@@ -91,6 +93,7 @@ class ProcessPoolExecutor {
   requires(sizeof...(Xs) > 0) auto map(F&& function, Xs&&... ranges) {
     return map(MapOptions{}, function, std::forward<Xs>(ranges)...);
   }
+  /// @overload
   template <class F, std::ranges::input_range... Xs>
   requires(sizeof...(Xs) > 0) auto map(const MapOptions& options, F&& function, Xs&&... ranges) {
     using Function = std::decay_t<F>;

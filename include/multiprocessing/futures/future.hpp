@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <stop_token>
 #include <type_traits>
 #include <utility>
@@ -30,12 +31,14 @@ namespace multiprocessing {
 template <class R>
 class Future {
  public:
+  /// @brief What result() returns.
   using value_type = R;
 
   /// @brief Pending, of no executor.
   Future() : core_{std::make_shared<detail::ResultCore<R>>()} {}
 
   /// @brief Waits for the result. May be called again; a result that cannot be copied comes once.
+  /// @param timeout how long to wait.
   /// @param stop ends the wait when a stop is requested; the task goes on.
   /// @throws what the task threw: standard exceptions and SendableErrors as themselves, anything
   ///   else as RemoteError. BrokenProcessPool its worker died with it. TimeoutError it took longer
@@ -61,6 +64,7 @@ class Future {
   [[nodiscard]] bool done() const noexcept { return core_->is_done(); }
   /// @brief Whether a worker has begun it and it is not done.
   [[nodiscard]] bool running() const { return core_->is_running(); }
+  /// @brief Whether it was cancelled, or killed.
   [[nodiscard]] bool cancelled() const noexcept { return core_->is_cancelled(); }
   /// @brief Takes it back, if no worker has begun it. @returns whether it is cancelled now.
   bool cancel() const { return core_->cancel(); }
@@ -83,18 +87,22 @@ class Future {
   requires(!std::is_void_v<V>) void set_result(V value) const {
     if (!core_->set_value(std::move(value))) refuse();
   }
+  /// @overload
   void set_result() const requires std::is_void_v<R> {
     if (!core_->set_value({})) refuse();
   }
   /// @overload
+  /// @throws std::invalid_argument null.
   void set_exception(std::exception_ptr error) const {
-    if (core_->is_done()) refuse();
-    core_->on_error(0, std::move(error));
+    if (!error) throw std::invalid_argument{"a future's exception may not be null"};
+    if (!core_->set_error(std::move(error))) refuse();
   }
   /// @brief From now on it is running, and cannot be cancelled. @returns false: it was cancelled.
   /// @throws InvalidStateError it is running or done already.
   bool set_running_or_notify_cancel() const { return core_->set_running(); }
 
+  /// @brief `co_await future`: goes on when it is done, in the thread that resolves it; then as
+  /// result().
   auto operator co_await() const noexcept {
     struct Awaiter {
       Future future;
@@ -109,6 +117,7 @@ class Future {
 
   /// @brief For this library.
   explicit Future(std::shared_ptr<detail::ResultCore<R>> core) noexcept : core_{std::move(core)} {}
+  /// @brief For this library.
   [[nodiscard]] const std::shared_ptr<detail::ResultCore<R>>& core() const noexcept {
     return core_;
   }

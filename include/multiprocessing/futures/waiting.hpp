@@ -27,8 +27,11 @@ namespace multiprocessing {
 
 /// @brief When wait() returns. @python{concurrent.futures.FIRST_COMPLETED, ...}
 enum class ReturnWhen { FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED };
+/// @brief When one is done.
 inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::FIRST_COMPLETED;
+/// @brief When one has thrown, or all are done.
 inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::FIRST_EXCEPTION;
+/// @brief When all are done.
 inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::ALL_COMPLETED;
 
 namespace detail {
@@ -59,6 +62,15 @@ auto distinct(Futures&& futures) {
 /// keep it alive.
 class Completions : public std::enable_shared_from_this<Completions> {
  public:
+  Completions() = default;
+  Completions(const Completions&) = delete;
+  Completions& operator=(const Completions&) = delete;
+  ~Completions() {
+    for (const auto& each : watched_) {
+      if (const auto core = each.lock()) core->drop_actions(this);
+    }
+  }
+
   template <class Future>
   void watch(const Future& future, std::size_t number) {
     const FutureCore* const core = future.core().get();
@@ -66,9 +78,12 @@ class Completions : public std::enable_shared_from_this<Completions> {
       crew_ = crew;
       has_crew_ = true;
     }
-    future.core()->when_done([weak = weak_from_this(), number, core] {
-      if (const auto self = weak.lock()) self->add(number, *core);
-    });
+    watched_.push_back(future.core());
+    future.core()->when_done(
+        [weak = weak_from_this(), number, core] {
+          if (const auto self = weak.lock()) self->add(number, *core);
+        },
+        this);
   }
   [[nodiscard]] std::optional<std::size_t> next() {
     const std::lock_guard lock{mutex_};
@@ -121,6 +136,7 @@ class Completions : public std::enable_shared_from_this<Completions> {
   std::deque<std::size_t> done_;
   std::size_t count_ = 0;
   bool failed_ = false;
+  std::vector<std::weak_ptr<FutureCore>> watched_;
   std::weak_ptr<Crew> crew_;
   bool has_crew_ = false;
 };
@@ -130,13 +146,17 @@ class Completions : public std::enable_shared_from_this<Completions> {
 /// @brief What wait() returns: the futures, in their order, each once.
 template <class Future>
 struct DoneAndNotDone {
+  /// Those with a result, those that threw, those that were cancelled.
   std::vector<Future> done;
+  /// The others.
   std::vector<Future> not_done;
 };
 
 /// @brief Waits for futures of any executors.
-/// @param return_when all are done (ALL_COMPLETED); one is; or one has thrown, else all.
+/// @param futures a range of them; one that is there twice counts once.
 /// @param timeout when it is over, what is done then is returned.
+/// @param return_when all are done (ALL_COMPLETED); one is; or one has thrown, else all.
+/// @param stop ends the wait as the timeout does.
 /// @python{concurrent.futures.wait}
 template <detail::FutureRange Futures>
 auto wait(Futures&& futures,
@@ -164,6 +184,7 @@ auto wait(Futures&& futures,
 template <class F>
 class AsCompleted {
  public:
+  /// @brief What as_completed() returns.
   AsCompleted(std::vector<F> futures, Timeout timeout)
       : futures_{std::move(futures)},
         completions_{std::make_shared<detail::Completions>()},
@@ -184,8 +205,13 @@ class AsCompleted {
     return std::exchange(futures_[*completions_->next()], F{nullptr});
   }
 
+  /// @brief Goes through all of them once, and waits for each.
   class iterator {
    public:
+    /// @name What an input iterator has
+    /// @{
+
+    /// @brief As the standard says of every input iterator.
     using iterator_concept = std::input_iterator_tag;
     using value_type = F;
     using difference_type = std::ptrdiff_t;
@@ -200,13 +226,16 @@ class AsCompleted {
     }
     void operator++(int) { ++*this; }
     friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.is_at_end(); }
+    /// @}
 
    private:
     [[nodiscard]] bool is_at_end() const noexcept { return !shown_; }
     AsCompleted* all_ = nullptr;
     std::optional<F> shown_;
   };
+  /// @brief Waits for the first one.
   iterator begin() { return iterator{*this}; }
+  /// @brief Reached when all were given out.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
  private:
@@ -216,7 +245,10 @@ class AsCompleted {
   std::size_t given_ = 0;
 };
 
+/// @brief Goes through futures of any executors in the order in which they become done.
+/// @param futures a range of them; one that is there twice comes once.
 /// @param timeout for all of them, from now on.
+/// @returns a range to go through once, see AsCompleted.
 template <detail::FutureRange Futures>
 [[nodiscard]] auto as_completed(Futures&& futures, Timeout timeout = forever) {
   auto all = detail::distinct(futures);

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <string>
@@ -34,6 +35,10 @@ class Block {
   /// @throws std::system_error no handle or memory is left. std::bad_array_new_length: `size` is
   /// more than any memory.
   static Block allocate(std::size_t size, const std::string& what);
+  /// @brief A block at the beginning of an arena of its own. What lies behind it there, up to
+  /// `reservation` bytes from the arena's beginning, is address space for its owner to commit.
+  /// @throws as allocate(); ENOMEM: there is no address space for so much.
+  static Block reserve(std::size_t size, std::size_t reservation, const std::string& what);
 
   Block(Block&& other) noexcept
       : arena_{std::move(other.arena_)},
@@ -52,6 +57,8 @@ class Block {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] std::size_t offset() const noexcept { return offset_; }
   [[nodiscard]] Arena& arena() const noexcept { return *arena_; }
+  /// @brief The same, as it travels.
+  [[nodiscard]] std::shared_ptr<Arena> arena_shared() const { return arena_.shared(); }
 
   /// @brief Call it before the end: the memory stays as it is, and mapped, until this process ends.
   void leave_mapped() noexcept {
@@ -126,6 +133,18 @@ inline Block Block::allocate_alone(std::size_t size, const std::string& what) {
   return Block{std::move(arena), Arena::page, size, true};
 }
 
+inline Block Block::reserve(std::size_t size, std::size_t reservation, const std::string& what) {
+  os::install_fork_handlers();
+  ArenaReference arena;  // as above
+  {
+    const std::lock_guard lock{process_state().mutex};
+    arena = make_arena(reservation, what);
+    arena->next = reservation;
+    commit_arena(*arena, Arena::page + size, what);
+  }
+  return Block{std::move(arena), Arena::page, size, true};
+}
+
 inline Block Block::allocate(std::size_t size, const std::string& what) {
   os::install_fork_handlers();
   if (size > Arena::largest_block) return allocate_alone(size, what);
@@ -170,9 +189,11 @@ class SharedObject {
   /// @throws std::system_error no handle or memory is left.
   static SharedObject create(std::size_t more = 0) {
     if (more > std::numeric_limits<std::size_t>::max() / 4) throw std::bad_array_new_length{};
-    SharedObject made{Block::allocate(sizeof(State) + more, State::name)};
-    made->magic = State::expected_magic;
-    return made;
+    return with_magic(Block::allocate(sizeof(State) + more, State::name));
+  }
+  /// @brief As Block::reserve().
+  static SharedObject reserve(std::size_t reservation) {
+    return with_magic(Block::reserve(sizeof(State), reservation, State::name));
   }
   /// @throws SerializationError nothing travels beside the bytes.
   void save(Encoder& encoder) const { block_.save(encoder, State::name); }
@@ -195,6 +216,11 @@ class SharedObject {
 
  private:
   explicit SharedObject(Block block) noexcept : block_{std::move(block)} {}
+  static SharedObject with_magic(Block block) {
+    SharedObject made{std::move(block)};
+    made->magic = State::expected_magic;
+    return made;
+  }
 
   Block block_;
 };

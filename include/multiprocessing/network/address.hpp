@@ -21,15 +21,21 @@ namespace multiprocessing {
 /// @endcode
 struct Address {
  public:
+  /// @brief A path.
   Address(const char* path) : Address{std::string{path}} {}  // NOLINT(*explicit*)
-  Address(std::string path)                                  // NOLINT(*explicit*)
+  /// @overload
+  Address(std::string path)  // NOLINT(*explicit*)
       : endpoint_{path.starts_with("\\\\") ? Family::af_pipe : Family::af_unix, std::move(path),
                   0} {}
+  /// @brief A host, by name or number, and a port; 0: a free one.
   Address(std::string host, std::uint16_t port)
       : endpoint_{family_of(host), std::move(host), port} {}
+  /// @brief For this library.
   explicit Address(os::Endpoint endpoint) : endpoint_{std::move(endpoint)} {}
 
+  /// @brief What kind it is.
   [[nodiscard]] Family family() const noexcept { return endpoint_.family; }
+  /// @brief Whether it is a host and a port.
   [[nodiscard]] bool is_internet() const noexcept {
     return family() == Family::af_inet || family() == Family::af_inet6;
   }
@@ -56,6 +62,7 @@ struct Address {
     if (family() == Family::af_inet6) return "[" + name + "]" + port;
     return name.starts_with('\0') ? "@" + name.substr(1) : name;
   }
+  /// @brief For this library.
   [[nodiscard]] const os::Endpoint& endpoint() const noexcept { return endpoint_; }
 
   friend bool operator==(const Address& a, const Address& b) noexcept {

@@ -46,6 +46,7 @@ void send(Connection& connection, const T& value, int protocol = 4) {
 }
 
 /// @brief What a Python program's `Connection.send` sent.
+/// @param connection of a Listener or a Client().
 /// @param max a longer message closes the connection before it is read.
 /// @throws SerializationError as loads(); the message is gone, the connection stays usable.
 /// @throws as Connection::recv_bytes() otherwise

@@ -31,12 +31,16 @@ using Bytes = std::vector<std::byte>;  ///< Python's bytes.
 using List = std::vector<Object>;      ///< Python's list.
 /// @brief Python's tuple.
 struct Tuple {
+  /// In order.
   std::vector<Object> items;
+  /// @brief Whether all items are equal.
   bool operator==(const Tuple& other) const;
 };
 /// @brief Python's dict, in its order. Of a key that comes twice the later value counts.
 struct Dict {
+  /// Key and value.
   std::vector<std::pair<Object, Object>> items;
+  /// @brief Whether all pairs are equal, in the same order.
   bool operator==(const Dict& other) const;
 };
 
@@ -97,22 +101,33 @@ class Object {
                              Tuple,
                              Dict>;
 
-  Object() = default;                                    ///< None.
-  Object(std::nullptr_t) {}                              // NOLINT(*explicit*)
-  Object(std::nullopt_t) {}                              // NOLINT(*explicit*)
-  Object(std::monostate) {}                              // NOLINT(*explicit*)
+  Object() = default;  ///< None.
+  /// @brief None.
+  Object(std::nullptr_t) {}  // NOLINT(*explicit*)
+  /// @brief None.
+  Object(std::nullopt_t) {}  // NOLINT(*explicit*)
+  /// @brief None.
+  Object(std::monostate) {}  // NOLINT(*explicit*)
+  /// @brief A str.
   Object(std::string text) : value_{std::move(text)} {}  // NOLINT(*explicit*)
-  Object(Bytes bytes) : value_{std::move(bytes)} {}      // NOLINT(*explicit*)
-  Object(List list) : value_{std::move(list)} {}         // NOLINT(*explicit*)
-  Object(Tuple tuple) : value_{std::move(tuple)} {}      // NOLINT(*explicit*)
-  Object(Dict dict) : value_{std::move(dict)} {}         // NOLINT(*explicit*)
+  /// @brief A bytes.
+  Object(Bytes bytes) : value_{std::move(bytes)} {}  // NOLINT(*explicit*)
+  /// @brief A list.
+  Object(List list) : value_{std::move(list)} {}  // NOLINT(*explicit*)
+  /// @brief A tuple.
+  Object(Tuple tuple) : value_{std::move(tuple)} {}  // NOLINT(*explicit*)
+  /// @brief A dict.
+  Object(Dict dict) : value_{std::move(dict)} {}  // NOLINT(*explicit*)
+  /// @brief What Python calls such a value; see above.
   template <class T>
   requires(!std::same_as<T, Object> && !std::same_as<T, std::string> && !std::same_as<T, Bytes> &&
            !std::same_as<T, List> && !std::same_as<T, Tuple> && !std::same_as<T, Dict>)  //
       Object(const T& value)  // NOLINT(*explicit*)
       : value_{made_of(value)} {}
 
+  /// @brief Whichever it is.
   [[nodiscard]] const Value& value() const noexcept { return value_; }
+  /// @brief Whether it is None.
   [[nodiscard]] bool is_none() const noexcept {
     return std::holds_alternative<std::monostate>(value_);
   }
@@ -156,7 +171,7 @@ class Object {
 
 // ---- definitions ----
 
-// Not `= default`: clang++ 14 does not survive that for classes which contain each other.
+// Written out: defaulted, clang++ 14 crashes over them.
 inline bool Tuple::operator==(const Tuple& other) const {
   return items == other.items;
 }

@@ -8,6 +8,7 @@
 #include <multiprocessing/os/process_wide.hpp>
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -97,6 +98,32 @@ namespace multiprocessing::os {
 /// its handlers' sake. Windows: nothing, there is no fork.
 /// @throws std::bad_alloc
 void install_fork_handlers();
+
+/// @brief Keeps a handle of this process from the children that it forks: whoever has the other end
+/// hears at once when this process has died, whatever children live on.
+///
+/// There the handle stays taken, and leads nowhere (POSIX: to /dev/null). Destroy this before the
+/// handle is closed. Needs install_fork_handlers().
+class KeptFromChildren {
+ public:
+  /// @throws std::bad_alloc
+  explicit KeptFromChildren(native_handle_type handle) : handle_{to_integer(handle)} {
+    const std::lock_guard lock{detail::process_state().mutex};
+    detail::process_state().not_for_children.push_back(handle_);
+  }
+  KeptFromChildren(KeptFromChildren&& other) noexcept : handle_{std::exchange(other.handle_, -1)} {}
+  KeptFromChildren(const KeptFromChildren&) = delete;
+  KeptFromChildren& operator=(const KeptFromChildren&) = delete;
+  KeptFromChildren& operator=(KeptFromChildren&&) = delete;
+  ~KeptFromChildren() {
+    if (handle_ == -1) return;
+    const std::lock_guard lock{detail::process_state().mutex};
+    std::erase(detail::process_state().not_for_children, handle_);
+  }
+
+ private:
+  std::intptr_t handle_;
+};
 
 }  // namespace multiprocessing::os
 

@@ -26,9 +26,12 @@ class SharedRegion {
   SharedRegion() noexcept = default;
 
   /// @brief Reserves `size` bytes, of which none is committed yet.
+  /// @param behind so many more bytes adopt() may map. POSIX: as many as it likes.
   /// @errors POSIX `memfd_create`: EMFILE, ENFILE, ENOMEM; `fcntl(F_ADD_SEALS)`; `mmap`: ENOMEM
   /// when RLIMIT_AS leaves no room. Windows `CreateFileMapping(SEC_RESERVE)`, `MapViewOfFile`.
-  static SharedRegion create(std::size_t size, std::error_code& ec) noexcept;
+  static SharedRegion create(std::size_t size,
+                             std::error_code& ec,
+                             std::size_t behind = 0) noexcept;
 
   /// @brief Maps what another process created.
   /// @errors as create; `invalid_argument`: the handle is not such memory (POSIX: not sealed).

@@ -23,6 +23,7 @@ template <class R>
 class AsyncResult {
  public:
   /// @brief Waits for the result. May be called again; a result that cannot be copied comes once.
+  /// @param timeout how long to wait.
   /// @param stop ends the wait when a stop is requested; the task goes on.
   /// @throws what the task threw: standard exceptions and SendableErrors as themselves, anything
   ///   else as RemoteError. BrokenProcessPool its worker died with it. TimeoutError it took longer
@@ -50,6 +51,10 @@ class AsyncResult {
   /// @brief For the pool.
   explicit AsyncResult(std::shared_ptr<detail::ResultCore<R>> core) noexcept
       : core_{std::move(core)} {}
+  /// @brief For the pool: what get() does.
+  /// @param core of the result.
+  /// @param timeout how long to wait.
+  /// @param stop ends the wait.
   /// @param moves the result out, if nobody else refers to it then.
   static R get_from(const std::shared_ptr<detail::ResultCore<R>>& core,
                     Timeout timeout,

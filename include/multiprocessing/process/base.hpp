@@ -104,9 +104,11 @@ class BaseProcess {
   /// @throws std::invalid_argument the child still runs: join() or terminate() it first.
   void close();
 
+  /// @brief What it is called in messages and reports.
   [[nodiscard]] std::string name() const;
   /// @brief A name is for people: it need not be unique.
   void set_name(std::string name);
+  /// @brief Whether it ends with its parent.
   [[nodiscard]] bool daemon() const noexcept { return daemon_; }
   /// @throws std::logic_error it was started already.
   void set_daemon(bool daemon);
@@ -128,9 +130,11 @@ class BaseProcess {
   [[nodiscard]] native_handle_type sentinel() const;
 
  protected:
+  /// @brief For Process.
   BaseProcess(const detail::ProcessClass& kind, ProcessOptions options);
   /// The other object is closed.
   BaseProcess(BaseProcess&& other) noexcept { *this = std::move(other); }
+  /// The other object is closed.
   BaseProcess& operator=(BaseProcess&& other) noexcept;
 
  private:

@@ -95,6 +95,7 @@ struct RemakeProcess {
 template <class Derived = void>
 class Process : public BaseProcess {
  protected:
+  /// @brief Says what start() needs to know of it; starts nothing.
   explicit Process(ProcessOptions options = {}) : BaseProcess{kind, std::move(options)} {
     static_assert(
         os::has_fork() || detail::Reducible<Derived>,
@@ -154,11 +155,13 @@ class Process : public BaseProcess {
 template <>
 class Process<void> : public BaseProcess {
  public:
+  /// @brief A process that calls target(arguments...).
   template <class F, class... A>
   requires(!std::is_same_v<std::decay_t<F>, Process> &&
            !std::is_same_v<std::decay_t<F>, ProcessOptions>) explicit Process(F&& target,
                                                                               A&&... arguments)
       : Process{ProcessOptions{}, std::forward<F>(target), std::forward<A>(arguments)...} {}
+  /// @overload
   template <class F, class... A>
   Process(ProcessOptions options, F&& target, A&&... arguments)
       : BaseProcess{kind, std::move(options)},
@@ -191,8 +194,10 @@ class Process<void> : public BaseProcess {
   Task task_;
 };
 
+/// A target makes a Process<>.
 template <class F, class... A>
 Process(F, A...) -> Process<void>;
+/// A target makes a Process<>.
 template <class F, class... A>
 Process(ProcessOptions, F, A...) -> Process<void>;
 

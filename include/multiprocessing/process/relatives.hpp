@@ -26,12 +26,16 @@ class CurrentProcess {
     const std::lock_guard lock{detail::process_state().mutex};
     return detail::process_state().name;
   }
+  /// @brief A name is for people: it need not be unique.
   void set_name(std::string name) const {
     const std::lock_guard lock{detail::process_state().mutex};
     detail::process_state().name = std::move(name);
   }
+  /// @brief Its process id.
   [[nodiscard]] int pid() const noexcept { return os::process_id(); }
+  /// @brief The same as pid().
   [[nodiscard]] int ident() const noexcept { return pid(); }
+  /// @brief Whether it ends with its parent.
   [[nodiscard]] bool daemon() const {
     const std::lock_guard lock{detail::process_state().mutex};
     return detail::process_state().daemon;
@@ -48,11 +52,16 @@ class CurrentProcess {
 /// @brief The process that started this one. @python{multiprocessing.parent_process()}
 class ParentProcess {
  public:
+  /// @brief For parent_process().
   explicit ParentProcess(detail::ParentRecord record) : record_{std::move(record)} {}
 
+  /// @brief Its name when it started this one.
   [[nodiscard]] std::string name() const { return record_.name; }
+  /// @brief Its process id.
   [[nodiscard]] int pid() const noexcept { return record_.pid; }
+  /// @brief The same as pid().
   [[nodiscard]] int ident() const noexcept { return pid(); }
+  /// @brief Whether it has not ended.
   [[nodiscard]] bool is_alive() const noexcept { return !join(std::chrono::seconds{0}); }
   /// @brief Waits until it has ended. @returns whether it has.
   bool join(Timeout timeout = forever) const noexcept {
@@ -79,15 +88,21 @@ class ParentProcess {
 /// @threads Any number at once. @processes As BaseProcess: only the one that has the child.
 class ChildProcess {
  public:
+  /// @brief For active_children().
   explicit ChildProcess(detail::ChildReference child) noexcept : child_{std::move(child)} {}
 
+  /// @brief Its name when it was started.
   [[nodiscard]] std::string name() const {
     const std::lock_guard lock{detail::process_state().mutex};
     return child_->name;
   }
+  /// @brief Its process id.
   [[nodiscard]] int pid() const noexcept { return child_->pid; }
+  /// @brief The same as pid().
   [[nodiscard]] int ident() const noexcept { return pid(); }
+  /// @brief Whether it ends with this process.
   [[nodiscard]] bool daemon() const noexcept { return child_->daemon; }
+  /// @brief Whether it has not ended.
   [[nodiscard]] bool is_alive() const { return !exitcode(); }
   /// @brief As BaseProcess::exitcode().
   [[nodiscard]] std::optional<int> exitcode() const {
@@ -101,8 +116,11 @@ class ChildProcess {
     check_ours();
     return detail::wait_for_child(child_, timeout);
   }
+  /// @brief As BaseProcess::terminate().
   void terminate() const { signal(os::Signal::terminate); }
+  /// @brief As BaseProcess::kill().
   void kill() const { signal(os::Signal::kill); }
+  /// @brief As BaseProcess::interrupt().
   void interrupt() const { signal(os::Signal::interrupt); }
   /// @brief Ready for reading once it has ended; good as long as this handle or a copy lives.
   [[nodiscard]] native_handle_type sentinel() const {

@@ -34,6 +34,7 @@ inline std::optional<StartMethod> get_start_method(bool allow_none = false) {
 }
 
 /// @brief Says how processes are started, once, near the top of main(). Children inherit it.
+/// @param method how, from now on.
 /// @param force change it also when it is fixed.
 /// @throws std::invalid_argument the method is not available. std::logic_error it is fixed already.
 /// @python{multiprocessing.set_start_method()}

@@ -53,6 +53,7 @@ class BoostMessageQueue {
  public:
   /// What Queue(maxsize) makes: so many places if maxsize is 0, for messages of so many bytes.
   static constexpr std::size_t default_messages = 1024;
+  /// The longest message of such a queue. @units Bytes.
   static constexpr std::size_t default_message_size = 8192;
 
   /// @param maxsize places; 0: default_messages, for it has always a bound.
@@ -82,10 +83,13 @@ class BoostMessageQueue {
     if (maker_ == os::process_id()) Boost::remove(name_.c_str());
   }
 
+  /// @brief What open() needs.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
   // ---- what a Queue asks of its transport; see Ring ----
 
+  /// @brief As Ring::put, at its priority. @throws std::system_error the message is too long for
+  /// this queue.
   template <class Write>
   bool put(std::size_t size,
            Write&& write,
@@ -104,6 +108,7 @@ class BoostMessageQueue {
       return queue_->timed_send(bytes.data(), size, priority.value, end);
     });
   }
+  /// @brief As Ring::get. @throws std::system_error the system refuses.
   template <class Read>
   bool get(Read&& read, const detail::Deadline& deadline) {
     detail::Scratch scratch;
@@ -119,6 +124,7 @@ class BoostMessageQueue {
     std::forward<Read>(read)(std::span<const std::byte>{bytes}.first(size));
     return true;
   }
+  /// @brief As Ring::put_batch, one message after the other.
   void put_batch(std::span<const std::byte> records,
                  std::size_t messages,
                  std::size_t& stored,
@@ -132,6 +138,7 @@ class BoostMessageQueue {
       records = records.subspan(detail::Batch::length_of(records, 1));
     }
   }
+  /// @brief As Ring::get_batch, one message after the other.
   template <class Read>
   std::size_t get_batch(std::size_t most_messages,
                         std::size_t most_bytes,
@@ -147,9 +154,13 @@ class BoostMessageQueue {
     }
     return taken;
   }
+  /// @brief How many messages are inside.
   [[nodiscard]] std::size_t qsize() const { return queue_->get_num_msg(); }
+  /// @brief How many find room.
   [[nodiscard]] std::size_t maxsize() const { return queue_->get_max_msg(); }
+  /// @brief For this process: later calls throw.
   void close() noexcept { closed_ = true; }
+  /// @throws std::invalid_argument closed in this process.
   void check_open() const {
     if (closed_) throw std::invalid_argument{"the queue is closed in this process"};
   }

@@ -146,6 +146,7 @@ struct ProducerSide {
   std::atomic<std::uint64_t> seen_count;     ///< Items ever taken.
   std::atomic<std::uint64_t> committed;      ///< Place: memory of this area that may be touched.
   std::atomic<std::uint64_t> shutdown;       ///< A Shutdown; never smaller than before.
+  std::atomic<std::uint64_t> deepest;        ///< Bytes of large messages that waited, lately.
   alignas(line_pair) os::BellState space;    ///< A producer waits for room.
   /// When the chain came into each area: 1, 2, 3, ...; the areas in use are those from that of the
   /// consumers to that of the tail. A number above the tail's is a jump that was never committed.
@@ -182,7 +183,7 @@ struct RingMemory {
 
 inline constexpr std::uint64_t smallest_area = std::uint64_t{256} << 10U;
 /// Larger areas are filled once instead of going round, and given back piece by piece.
-inline constexpr std::uint64_t largest_ring_area = std::uint64_t{16} << 20U;
+inline constexpr std::uint64_t largest_ring_area = std::uint64_t{64} << 20U;
 
 static_assert(sizeof(RingMemory) <= smallest_area);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
@@ -198,7 +199,7 @@ constexpr std::uint64_t area_begin(unsigned area) noexcept {
 constexpr std::uint64_t reservation(std::uint64_t areas) noexcept {
   return smallest_area << areas;
 }
-inline constexpr unsigned ring_areas = 7;
+inline constexpr unsigned ring_areas = 9;
 static_assert(area_size(ring_areas - 1) == largest_ring_area);
 constexpr bool goes_round(unsigned area) noexcept {
   return area < ring_areas;

@@ -58,6 +58,7 @@ class BorrowedBlock {
 template <class T>
 class Loan {
  public:
+  /// @brief For Queue::loan.
   Loan(detail::BorrowedBlock block, std::size_t size) noexcept
       : block_{std::move(block)}, size_{size} {}
 
@@ -90,11 +91,15 @@ class Loan {
 template <class T>
 class View {
  public:
+  /// @brief For Queue::get_view.
   View(detail::BorrowedBlock block, std::span<const T> elements) noexcept
       : block_{std::move(block)}, elements_{elements} {}
+  /// @brief Of a message that was not put by a Loan.
   explicit View(std::vector<T> copy) noexcept : copy_{std::move(copy)}, elements_{copy_} {}
 
+  /// @brief The elements, as long as this lives.
   [[nodiscard]] std::span<const T> span() const noexcept { return elements_; }
+  /// @brief Whether they are where they were put, so that nothing was copied.
   [[nodiscard]] bool is_in_place() const noexcept { return block_.is_there(); }
 
  private:

@@ -3,11 +3,13 @@
 /// @file loan_table.hpp
 /// @brief Memory that is lent for messages in place: what stands in a queue's shared memory.
 ///
-/// Behind the ring's areas lie blocks, 32 of each size from 32 KiB to 1 GiB, at fixed places. A
+/// Behind the ring's areas lie blocks, 32 of each size from 32 KiB to 1 GiB, at fixed places. Where
+/// less can be reserved, on Windows, there are 8 of each size to 128 MiB. A
 /// message that was written into one stands in the ring as a reference. One word a block says whose
 /// it is, and every change of hands is one store. Where it has to go together with the ring's own
 /// commit, the word says before what is to be, and with which count; if its writer dies, the next
 /// owner of the same lock sees by the count whether it came to that.
+#include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/queues/layout.hpp>
 #include <multiprocessing/queues/task_book.hpp>
 
@@ -23,7 +25,8 @@ struct BlockWord {
   enum State : std::uint64_t {
     free = 0,        ///< Anybody's: whoever changes it to filling has it.
     filling = 1,     ///< The holder's, to write.
-    committing = 2,  ///< As filling; queued once the tail counts `count`. With the producer lock.
+    committing = 2,  ///< As filling; queued once the tail counts `count`: by its producer, by the
+                     ///< next one, or by the consumer that comes first.
     queued = 3,      ///< A record in the ring refers to it.
     taking = 4,   ///< As queued; the holder's once the head counts `count`. With the consumer lock.
     viewing = 5,  ///< The holder's, to read.
@@ -53,7 +56,8 @@ struct BlockWord {
 static_assert(TaskBook::most_holders <= BlockWord::holder_mask);
 
 struct LoanTable {
-  static constexpr std::size_t of_each_size = 32;
+  static constexpr std::size_t of_each_size =
+      os::SharedRegion::largest < std::uint64_t{1} << 40U ? 8 : 32;
   static constexpr std::size_t sizes = 16;
   static constexpr std::size_t blocks = of_each_size * sizes;
   static constexpr std::uint64_t smallest = std::uint64_t{32} << 10U;

@@ -54,6 +54,7 @@ inline constexpr bool is_plain_range<std::basic_string<Char>> = is_bitwise<Char>
 
 /// @brief How soon an item comes out, where the transport has priorities: the highest first.
 struct Priority {
+  /// The higher the sooner.
   unsigned value = 0;
 };
 
@@ -90,6 +91,7 @@ concept HasPriorities = requires(Transport& to, void (*write)(std::byte*), const
 template <class T, class Transport = Ring>
 class Queue {
  public:
+  /// @brief What it carries.
   using value_type = T;
 
   /// @param maxsize how many items fit; 0: no bound, and put() never waits.
@@ -108,6 +110,7 @@ class Queue {
 
   /// @brief Puts an item at the end. In a full queue of 64 items or more it goes on when half of it
   /// is free, or within 50 ms of there being room.
+  /// @param item is encoded now: what is done to it later changes nothing.
   /// @param timeout how long to wait while the queue is full.
   /// @throws Full it was full for so long.
   /// @throws ShutDown somebody called shutdown().
@@ -190,9 +193,12 @@ class Queue {
   /// `commit()`; nothing is copied. Of a T that travels as its bytes.
   ///
   /// Such a message is taken by get_view(); by get() if it has one element. It counts as one item.
-  /// @param timeout how long to wait while all 32 places for messages of that size are in use.
+  /// @param n how many elements.
+  /// @param timeout how long to wait while all places for messages of that size are in use: 32, or
+  ///   more. Windows: 8.
   /// @throws Full they were for so long.
-  /// @throws std::system_error the system refuses memory, or it would be more than 1 GiB.
+  /// @throws std::system_error the system refuses memory, or it would be more than 1 GiB (Windows:
+  ///   128 MiB).
   /// @throws std::invalid_argument the queue is closed in this process.
   [[nodiscard]] Loan<T> loan(std::size_t n, Timeout timeout = forever) requires(
       is_bitwise<T>&& std::same_as<Transport, Ring>);
@@ -202,11 +208,14 @@ class Queue {
       is_bitwise<T>&& std::same_as<Transport, Ring>);
 
   /// @brief How many items are inside: exact when nobody is at work, else a moment's picture.
+  /// @throws std::invalid_argument the queue is closed in this process.
   [[nodiscard]] std::size_t qsize() const {
     core_->check_open();
     return core_->qsize();
   }
+  /// @brief Whether nothing is inside: a moment's picture. @throws as qsize()
   [[nodiscard]] bool empty() const { return qsize() == 0; }
+  /// @brief Whether `maxsize` items are inside: a moment's picture. @throws as qsize()
   [[nodiscard]] bool full() const { return core_->maxsize() != 0 && qsize() >= core_->maxsize(); }
 
   /// @brief For those who wait for several things at once; mp::wait() does it all by itself:
@@ -241,6 +250,7 @@ class Queue {
   void cancel_join_thread() const noexcept {}
 
  protected:
+  /// @brief The transport, which all copies share.
   [[nodiscard]] Transport& core() const noexcept { return *core_; }
 
  private:

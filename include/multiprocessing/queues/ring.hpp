@@ -28,6 +28,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -73,6 +74,8 @@ class Ring {
   /// `read` runs inside the critical section: it must be short; if it throws, the message stays.
   /// @returns false: the queue was empty until the deadline.
   /// @throws ShutDown it is empty, and will stay so.
+  /// @param read what looks at it.
+  /// @param deadline until when to wait for a message.
   /// @param keeps where the message was lent: its bytes stay as they are until return_block() of
   /// what stands here then. None: `read` makes a copy.
   template <class Read>
@@ -83,7 +86,9 @@ class Ring {
   /// @brief Stores messages in order, as many at once as find room; each such part becomes visible
   /// by one store, so of it all messages are there or none.
   /// @param records the messages as they are to lie in the ring; see detail::Batch.
-  /// @returns how many; fewer: the queue was full until the deadline.
+  /// @param messages how many they are.
+  /// @param stored grows by one for each that was stored; by fewer: it was full until the deadline.
+  /// @param deadline until when to wait for room.
   /// @throws std::system_error as put(); what was stored before stays, and `stored` has counted it.
   void put_batch(std::span<const std::byte> records,
                  std::size_t messages,
@@ -105,6 +110,7 @@ class Ring {
   /// @brief For all processes: from now on put() throws ShutDown, and get() when nothing is left.
   /// @param immediate what is inside is dropped.
   void shutdown(bool immediate);
+  /// @brief Whether any process has called shutdown().
   [[nodiscard]] bool is_shut_down() const noexcept {
     return memory().producers.shutdown.load(std::memory_order_seq_cst) != detail::no_shutdown;
   }
@@ -114,6 +120,7 @@ class Ring {
   /// If it would, event() is set once that may have changed. Whoever was to set it may have died,
   /// so one asks again every 50 ms.
   [[nodiscard]] bool prepare_wait();
+  /// @brief What prepare_wait() speaks of. It stays the ring's own.
   [[nodiscard]] native_handle_type event() const {
     check_open();
     return event_.get();
@@ -125,6 +132,7 @@ class Ring {
   /// the deadline. One of a process that died is free.
   /// @throws std::system_error the system refuses memory.
   std::optional<std::size_t> lend(std::uint64_t size, const detail::Deadline& deadline);
+  /// @brief Where a block lies in this process. @shape As long as it was lent for.
   [[nodiscard]] std::byte* block_data(std::size_t block) const noexcept;
   /// @brief Puts what was written into a block, which is the ring's then. @returns as put(); if it
   /// is not put, the block stays the caller's.
@@ -140,16 +148,23 @@ class Ring {
   /// @brief Waits until everything that was put is done. @returns false: not until the deadline.
   /// @throws LostTasks processes died that had taken items; once for each death.
   bool join_tasks(const detail::Deadline& deadline);
+  /// @brief How many items were put and are not done.
   [[nodiscard]] std::size_t unfinished_tasks();
+  /// @brief How many were lost with processes that had taken them.
   [[nodiscard]] std::size_t lost_tasks();
+  /// @brief Whether it was made so.
   [[nodiscard]] bool counts_tasks() const noexcept { return counts_tasks_; }
 
+  /// @brief How many items are inside: a moment's picture.
   [[nodiscard]] std::size_t qsize() const noexcept;
+  /// @brief As create() was told.
   [[nodiscard]] std::size_t maxsize() const noexcept { return maxsize_; }
 
   /// @brief For this process: waiting calls end, later ones throw.
   void close() noexcept;
+  /// @brief Whether this process has closed it.
   [[nodiscard]] bool closed() const noexcept { return handle_gate_.is_shut(); }
+  /// @throws std::invalid_argument closed in this process.
   void check_open() const {
     if (closed()) throw std::invalid_argument{"the queue is closed in this process"};
   }
@@ -187,7 +202,7 @@ class Ring {
   void tell_of_deaths() noexcept {
     if (untold_.load(std::memory_order_relaxed) != 0) tell();
   }
-  [[gnu::cold]] void tell() noexcept;
+  MULTIPROCESSING_SELDOM void tell() noexcept;
 
   // A producer that sleeps because a queue of so many items or more is full is woken when half of
   // it is free, for waking it for every item would cost more than the items.
@@ -228,7 +243,9 @@ class Ring {
       look_what_is_usable(area, begin, size);
     }
   }
-  [[gnu::cold]] void look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size);
+  MULTIPROCESSING_SELDOM void look_what_is_usable(unsigned area,
+                                                  std::uint64_t begin,
+                                                  std::uint64_t size);
   // One side's way of waiting: spins with its lock, sleeps without it.
   struct Side {
     bool (Ring::*ready)() noexcept;
@@ -247,10 +264,10 @@ class Ring {
   /// Calls `use()`, which needs one of the handles, unless the queue is closed here.
   template <class Use>
   bool use_handle(Use&& use);
-  [[noreturn, gnu::cold]] static void throw_shut_down() {
+  [[noreturn]] MULTIPROCESSING_SELDOM static void throw_shut_down() {
     throw ShutDown{"the queue was shut down"};
   }
-  [[noreturn, gnu::cold]] static void damaged() {
+  [[noreturn]] MULTIPROCESSING_SELDOM static void damaged() {
     throw ProcessError{"the queue's shared memory is damaged: it was written by something else"};
   }
 
@@ -268,7 +285,7 @@ class Ring {
   [[nodiscard]] unsigned free_area_for(Place tail, std::uint64_t room) const;
   [[nodiscard]] bool is_in_use(unsigned area, Place tail) const noexcept;
   void commit_memory(unsigned area, std::uint64_t from, std::uint64_t to);
-  [[gnu::cold]] void commit_more(unsigned area, std::uint64_t before, std::uint64_t to);
+  MULTIPROCESSING_SELDOM void commit_more(unsigned area, std::uint64_t before, std::uint64_t to);
 
   // the consumer's steps, with its lock held
   Held hold_consumer_lock(const detail::Deadline& deadline);
@@ -293,7 +310,7 @@ class Ring {
     items_.ring(memory().consumers.items);
     if (memory().consumers.watched.load(std::memory_order_seq_cst) != 0) set_event();
   }
-  [[gnu::cold]] void set_event() noexcept;
+  MULTIPROCESSING_SELDOM void set_event() noexcept;
 
   template <class Write, class Committed>
   bool put(std::size_t size,
@@ -312,14 +329,15 @@ class Ring {
   [[nodiscard]] bool is_block(std::uint64_t block) const noexcept;
   std::optional<std::size_t> claim_block(std::uint64_t size, std::uint64_t holder);
   void settle_blocks(BlockWord::State state, std::uint64_t now) noexcept;
+  [[nodiscard]] BlockWord arrived(std::atomic<std::uint64_t>& shared) const noexcept;
   void free_blocks_of(std::size_t holder) noexcept;
   std::span<const std::byte> lent_message(std::span<const std::byte> record, std::size_t& block);
   template <class Read>
-  [[gnu::noinline, gnu::cold]] void take_lent(Head& head,
-                                              std::span<const std::byte> record,
-                                              const Read& read,
-                                              std::optional<std::size_t>* keeps,
-                                              std::size_t tasks);
+  MULTIPROCESSING_APART void take_lent(Head& head,
+                                       std::span<const std::byte> record,
+                                       const Read& read,
+                                       std::optional<std::size_t>* keeps,
+                                       std::size_t tasks);
 
   // tasks, with the consumer lock held
   [[nodiscard]] std::size_t holders_used() const noexcept;

@@ -18,7 +18,8 @@ inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize, bool counts_tasks
   std::uint64_t areas = detail::most_areas;
   os::SharedRegion region;
   do {  // address space may be limited: fewer areas, a smaller largest backlog
-    region = os::SharedRegion::create(detail::reservation(areas), ec);
+    const std::uint64_t size = detail::reservation(areas);
+    region = os::SharedRegion::create(size, ec, size);  // loans lie behind
   } while (ec == std::errc::not_enough_memory && --areas > 2);
   check("cannot reserve shared memory for a queue");
   region.commit(0, sizeof(detail::RingMemory), ec);

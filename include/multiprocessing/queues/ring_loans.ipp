@@ -54,9 +54,12 @@ inline std::optional<std::size_t> Ring::claim_block(std::uint64_t size, std::uin
 }
 
 inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::Deadline& deadline) {
-  if (size > Loans::size_of(Loans::blocks - 1)) {
-    throw std::system_error{std::make_error_code(std::errc::not_enough_memory),
-                            "a loan of more than 1 GiB"};
+  std::size_t smallest = 0;
+  while (is_block(smallest) && Loans::size_of(smallest) < size) smallest += Loans::of_each_size;
+  if (!is_block(smallest)) {
+    throw std::system_error{
+        std::make_error_code(std::errc::not_enough_memory),
+        "a loan of " + std::to_string(size) + " bytes: a queue has no such room"};
   }
   std::uint64_t holder = 0;
   {
@@ -142,8 +145,10 @@ inline void Ring::settle_blocks(BlockWord::State state, std::uint64_t now) noexc
     if (word.state != state) continue;
     const bool happened = word.was_reached(now);
     const bool is_there = happened == (state == BlockWord::committing);
-    shared.store(BlockWord{is_there ? BlockWord::queued : BlockWord::free}.packed(),
-                 std::memory_order_release);
+    // A consumer may have seen to it meanwhile.
+    std::uint64_t seen = word.packed();
+    shared.compare_exchange_strong(
+        seen, BlockWord{is_there ? BlockWord::queued : BlockWord::free}.packed());
   }
 }
 
@@ -163,8 +168,8 @@ inline bool Ring::put_lent(std::size_t block,
   auto& word = loans().words[block];
   const std::uint64_t filling = word.load(std::memory_order_relaxed);
   const detail::LentMessage message{block, size};
+  BlockWord next = BlockWord::from_packed(filling);
   const auto write = [&](std::byte* to) {
-    BlockWord next = BlockWord::from_packed(filling);
     next.state = BlockWord::committing;
     next.count = memory().producers.tail.current()[Producers::count] + 1;
     std::memcpy(to, &message, sizeof message);
@@ -173,10 +178,25 @@ inline bool Ring::put_lent(std::size_t block,
     word.store(next.packed(), std::memory_order_release);
     MULTIPROCESSING_STOP_POINT("ring.put_lent.committing");
   };
-  const auto written = [&] {
-    word.store(BlockWord{BlockWord::queued}.packed(), std::memory_order_release);
+  const auto written = [&] {  // unless a consumer was here first
+    std::uint64_t committing = next.packed();
+    word.compare_exchange_strong(committing, BlockWord{BlockWord::queued}.packed());
   };
   return put(sizeof message, write, deadline, written);
+}
+
+/// A block's word, which a record refers to. Whoever reads the record may be here before its
+/// producer, who may have died on the way from his commit.
+inline Ring::BlockWord Ring::arrived(std::atomic<std::uint64_t>& shared) const noexcept {
+  std::uint64_t packed = shared.load(std::memory_order_acquire);
+  const BlockWord word = BlockWord::from_packed(packed);
+  if (word.state != BlockWord::committing) return word;
+  const BlockWord queued{BlockWord::queued};
+  const bool is_there = word.was_reached(memory().producers.tail.read()[Producers::count]);
+  if (!is_there || shared.compare_exchange_strong(packed, queued.packed())) {
+    return is_there ? queued : word;
+  }
+  return BlockWord::from_packed(packed);
 }
 
 /// The message that a record refers to.
@@ -188,7 +208,7 @@ inline std::span<const std::byte> Ring::lent_message(std::span<const std::byte> 
   std::memcpy(&message, record.data(), sizeof message);
   if (!is_block(message.block) || message.size > Loans::size_of(message.block)) damaged();
   block = message.block;
-  const auto word = BlockWord::from_packed(loans().words[block].load(std::memory_order_acquire));
+  const auto word = arrived(loans().words[block]);
   bool usable = message.size == 0;
   std::error_code ec;
   const std::uint64_t begin = detail::reservation(areas_) + Loans::begin_of(block);

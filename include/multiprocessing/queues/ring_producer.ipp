@@ -89,18 +89,27 @@ inline bool Ring::fits(Place tail, std::uint64_t room) const noexcept {
 }
 
 // Back to a small area when all has been read, so that a small queue works in a small memory.
-// Looking costs a cache line of the consumers, so it is done now and then.
+// Looking costs a cache line of the consumers, so it is done now and then. Messages of pages would
+// pay for going back with fresh ones, so with them it is also asked how deep the queue was lately.
 inline unsigned Ring::better_area(Place tail,
                                   std::uint64_t room,
                                   std::size_t messages) const noexcept {
   constexpr std::uint64_t now_and_then = 64;
   constexpr std::uint64_t spacious = 4;  // room for some items like this one
-  const auto& shared = memory();
-  if (tail.area() == 0 || detail::area_size(tail.area() - 1) < spacious * room ||
-      shared.producers.tail.current()[Producers::count] % now_and_then >= messages ||
-      shared.consumers.head.read()[Consumers::place] != tail.packed()) {
-    return tail.area();
+  constexpr std::uint64_t large = 4096;
+  auto& shared = memory();
+  const std::uint64_t size = detail::area_size(tail.area());
+  if (tail.area() == 0 || size / 2 < spacious * room) return tail.area();
+  const bool looks = shared.producers.tail.current()[Producers::count] % now_and_then < messages;
+  if (!looks && room < large) return tail.area();
+  const Place read = Place::from_packed(shared.consumers.head.read()[Consumers::place]);
+  std::uint64_t deepest = 0;
+  if (room >= large) {
+    const std::uint64_t depth = read.area() == tail.area() ? tail.offset() - read.offset() : size;
+    deepest = std::max(shared.producers.deepest.load(std::memory_order_relaxed), depth);
+    shared.producers.deepest.store(looks ? 0 : deepest, std::memory_order_relaxed);
   }
+  if (!looks || read != tail || spacious * deepest > size) return tail.area();
   unsigned area = 0;
   while (detail::area_size(area) < spacious * room || is_in_use(area, tail)) ++area;
   return std::min(area, tail.area());

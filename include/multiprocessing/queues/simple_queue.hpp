@@ -19,6 +19,7 @@ namespace multiprocessing {
 template <class T>
 class SimpleQueue {
  public:
+  /// @brief What it carries.
   using value_type = T;
 
   /// @throws std::system_error the system has no descriptor or memory left.

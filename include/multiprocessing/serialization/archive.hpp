@@ -73,9 +73,13 @@ class Nestable {
 /// @threads one at a time.
 class Encoder : public detail::Nestable {
  public:
+  /// @brief As cereal and Boost tell the directions apart.
   using is_saving = std::true_type;
+  /// @overload
   using is_loading = std::false_type;
 
+  /// @param into where bytes are appended; must live as long.
+  /// @param transit takes the handles; null: none can travel.
   explicit Encoder(std::vector<std::byte>& into, Transit* transit = nullptr) noexcept
       : into_{&into}, transit_{transit} {}
 
@@ -85,6 +89,7 @@ class Encoder : public detail::Nestable {
     (detail::encode_part(*this, values), ...);
     return *this;
   }
+  /// @brief Encodes one value, as Boost spells it.
   template <class T>
   Encoder& operator&(const T& value) {
     return (*this)(value);
@@ -104,6 +109,7 @@ class Encoder : public detail::Nestable {
   void pad(std::size_t size) {
     if (size != 0) into_->resize(into_->size() + size);
   }
+  /// @brief What takes handles; null: they cannot travel this way.
   [[nodiscard]] Transit* transit() const noexcept { return transit_; }
 
  private:
@@ -127,9 +133,13 @@ class Encoder : public detail::Nestable {
 /// @threads one at a time.
 class Decoder : public detail::Nestable {
  public:
+  /// @brief As cereal and Boost tell the directions apart.
   using is_saving = std::false_type;
+  /// @overload
   using is_loading = std::true_type;
 
+  /// @param from what is read; must live as long.
+  /// @param transit has the handles; null: none came.
   explicit Decoder(std::span<const std::byte> from, Transit* transit = nullptr) noexcept
       : from_{from}, transit_{transit} {}
 
@@ -139,6 +149,7 @@ class Decoder : public detail::Nestable {
     (detail::decode_into(*this, values), ...);
     return *this;
   }
+  /// @brief Decodes into one object, as Boost spells it.
   template <class T>
   Decoder& operator&(T&& value) {
     return (*this)(value);
@@ -146,6 +157,7 @@ class Decoder : public detail::Nestable {
 
   /// @brief The bytes not yet read, also those that a container has claimed.
   [[nodiscard]] std::size_t remaining() const noexcept { return from_.size(); }
+  /// @brief What has the handles; null: none came.
   [[nodiscard]] Transit* transit() const noexcept { return transit_; }
 
   /// @brief The next `size` bytes, in place.

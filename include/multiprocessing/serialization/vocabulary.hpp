@@ -158,21 +158,26 @@ struct Owning {
   }
   static Pointer decode(Decoder& decoder) {
     if (!decode_boolean<bool>(decoder)) return nullptr;
-    Pointer made = make(decoder);
-    decoder.take(padding());
-    return made;
+    if constexpr (std::is_move_constructible_v<Element>) {
+      // First all bytes that pay for the memory, then the memory: else a chain of pointers takes
+      // some at each link before one is found not to be there.
+      Element element = decode_value<Element>(decoder);
+      decoder.take(padding());
+      if constexpr (Beside == 0) {
+        return Pointer{new Element(std::move(element))};
+      } else {
+        return std::make_shared<typename Pointer::element_type>(std::move(element));
+      }
+    } else {
+      Pointer made{new Element(decode_value<Element>(decoder))};
+      decoder.take(padding());
+      return made;
+    }
   }
 
  private:
   // A function, because the class may be incomplete where its member of this type is looked at.
   static constexpr std::size_t padding() { return element_padding<Element, Beside>; }
-  static Pointer make(Decoder& decoder) {
-    if constexpr (Beside == 0) {
-      return Pointer{new Element(decode_value<Element>(decoder))};
-    } else {
-      return std::make_shared<typename Pointer::element_type>(decode_value<Element>(decoder));
-    }
-  }
 };
 template <class T>
 requires(!std::is_array_v<T>) struct Standard<std::unique_ptr<T>> : Owning<std::unique_ptr<T>, 0> {

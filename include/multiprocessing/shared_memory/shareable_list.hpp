@@ -29,6 +29,7 @@ using ShareableItem =
 
 /// @brief Which segment a ShareableList lies in.
 struct ShareableListOptions {
+  /// Default: a new name.
   std::optional<std::string> name = {};
 };
 
@@ -121,15 +122,19 @@ struct ShareableLayout {
 /// indexes; an item equals those of its own type only.
 /// @shape 17 bytes an item, and 8 for a number, more for a text; texts up to 9,999,991 bytes, those
 /// that end with a NUL up to 999,999.
-/// @threads @processes any, at once; items have no lock.
+/// @threads any, at once; items have no lock.
+/// @processes any, at once, likewise.
 class ShareableList {
  public:
+  /// @brief What an element is.
   using value_type = ShareableItem;
 
   /// @brief A new list. @throws as SharedMemory does; std::invalid_argument a text is too long.
   ShareableList() : ShareableList{std::span<const ShareableItem>{}} {}
+  /// @overload
   ShareableList(std::initializer_list<ShareableItem> items)
       : ShareableList{std::span{items.begin(), items.size()}} {}
+  /// @overload
   explicit ShareableList(std::span<const ShareableItem> items, ShareableListOptions options = {})
       : layout_{detail::layout_for(items)}, memory_{created(items, std::move(options.name))} {
     write(0, static_cast<std::int64_t>(items.size()));
@@ -145,17 +150,22 @@ class ShareableList {
     adopt_layout();
   }
 
+  /// @brief How many items it has; that never changes.
   [[nodiscard]] std::size_t size() const noexcept { return layout_.count(); }
+  /// @brief Whether it has none.
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
   /// @throws std::out_of_range; SerializationError the item is none of Python's.
   [[nodiscard]] ShareableItem operator[](std::size_t index) const;
   /// @throws std::out_of_range; std::invalid_argument there is no room for such a text.
   void set(std::size_t index, const ShareableItem& item);
+  /// @brief A copy of all items. @throws SerializationError as operator[]
   [[nodiscard]] std::vector<ShareableItem> values() const {
     std::vector<ShareableItem> all;
     for (std::size_t i = 0; i < size(); ++i) all.push_back((*this)[i]);
     return all;
   }
+  /// @brief How many items equal that one, of the same type. @throws SerializationError as
+  /// operator[]
   [[nodiscard]] std::size_t count(const ShareableItem& item) const {
     const auto all = values();
     return static_cast<std::size_t>(std::count(all.begin(), all.end(), item));
@@ -173,7 +183,9 @@ class ShareableList {
     for (std::size_t i = 0; i < size(); ++i) all += format_at(i);
     return all;
   }
+  /// @brief The segment that it lies in.
   [[nodiscard]] SharedMemory& shm() noexcept { return memory_; }
+  /// @overload
   [[nodiscard]] const SharedMemory& shm() const noexcept { return memory_; }
 
  private:

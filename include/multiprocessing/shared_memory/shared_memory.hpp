@@ -203,7 +203,9 @@ class SharedMemory {
   /// @brief The memory itself, until close() or the end of the last copy.
   /// @throws std::invalid_argument closed.
   [[nodiscard]] std::span<std::byte> buf() const { return core_->buf(); }
+  /// @brief By which others find it, without a slash in front.
   [[nodiscard]] const std::string& name() const noexcept { return core_->name(); }
+  /// @brief How long buf() is. @units Bytes; as it was asked for on Linux.
   [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
   /// @brief Unmaps it here, for all copies in this process; what buf() gave is gone. The name
   /// stays.

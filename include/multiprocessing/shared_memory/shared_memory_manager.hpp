@@ -72,6 +72,7 @@ class SharedMemoryManager {
       std::initializer_list<ShareableItem> items) {
     return ShareableList(std::span{items.begin(), items.size()});
   }
+  /// @overload
   [[nodiscard]] multiprocessing::ShareableList ShareableList(std::span<const ShareableItem> items) {
     if (is_copy()) check_started();
     const std::lock_guard lock{mutex_};

@@ -79,11 +79,13 @@ class SharedElements {
 /// `RawArray<int>{3}` has one.
 /// @tparam T trivially copyable, without pointers; or a lock-free std::atomic.
 /// @shape Its elements and 64 bytes; beyond 16 KiB it has a handle to itself.
-/// @threads @processes any, at once; it is theirs to keep apart.
+/// @threads any, at once; it is theirs to keep apart.
+/// @processes any, at once, likewise.
 template <class T>
 class RawArray {
  public:
   static_assert(detail::check_shareable<T>());
+  /// @brief What an element is.
   using value_type = T;
 
   /// @brief All zero, or what T begins with; also where memory is used again.
@@ -94,6 +96,7 @@ class RawArray {
       for (T& element : span()) ::new (&element) T{};
     }
   }
+  /// @brief Copies of these.
   RawArray(std::initializer_list<T> values)
       : RawArray{std::span<const T>{values.begin(), values.size()}} {}
   /// @brief Copies of other elements.
@@ -102,7 +105,9 @@ class RawArray {
     std::uninitialized_copy(values.begin(), values.end(), begin());
   }
 
+  /// @brief How many elements it has; that never changes.
   [[nodiscard]] std::size_t size() const noexcept { return span().size(); }
+  /// @brief Whether it has none.
   [[nodiscard]] bool empty() const noexcept { return span().empty(); }
   /// @brief Unchecked.
   [[nodiscard]] T& operator[](std::size_t index) const noexcept { return span()[index]; }
@@ -112,8 +117,11 @@ class RawArray {
     throw std::out_of_range{"element " + std::to_string(index) + " of an array of " +
                             std::to_string(size())};
   }
+  /// @brief The first element.
   [[nodiscard]] T* begin() const noexcept { return data(); }
+  /// @brief Behind the last element.
   [[nodiscard]] T* end() const noexcept { return data() + size(); }
+  /// @brief The first element, where it lies in this process.
   [[nodiscard]] T* data() const noexcept { return span().data(); }
   /// @brief The elements themselves, in shared memory, as long as this handle or a copy lives.
   [[nodiscard]] std::span<T> span() const noexcept { return shared_->span(); }
@@ -147,16 +155,21 @@ class Array : public RawArray<T> {
   /// @throws std::system_error the system has no descriptor or memory left;
   /// std::bad_array_new_length more than any memory.
   explicit Array(std::size_t size) : RawArray<T>(size) {}
+  /// @brief Copies of these, with a lock of its own.
   Array(std::initializer_list<T> values) : RawArray<T>(values) {}
   /// @brief Copies of other elements, with a lock of its own.
   explicit Array(std::span<const T> values) : RawArray<T>(values) {}
   /// @brief With a lock that guards other things too, perhaps.
   Array(AnyLock lock, std::size_t size) : RawArray<T>(size), lock_{std::move(lock)} {}
+  /// @overload
   Array(AnyLock lock, std::initializer_list<T> values)
       : RawArray<T>(values), lock_{std::move(lock)} {}
+  /// @overload
   Array(AnyLock lock, std::span<const T> values) : RawArray<T>(values), lock_{std::move(lock)} {}
 
+  /// @brief The lock, for the caller to take.
   [[nodiscard]] AnyLock& get_lock() noexcept { return lock_; }
+  /// @overload
   [[nodiscard]] const AnyLock& get_lock() const noexcept { return lock_; }
 
  private:

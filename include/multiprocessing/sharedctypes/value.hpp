@@ -116,7 +116,8 @@ class SharedValue {
 /// is another one with the same content.
 /// @tparam T trivially copyable, without pointers; or a lock-free std::atomic.
 /// @shape 128 bytes of memory while T has up to 64; a few handles for thousands of values.
-/// @threads @processes any, at once; it is theirs to keep apart.
+/// @threads any, at once; it is theirs to keep apart.
+/// @processes any, at once, likewise.
 template <class T>
 class RawValue {
  public:
@@ -130,6 +131,7 @@ class RawValue {
       : shared_{std::make_shared<detail::SharedValue<T>>(
             detail::SharedValue<T>::create(std::forward<A>(arguments)...))} {}
   RawValue(const RawValue&) = default;
+  /// @brief The same value, not one made from it.
   RawValue(RawValue& other) : RawValue{std::as_const(other)} {}
   RawValue& operator=(const RawValue&) = default;
   ~RawValue() = default;
@@ -192,6 +194,7 @@ class Value {
         shared_{std::make_shared<detail::SharedValue<T>>(
             detail::SharedValue<T>::create(std::forward<A>(arguments)...))} {}
   Value(const Value&) = default;
+  /// @brief The same value, not one made from it.
   Value(Value& other) : Value{std::as_const(other)} {}
   Value& operator=(const Value&) = default;
   ~Value() = default;
@@ -228,7 +231,9 @@ class Value {
     shared_->change_to(copy);
     return copy;
   }
+  /// @brief The lock that load(), store() and update() take.
   [[nodiscard]] AnyLock& get_lock() noexcept { return lock_; }
+  /// @overload
   [[nodiscard]] const AnyLock& get_lock() const noexcept { return lock_; }
 
  private:
@@ -243,8 +248,10 @@ class Value {
   std::shared_ptr<detail::SharedValue<T>> shared_;
 };
 
+/// A lock in front makes a value with that lock.
 template <class T>
 Value(Lock, T) -> Value<T, Lock>;
+/// A lock in front makes a value with that lock.
 template <class T>
 Value(RLock, T) -> Value<T, RLock>;
 
@@ -255,6 +262,7 @@ class Value<std::atomic<T>, RLock> : public RawValue<std::atomic<T>> {
   using RawValue<std::atomic<T>>::RawValue;
   /// @brief Zero.
   Value() = default;
+  /// @brief The same atomic.
   explicit Value(RawValue<std::atomic<T>> raw) : RawValue<std::atomic<T>>{std::move(raw)} {}
 };
 

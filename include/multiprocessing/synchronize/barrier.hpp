@@ -361,9 +361,11 @@ class Barrier {
   /// @brief Breaks it.
   void abort() noexcept { core_->abort(); }
 
+  /// @brief How many must come for all to go on.
   [[nodiscard]] unsigned parties() const noexcept { return core_->parties(); }
   /// @brief How many wait at this moment.
   [[nodiscard]] unsigned n_waiting() const noexcept { return core_->n_waiting(); }
+  /// @brief Whether it is broken, until reset().
   [[nodiscard]] bool broken() const noexcept { return core_->broken(); }
 
  private:

@@ -168,6 +168,7 @@ class Condition : public detail::StandardLockable<Condition> {
   /// @brief With a lock that others may use, too; for several conditions, for instance.
   explicit Condition(const RLock& lock)
       : core_{detail::ConditionCore::create(detail::CoreOf::lock(lock))} {}
+  /// @overload
   explicit Condition(const Lock& lock)
       : core_{detail::ConditionCore::create(detail::CoreOf::lock(lock))} {}
   Condition(const Condition&) = default;
@@ -193,6 +194,7 @@ class Condition : public detail::StandardLockable<Condition> {
   bool wait(Timeout timeout = forever) { return core_->wait(timeout); }
 
   /// @brief Waits until `predicate()`, which is called with the lock held, is true.
+  /// @param predicate what is waited for, of what the lock guards.
   /// @param timeout how long to wait in all.
   /// @returns what it said last.
   /// @throws as wait() does, and what the predicate throws.

@@ -129,6 +129,7 @@ class Event {
   Event& operator=(const Event&) = default;
   ~Event() = default;
 
+  /// @brief Whether it is set: a moment's picture.
   [[nodiscard]] bool is_set() const noexcept { return core_->is_set(); }
   /// @brief From now on it is set; everybody who waits goes on. Waits for nobody: it wakes one, and
   /// each wakes the next. No system call while nobody waits.

@@ -17,8 +17,10 @@ namespace multiprocessing {
 template <class F>
 class ByValue {
  public:
+  /// @brief For by_value().
   explicit ByValue(F function) : function_{std::move(function)} {}
 
+  /// @brief Calls it.
   template <class... A>
   requires std::is_invocable_v<F&, A...>
   decltype(auto) operator()(A&&... arguments) {

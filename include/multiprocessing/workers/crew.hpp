@@ -108,7 +108,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void close();
   /// @brief Cancels what no worker has begun.
   void cancel_waiting();
-  /// @brief Until all tasks are done and all workers have ended. After close().
+  /// @brief Until all tasks are done and all workers have ended. After close(). Called inside a
+  /// callback, it does not wait for those whose callbacks wait here.
   void join();
   /// @brief Cancels all tasks, ends all workers. Takes at most three seconds.
   void terminate(os::Signal first = os::Signal::terminate);
@@ -156,6 +157,31 @@ class Crew : public std::enable_shared_from_this<Crew> {
     std::condition_variable bell;
   };
 
+  /// The calling thread is telling a receiver, which may call the program's code.
+  class Telling {
+   public:
+    explicit Telling(const Crew& crew) noexcept : crew_{&crew} { innermost() = this; }
+    ~Telling() { innermost() = outer_; }
+    Telling(const Telling&) = delete;
+    Telling& operator=(const Telling&) = delete;
+    /// How many receivers of this crew the calling thread is inside of.
+    static std::size_t count(const Crew& crew) noexcept {
+      std::size_t found = 0;
+      for (const Telling* each = innermost(); each != nullptr; each = each->outer_) {
+        if (each->crew_ == &crew) ++found;
+      }
+      return found;
+    }
+
+   private:
+    static Telling*& innermost() noexcept {
+      thread_local Telling* one = nullptr;
+      return one;
+    }
+    const Crew* crew_;
+    Telling* outer_ = innermost();
+  };
+
   explicit Crew(CrewOptions options);
 
   // ---- tasks to workers (crew_dispatch.ipp); the mutex is held ----
@@ -166,10 +192,15 @@ class Crew : public std::enable_shared_from_this<Crew> {
   bool hand_out(Place& place, TaskTable::Entry& entry, std::span<const std::byte> arguments);
   static void put(Place& place, const TaskHeader& header, std::span<const std::byte> arguments);
   void tell_to_end(Place& place);
+  void end_if_used_up(Place& place) noexcept;
   void refill(Place& place);
   void refill_all();
   void balance(Place& idle);
   std::size_t take_back(Place& place, std::size_t most);
+  void put_back(Place& place,
+                std::uint64_t task,
+                std::span<const std::byte> arguments,
+                std::size_t position);
   void fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled);
   [[nodiscard]] std::vector<Place*> places_to_start();
   void cancel_later(std::uint64_t task, const std::string& why);
@@ -180,7 +211,10 @@ class Crew : public std::enable_shared_from_this<Crew> {
 
   // ---- the loop (crew_loop.ipp); by its driver, without the mutex ----
   bool step(const Deadline& deadline);
-  void handle(std::span<const std::byte> message);
+  bool take_result(ResultHeader& header, std::vector<std::byte>& buffer, const Deadline& deadline);
+  void handle(const ResultHeader& header,
+              std::span<const std::byte> value,
+              const std::exception_ptr& failure);
   void deliver(TaskTable::Entry entry,
                const ResultHeader& header,
                std::span<const std::byte> value,
@@ -197,6 +231,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void start_process(Place& place);
   void look_after_workers();
   void bury(Place& place, PoolWorker& worker);
+  [[nodiscard]] bool works_somewhere() const;  // the mutex is held
   [[nodiscard]] std::string describe(std::uint64_t task);
   void lose(Place& place, std::uint64_t task, const std::string& death);
   void watch_limits();
@@ -213,7 +248,8 @@ class Crew : public std::enable_shared_from_this<Crew> {
   static constexpr std::chrono::milliseconds tick{20};
   static constexpr std::chrono::milliseconds grace{100};
   static constexpr std::chrono::milliseconds first_pause{10};  // doubled each time
-  static constexpr unsigned most_failures = 5;
+  static constexpr unsigned most_failures = 5;  // of one place, while no other one works
+  static constexpr unsigned most_starts = 3;    // the same, when no process could be started
 
   const CrewOptions options_;
   const int process_;
@@ -259,6 +295,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
   std::condition_variable background_bell_;
   std::condition_variable background_gone_;
   std::atomic<std::size_t> open_{0};  // tasks whose receivers have not been told; any thread
+  std::atomic<std::size_t> held_by_joins_{0};  // those of them whose callbacks wait in join()
 };
 
 /// @brief Keeps a crew for good, without memory: a forked copy's may not be ended here.

@@ -125,11 +125,17 @@ inline bool Crew::hand_out(Place& place,
       arguments = {};
     }
   }
-  put(place, header, arguments);
   place.sent.push_back({entry.id, arguments.size()});
+  try {
+    put(place, header, arguments);
+  } catch (...) {
+    place.sent.pop_back();
+    throw;
+  }
   place.sent_bytes += arguments.size();
   entry.place = place.number;
-  if (++place.assigned == options_.tasks_per_worker) tell_to_end(place);
+  ++place.assigned;
+  end_if_used_up(place);
   return true;
 }
 
@@ -146,10 +152,22 @@ inline void Crew::put(Place& place,
 }
 
 inline void Crew::tell_to_end(Place& place) {
-  if (place.state != Place::State::alive || std::exchange(place.ends, true)) return;
+  if (place.state != Place::State::alive || place.ends) return;
   TaskHeader header;
   header.flags = TaskHeader::end;
   put(place, header, {});
+  place.ends = true;
+}
+
+/// A worker that has had as many tasks as it may is to end. If there is no memory to tell it, the
+/// next look at the workers does.
+inline void Crew::end_if_used_up(Place& place) noexcept {
+  if (options_.tasks_per_worker == 0 || place.assigned < options_.tasks_per_worker) return;
+  try {
+    tell_to_end(place);
+  } catch (const std::exception& error) {
+    log(LogLevel::error, error.what());
+  }
 }
 
 /// What waits goes to this worker, as far as it takes it.
@@ -196,53 +214,62 @@ inline void Crew::balance(Place& idle) {
 /// Waits for nobody: while the worker is just taking one, nothing is taken.
 /// @returns how many.
 inline std::size_t Crew::take_back(Place& place, std::size_t most) {
-  std::vector<Waiting> back;
-  std::vector<std::uint64_t> in_channel;
+  std::size_t taken = 0;
+  std::uint64_t in_channel = 0;
   const std::uint64_t begun = board_->slot(place.number).word.load(std::memory_order_seq_cst) / 2;
   bool was_told_to_end = false;
   const auto take = [&](std::span<const std::byte> message) {
     const auto header = take_header<TaskHeader>(message);
-    if (header.in_channel != 0) in_channel.push_back(header.in_channel);
-    if ((header.flags & TaskHeader::end) != 0) was_told_to_end = true;
     // A worker that died before the ring knew that it had taken this has begun it: it stays among
     // what was sent there, and is lost with it.
-    if ((header.flags & (TaskHeader::end | TaskHeader::pass_over)) != 0 || header.id == begun) {
-      return;
+    if ((header.flags & (TaskHeader::end | TaskHeader::pass_over)) == 0 && header.id != begun) {
+      put_back(place, header.id, message, taken);
+      ++taken;
     }
-    back.push_back({header.id, {message.begin(), message.end()}});
+    if (header.in_channel != 0) in_channel = header.in_channel;
+    if ((header.flags & TaskHeader::end) != 0) was_told_to_end = true;
   };
-  while (back.size() < most && place.tasks->get(take, Deadline{std::chrono::seconds{0}})) {
-  }
-  for (Waiting& one : back) {
-    const auto sent = std::find_if(place.sent.begin(), place.sent.end(),
-                                   [&](const auto& each) { return each.id == one.id; });
-    if (sent != place.sent.end()) {
-      place.sent_bytes -= sent->size;
-      place.sent.erase(sent);
+  std::exception_ptr failure;
+  try {
+    while (taken < most && place.tasks->get(take, Deadline{std::chrono::seconds{0}})) {
     }
-    if (place.assigned > 0) --place.assigned;
-    if (TaskTable::Entry* const entry = table_.find(one.id)) {
-      entry->place = TaskTable::nowhere;
-      if (entry->extra && !entry->extra->transit.objects().empty()) {
-        one.arguments = entry->extra->arguments;
-      }
-    }
+  } catch (...) {  // no memory: the next one has stayed in the ring
+    failure = std::current_exception();
   }
   if (place.state == Place::State::alive) {
-    if (!in_channel.empty()) {
+    if (was_told_to_end) place.ends = false;
+    if (in_channel != 0) {
       TaskHeader header;
       header.flags = TaskHeader::pass_over;
-      header.in_channel = in_channel.back();
+      header.in_channel = in_channel;
       put(place, header, {});
     }
-    if (was_told_to_end) {
-      place.ends = false;
-      tell_to_end(place);
-    }
+    if (was_told_to_end) tell_to_end(place);
   }
-  waiting_.insert(waiting_.begin(), std::make_move_iterator(back.begin()),
-                  std::make_move_iterator(back.end()));
-  return back.size();
+  if (failure) std::rethrow_exception(failure);
+  return taken;
+}
+
+/// Books a task that is about to leave a worker's ring: all of it, or nothing and it throws.
+/// @param position among what waits.
+inline void Crew::put_back(Place& place,
+                           std::uint64_t task,
+                           std::span<const std::byte> arguments,
+                           std::size_t position) {
+  TaskTable::Entry* const entry = table_.find(task);
+  if (entry != nullptr && entry->extra && !entry->extra->transit.objects().empty()) {
+    arguments = entry->extra->arguments;
+  }
+  waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(position),
+                  Waiting{task, {arguments.begin(), arguments.end()}});
+  const auto sent = std::find_if(place.sent.begin(), place.sent.end(),
+                                 [&](const auto& each) { return each.id == task; });
+  if (sent != place.sent.end()) {
+    place.sent_bytes -= sent->size;
+    place.sent.erase(sent);
+  }
+  if (place.assigned > 0) --place.assigned;
+  if (entry != nullptr) entry->place = TaskTable::nowhere;
 }
 
 /// Its receiver is told by resolve_failed().
@@ -257,8 +284,16 @@ inline void Crew::cancel_later(std::uint64_t task, const std::string& why) {
 
 inline void Crew::fail_all_later(const std::function<std::exception_ptr()>& make_error,
                                  bool is_cancelled) {
+  const auto error_or_why_not = [&]() noexcept {
+    try {
+      return make_error();
+    } catch (...) {
+      return std::current_exception();
+    }
+  };
+  failed_.reserve(failed_.size() + table_.size());
   for (auto& entry : table_.take_all()) {
-    failed_.push_back({std::move(entry), make_error(), is_cancelled});
+    failed_.push_back({std::move(entry), error_or_why_not(), is_cancelled});
   }
   waiting_.clear();
   for (const auto& place : places_) {
@@ -297,14 +332,19 @@ inline bool Crew::has_begun(const TaskTable::Entry& entry) const {
 
 /// Gets a task back from its worker, unless that has begun it.
 inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
-  constexpr int tries = 1000;  // while the worker is just taking something
-  for (int i = 0; i < tries; ++i) {
+  // While the worker is just taking something; it may have lost its processor there.
+  constexpr std::chrono::milliseconds longest{20};
+  const auto end = Clock::now() + longest;
+  do {
     const TaskTable::Entry* const entry = table_.find(task);
     if (entry == nullptr) return Withdrawn::unknown;
     if (entry->place == TaskTable::nowhere) return Withdrawn::yes;
+    Place& place = *places_[entry->place];
+    const bool has_left = place.tasks->qsize() == 0;
     if (has_begun(*entry)) return Withdrawn::begun;
-    if (take_back(*places_[entry->place], ahead) == 0) os::relax();
-  }
+    if (has_left) return Withdrawn::unknown;  // begun and ended before this look
+    if (take_back(place, ahead) == 0) std::this_thread::yield();
+  } while (Clock::now() < end);
   return Withdrawn::unknown;
 }
 

@@ -68,8 +68,17 @@ inline void Crew::join() {
                                   " is still running: close() or terminate() comes first"};
     }
   }
-  wait(
-      nullptr, [this] { return open_.load() == 0; }, Deadline{forever});
+  if (const std::size_t own = Telling::count(*this); own != 0) {
+    // They count as open until they have returned from here, and so do others' that wait here too.
+    held_by_joins_.fetch_add(own);
+    call_followers(nullptr);
+    wait(
+        nullptr, [this] { return open_.load() <= held_by_joins_.load(); }, Deadline{forever});
+    held_by_joins_.fetch_sub(own);
+  } else {
+    wait(
+        nullptr, [this] { return open_.load() == 0; }, Deadline{forever});
+  }
   stop_background();
   join_workers();
   const std::lock_guard lock{mutex_};

@@ -73,19 +73,10 @@ inline void Crew::call_followers(const Receiver* of) {
 /// @returns whether there was a message.
 inline bool Crew::step(const Deadline& deadline) {
   std::vector<std::byte> message = std::exchange(message_, {});
-  const auto read = [&](std::span<const std::byte> bytes) {
-    message.assign(bytes.begin(), bytes.end());
-  };
-  bool got = results_->get(read, Deadline{std::chrono::seconds{0}});
-  if (!got) got = results_->get(read, Deadline{deadline.left(tick)});
-  std::int64_t now = 0;
-  if (got) {
-    std::span<const std::byte> bytes{message};
-    now = take_header<ResultHeader>(bytes).ended;
-    handle(message);
-  } else {
-    now = now_in_nanoseconds();
-  }
+  ResultHeader header;
+  bool got = take_result(header, message, Deadline{std::chrono::seconds{0}});
+  if (!got) got = take_result(header, message, Deadline{deadline.left(tick)});
+  const std::int64_t now = got ? header.ended : now_in_nanoseconds();
   constexpr std::size_t most_kept = std::size_t{1} << 20U;
   if (message.capacity() <= most_kept) message_ = std::move(message);
   if (!got || now - looked_ > std::chrono::nanoseconds{tick}.count()) {
@@ -96,11 +87,33 @@ inline bool Crew::step(const Deadline& deadline) {
   return got;
 }
 
-inline void Crew::handle(std::span<const std::byte> message) {
-  const auto header = take_header<ResultHeader>(message);
+/// Takes a result and handles it. One that there is no memory for leaves the ring all the same,
+/// else nothing behind it would ever arrive; its task fails.
+/// @returns false: there was none until the deadline.
+inline bool Crew::take_result(ResultHeader& header,
+                              std::vector<std::byte>& buffer,
+                              const Deadline& deadline) {
+  std::exception_ptr failure;
+  const auto read = [&](std::span<const std::byte> bytes) {
+    header = take_header<ResultHeader>(bytes);
+    try {
+      buffer.assign(bytes.begin(), bytes.end());
+    } catch (const std::bad_alloc&) {
+      failure = std::current_exception();
+    }
+  };
+  if (!results_->get(read, deadline)) return false;
+  handle(header, buffer, failure);
+  return true;
+}
+
+/// @param failure why the value did not come along; none: it did.
+inline void Crew::handle(const ResultHeader& header,
+                         std::span<const std::byte> value,
+                         const std::exception_ptr& failure) {
   if (header.kind == ResultHeader::initializer_failed) {
-    Decoder decoder{message};
-    break_down("a worker's initializer threw", decode_exception(decoder));
+    Decoder decoder{value};
+    break_down("a worker's initializer threw", failure ? failure : decode_exception(decoder));
     return;
   }
   TaskTable::Entry entry;
@@ -126,16 +139,18 @@ inline void Crew::handle(std::span<const std::byte> message) {
       } else if (!waiting_.empty() && place.sent.size() <= ahead / 2) {
         refill(place);
       }
+      if (trace_.is_on() && entry.id != 0) {
+        trace_.task(codes_[entry.code].name, header.id, place.stats.pid.value_or(0), header.place,
+                    header.begun, header.ended,
+                    header.kind == ResultHeader::value ? "returned" : "threw");
+      }
     } catch (const std::exception& error) {  // no memory; it is tried again
       log(LogLevel::error, error.what());
     }
-    if (trace_.is_on() && entry.id != 0) {
-      trace_.task(codes_[entry.code].name, header.id, place.stats.pid.value_or(0), header.place,
-                  header.begun, header.ended,
-                  header.kind == ResultHeader::value ? "returned" : "threw");
-    }
   }
-  if (entry.id != 0) deliver(std::move(entry), header, message, channel);
+  if (entry.id == 0) return;
+  if (failure) return fail(std::move(entry), failure);
+  deliver(std::move(entry), header, value, channel);
 }
 
 /// Tells the receiver. Nothing that it does, or that the bytes are, comes out of here.
@@ -145,6 +160,7 @@ inline void Crew::deliver(TaskTable::Entry entry,
                           const std::shared_ptr<DuplexCore>& channel) {
   std::exception_ptr error;
   try {
+    const Telling telling{*this};
     std::optional<os::IncomingMessage> arrived;
     Transit transit;
     if (channel) {
@@ -170,7 +186,10 @@ inline void Crew::deliver(TaskTable::Entry entry,
 }
 
 inline void Crew::fail(TaskTable::Entry entry, std::exception_ptr error) {
-  entry.receiver->on_error(entry.part, std::move(error));
+  {
+    const Telling telling{*this};
+    entry.receiver->on_error(entry.part, std::move(error));
+  }
   finish(entry, false);
 }
 
@@ -202,7 +221,10 @@ inline void Crew::resolve_failed() {
     }
     if (one.entry.id == 0) continue;
     if (one.is_cancelled) {
-      one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
+      {
+        const Telling telling{*this};
+        one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
+      }
       finish(one.entry, false);
     } else {
       fail(std::move(one.entry), std::move(one.error));

@@ -52,21 +52,33 @@ inline void Crew::start(Place& place) noexcept {
   {
     const std::lock_guard lock{mutex_};
     is_late = state_ == State::terminated || state_ == State::broken;
-    if (!failure && state_ == State::closed && open_.load() == 0) {
-      tell_to_end(place);
-    } else if (!failure && !is_late) {
-      balance(place);
-    } else if (failure) {
+    try {
+      if (!failure && state_ == State::closed && open_.load() == 0) {
+        tell_to_end(place);
+      } else if (!failure && !is_late) {
+        balance(place);
+      }
+    } catch (const std::exception& error) {  // no memory; the next look at the workers tries again
+      log(LogLevel::error, error.what());
+    }
+    if (failure) {
       place.state = Place::State::vacant;
       place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
-      bool others = false;
-      for (const auto& each : places_) others = others || each->state != Place::State::vacant;
-      gives_up = ++place.failures > (others ? most_failures : 3U);
+      // While others work, it may succeed later.
+      const bool is_alone = std::all_of(places_.begin(), places_.end(), [](const auto& each) {
+        return each->state == Place::State::vacant;
+      });
+      gives_up = ++place.failures > most_starts && is_alone;
     }
   }
   if (gives_up) break_down("no worker can be started", failure);
   if (is_late) end_processes(os::Signal::kill);
-  if (!failure) register_living(shared_from_this());
+  if (failure) return;
+  try {
+    register_living(shared_from_this());
+  } catch (const std::exception& error) {
+    log(LogLevel::error, error.what());
+  }
 }
 
 /// Driver only.
@@ -101,6 +113,7 @@ inline void Crew::look_after_workers() {
   }
   for (Place* const place : due) start(*place);
   const std::lock_guard lock{mutex_};
+  for (const auto& place : places_) end_if_used_up(*place);
   refill_all();
 }
 
@@ -108,6 +121,14 @@ inline void Crew::look_after_workers() {
   return code < 0
              ? "was ended by " + os::signal_name(-code) + " (signal " + std::to_string(-code) + ")"
              : "exited with code " + std::to_string(code);
+}
+
+/// Whether some worker got as far as taking tasks. The mutex is held.
+[[nodiscard]] inline bool Crew::works_somewhere() const {
+  return std::any_of(places_.begin(), places_.end(), [this](const auto& each) {
+    return each->state == Place::State::alive &&
+           board_->slot(each->number).ready.load(std::memory_order_seq_cst) != 0;
+  });
 }
 
 /// A worker has ended: what it had begun is lost, what it had not goes to others. Driver only.
@@ -119,34 +140,47 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
                             std::to_string(worker.pid().value_or(0)) + ") " + end_text(code);
   std::vector<std::byte> message;
   for (std::size_t left = results_->qsize(); left > 0; --left) {  // all that it has said
-    const auto read = [&](std::span<const std::byte> bytes) {
-      message.assign(bytes.begin(), bytes.end());
-    };
-    if (!results_->get(read, Deadline{std::chrono::seconds{0}})) break;
-    handle(message);
+    ResultHeader header;
+    if (!take_result(header, message, Deadline{std::chrono::seconds{0}})) break;
   }
+  bool gives_up = false;
   const bool expected = [&] {
     const std::lock_guard lock{mutex_};
     if (place.state != Place::State::alive || place.process.get() != &worker) return true;
     const WorkerSlot& slot = board_->slot(place.number);
-    const bool is_expected = place.ends || place.killed != 0;
-    place.state = Place::State::vacant;
-    take_back(place, static_cast<std::size_t>(-1));
+    place.state = Place::State::vacant;  // or take_back() writes to a worker that is no more
+    try {
+      take_back(place, static_cast<std::size_t>(-1));
+    } catch (...) {  // no memory: the next look at the workers goes on
+      place.state = Place::State::alive;
+      throw;
+    }
+    // One that was told to end may still die before it does, of its initializer or of its last
+    // task.
+    const bool is_expected = place.killed != 0 || (place.ends && code == 0 && place.sent.empty());
     // What is not in the ring any more was in its hands.
-    for (const auto& sent : std::exchange(place.sent, {})) lose(place, sent.id, death);
+    try {
+      while (!place.sent.empty()) {
+        lose(place, place.sent.front().id, death);
+        place.sent.pop_front();
+      }
+    } catch (...) {
+      place.state = Place::State::alive;
+      throw;
+    }
     place.sent_bytes = 0;
     place.process.reset();
     place.channel.reset();
-    if (slot.ready.load(std::memory_order_seq_cst) == 0 && !is_expected) {
+    if (slot.ready.load(std::memory_order_seq_cst) == 0 && place.killed == 0) {
       place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
-      ++place.failures;
+      gives_up = ++place.failures > most_failures && !works_somewhere();
     } else {
       place.failures = 0;
     }
     return is_expected;
   }();
   log(LogLevel::info, death);
-  if (place.failures > most_failures) {
+  if (gives_up) {
     break_down("workers end before they begin: " + death, {});
   } else if (options_.breaks_on_death && !expected) {
     break_down(death, {});
@@ -166,9 +200,9 @@ inline void Crew::lose(Place& place, std::uint64_t task, const std::string& deat
   if (entry == nullptr) return;
   const bool was_killed = place.killed == task;
   if (!was_killed && entry->extra && entry->extra->retries_left > 0) {
+    waiting_.push_front({task, entry->extra->arguments});
     --entry->extra->retries_left;
     entry->place = TaskTable::nowhere;
-    waiting_.push_front({task, entry->extra->arguments});
     return;
   }
   const std::string what = describe(task);

@@ -63,15 +63,21 @@ class FutureCore : public Receiver {
   }
 
   /// @brief Calls `action` when it is done, in the thread that makes it so; now if it is.
-  void when_done(std::function<void()> action) {
+  /// @param owner for drop_actions().
+  void when_done(std::function<void()> action, const void* owner = nullptr) {
     {
       const std::lock_guard lock{mutex_};
       if (!is_done()) {
-        actions_.push_back(std::move(action));
+        actions_.push_back({owner, std::move(action)});
         return;
       }
     }
     call(action);
+  }
+  /// @brief Those of this owner are not called any more, unless they are being called.
+  void drop_actions(const void* owner) noexcept {
+    const std::lock_guard lock{mutex_};
+    std::erase_if(actions_, [owner](const Action& each) { return each.owner == owner; });
   }
 
   bool cancel() {
@@ -106,23 +112,28 @@ class FutureCore : public Receiver {
  protected:
   [[nodiscard]] Status status() const noexcept { return status_.load(std::memory_order_acquire); }
 
-  /// @brief It is done now. @returns false: it was done before.
-  bool finish(Status status, std::exception_ptr error) noexcept {
-    std::vector<std::function<void()>> actions;
+  struct Action {
+    const void* owner = nullptr;
+    std::function<void()> call;
+  };
+
+  /// @brief It is done now. @returns false: it was done before, or not pending any more.
+  bool finish(Status status, std::exception_ptr error, bool only_if_pending = false) noexcept {
+    std::vector<Action> actions;
     {
       const std::lock_guard lock{mutex_};
-      if (is_done()) return false;
+      if (is_done() || (only_if_pending && this->status() != Status::pending)) return false;
       error_ = std::move(error);
       status_.store(status, std::memory_order_release);
       actions.swap(actions_);
       bell_.notify_all();
     }
-    for (const auto& action : actions) call(action);
+    for (const Action& action : actions) call(action.call);
     return true;
   }
   /// @brief Runs the program's own code: what it throws is logged.
-  template <class Action>
-  static void call(const Action& action) noexcept {
+  template <class Callback>
+  static void call(const Callback& action) noexcept {
     try {
       action();
     } catch (const std::exception& error) {
@@ -136,14 +147,15 @@ class FutureCore : public Receiver {
 
  private:
   bool set_status_if_pending(Status status) {
-    if (is_cancelled()) return true;
-    if (this->status() != Status::pending) return false;
-    return finish(status, std::make_exception_ptr(CancelledError{"the future was cancelled"}));
+    if (this->status() == Status::pending) {
+      finish(status, std::make_exception_ptr(CancelledError{"the future was cancelled"}), true);
+    }
+    return is_cancelled();
   }
 
   std::atomic<Status> status_{Status::pending};
   std::exception_ptr error_;
-  std::vector<std::function<void()>> actions_;
+  std::vector<Action> actions_;
   std::condition_variable bell_;
   std::weak_ptr<Crew> crew_;
   std::atomic<std::uint64_t> task_{0};
@@ -195,6 +207,8 @@ class ResultCore : public FutureCore {
     callback = {};
     FutureCore::on_cancelled(part, std::move(error));
   }
+  /// @returns false: it was done before.
+  bool set_error(std::exception_ptr error) { return finish(Status::finished, std::move(error)); }
   /// @returns false: it was done before.
   bool set_value(Kept<R> value) {
     {

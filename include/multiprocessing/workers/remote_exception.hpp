@@ -57,6 +57,7 @@ class SendableError : public Base, public detail::TravellingError {
  public:
   using Base::Base;
 
+  /// @brief For the pools.
   void encode_error(Encoder& encoder) const override {
     codec<CodeReference>::encode(encoder, refer_to<detail::RemakeError<Derived>>());
     detail::encode<Derived>(encoder, static_cast<const Derived&>(*this));

@@ -127,6 +127,7 @@ class ChunkStore final : public Receiver {
 template <class R>
 class ResultIterator {
  public:
+  /// @brief A result; std::monostate where the function returns nothing.
   using value_type = detail::Kept<R>;
 
   ResultIterator(const ResultIterator&) = delete;
@@ -175,8 +176,13 @@ class ResultIterator {
     taken_ = handed_out_;
   }
 
+  /// @brief Goes through the results once, and waits for each.
   class iterator {
    public:
+    /// @name What an input iterator has
+    /// @{
+
+    /// @brief As the standard says of every input iterator.
     using iterator_concept = std::input_iterator_tag;
     using value_type = typename ResultIterator::value_type;
     using difference_type = std::ptrdiff_t;
@@ -193,6 +199,7 @@ class ResultIterator {
     /// @brief As next() of the range: the result behind this one.
     std::optional<value_type> next(Timeout timeout = forever) { return results_->next(timeout); }
     friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.is_at_end(); }
+    /// @}
 
    private:
     [[nodiscard]] bool is_at_end() const noexcept { return !results_->shown_; }
@@ -200,12 +207,14 @@ class ResultIterator {
   };
   /// @brief Takes the first result.
   iterator begin() { return iterator{*this}; }
+  /// @brief Reached when all were taken.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
   /// @brief For the pools. @param hand_out gives the next chunk to the crew; the task's number,
   /// 0: it failed at once; none: the input has ended.
   using HandOut =
       std::function<std::optional<std::uint64_t>(const std::shared_ptr<detail::ChunkStore<R>>&)>;
+  /// @brief For the pools.
   ResultIterator(std::shared_ptr<detail::Crew> crew,
                  HandOut hand_out,
                  bool in_order,

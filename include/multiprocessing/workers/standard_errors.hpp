@@ -12,6 +12,7 @@
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
@@ -74,6 +75,8 @@ std::exception_ptr make_error(const ErrorParts& parts, const std::exception_ptr&
     return with_nested(E{parts.bytes}, nested);
   } else if constexpr (std::is_same_v<E, SystemExit>) {
     return with_nested(parts.text.empty() ? E{parts.code} : E{parts.text}, nested);
+  } else if constexpr (std::is_same_v<E, LostTasks>) {
+    return with_nested(E{static_cast<std::size_t>(parts.code)}, nested);
   } else if constexpr (std::is_constructible_v<E, std::string>) {
     return with_nested(E{parts.text}, nested);
   } else {
@@ -94,6 +97,9 @@ ErrorParts parts_of(const std::exception& error) {
     }
   } else if constexpr (std::is_same_v<E, BufferTooShort>) {
     parts.bytes = dynamic_cast<const E&>(error).message;
+  } else if constexpr (std::is_same_v<E, LostTasks>) {
+    constexpr std::size_t most = std::numeric_limits<int>::max();
+    parts.code = static_cast<int>(std::min(dynamic_cast<const E&>(error).count, most));
   } else if constexpr (std::is_same_v<E, SystemExit>) {
     parts.code = dynamic_cast<const E&>(error).code();
     parts.text = dynamic_cast<const E&>(error).text();
@@ -137,12 +143,21 @@ template <class... E>
       std::bad_optional_access, std::bad_variant_access, std::bad_any_cast, std::system_error,
       std::filesystem::filesystem_error, ProcessError, TimeoutError, BufferTooShort, EOFError,
       ConnectionError, SerializationError, Empty, Full, AbandonedLock, BrokenProcessPool,
-      CancelledError, InvalidStateError, SystemExit>();
+      CancelledError, InvalidStateError, SystemExit, ShutDown, BrokenBarrierError, LostTasks,
+      AuthenticationError>();
 }
 
-/// @brief The exception's place in the table; none: it is not one of these.
+/// @brief The exception's place in the table; none: it is not one of these, or a part of it cannot
+/// travel.
 [[nodiscard]] inline std::optional<std::uint8_t> standard_error_of(const std::exception& error,
                                                                    bool nests) {
+  // Another category is an object of that process; its numbers mean nothing here.
+  if (const auto* own = dynamic_cast<const std::system_error*>(&error)) {
+    const std::error_category& category = own->code().category();
+    if (category != std::generic_category() && category != std::system_category()) {
+      return std::nullopt;
+    }
+  }
   const auto& all = error_types();
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (nests ? all[i].is_nesting(error) : *all[i].type == typeid(error)) {
@@ -175,6 +190,9 @@ struct StandardError {
   StandardError error{&error_types()[which], {}};
   decoder(error.parts.text, error.parts.code, error.parts.is_generic, error.parts.bytes,
           error.parts.paths);
+  if (error.parts.paths.size() != 0 && error.parts.paths.size() != 2) {
+    throw SerializationError{"the bytes hold no exception"};
+  }
   return error;
 }
 

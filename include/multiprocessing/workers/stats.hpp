@@ -24,6 +24,7 @@ struct PoolStats {
   std::size_t queued = 0;    ///< Tasks that no worker has begun.
   std::size_t running = 0;   ///< Tasks that a worker has begun.
   std::size_t restarts = 0;  ///< Workers that were replaced, all places together.
+  /// One for each place of the pool.
   std::vector<WorkerStats> workers;
 };
 

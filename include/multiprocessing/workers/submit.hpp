@@ -28,11 +28,15 @@ namespace multiprocessing {
 /// that result; what one for errors throws is logged.
 template <class C, class E = std::nullptr_t>
 struct Callbacks {
+  /// For results: callable with one, or with nothing where there is none.
   C callback;
+  /// For errors: callable with a std::exception_ptr; may be left out.
   E error_callback = nullptr;
 };
+/// One callable is for results.
 template <class C>
 Callbacks(C) -> Callbacks<C>;
+/// The second is for errors.
 template <class C, class E>
 Callbacks(C, E) -> Callbacks<C, E>;
 

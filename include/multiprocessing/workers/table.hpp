@@ -40,6 +40,8 @@ class TaskTable {
   Entry& add() {
     std::uint32_t index = 0;
     if (free_.empty()) {
+      // take() is to need no memory.
+      if (free_.capacity() <= entries_.size()) free_.reserve(2 * entries_.size() + 16);
       index = static_cast<std::uint32_t>(entries_.size());
       entries_.emplace_back();
     } else {
@@ -60,7 +62,7 @@ class TaskTable {
     return &entries_[index];
   }
   /// @returns an entry of number 0: there is none.
-  Entry take(std::uint64_t id) {
+  Entry take(std::uint64_t id) noexcept {
     Entry* const entry = find(id);
     if (entry == nullptr) return {};
     Entry taken = std::move(*entry);
@@ -71,6 +73,7 @@ class TaskTable {
   }
   std::vector<Entry> take_all() {
     std::vector<Entry> all;
+    all.reserve(size_);
     for (const Entry& entry : entries_) {
       if (entry.id != 0) all.push_back(take(entry.id));
     }

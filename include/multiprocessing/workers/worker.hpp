@@ -15,6 +15,7 @@
 #include <multiprocessing/workers/message.hpp>
 #include <multiprocessing/workers/remote_exception.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -81,7 +82,7 @@ class WorkerLoop {
     MULTIPROCESSING_STOP_POINT("worker.ready");
     while (take()) {
       if ((task_.flags & TaskHeader::pass_over) != 0) {
-        receive_up_to(task_.in_channel);
+        pass_over(task_.in_channel);
       } else {
         run_task();
       }
@@ -169,8 +170,7 @@ class WorkerLoop {
     std::optional<os::IncomingMessage> message;
     Transit arrived;
     if ((task_.flags & TaskHeader::by_channel) != 0) {
-      message = receive_up_to(task_.in_channel);
-      if (!message) throw SerializationError{"a task's handles did not arrive"};
+      message = receive(task_.in_channel);
       ChannelParts parts{message->bytes()};
       rest = parts.value;
       arrived = Transit{std::move(parts.objects), std::move(message->handles)};
@@ -183,11 +183,28 @@ class WorkerLoop {
     code_[task_.code].call(page, arguments, result);
   }
 
-  /// What is before it belongs to tasks that were taken back.
-  std::optional<os::IncomingMessage> receive_up_to(std::uint64_t number) {
-    std::optional<os::IncomingMessage> message;
-    for (; received_ < number; ++received_) message = link_.channel->receive(Deadline{forever});
-    return message;
+  /// They belong to tasks that were taken back: nobody minds if they cannot be received.
+  void pass_over(std::uint64_t number) {
+    while (received_ < number) {
+      ++received_;
+      try {
+        link_.channel->receive(Deadline{forever});
+      } catch (const std::exception& error) {
+        log(LogLevel::warning, error.what());
+      }
+    }
+  }
+  /// @throws what receive() throws: no descriptor is left. The message is gone then too.
+  os::IncomingMessage receive(std::uint64_t number) {
+    pass_over(number - 1);
+    received_ = number;
+    auto message = link_.channel->receive(Deadline{forever});
+    // One that could not be received may have stayed: it was counted and is not this task's.
+    while (message && ChannelParts{message->bytes()}.id != task_.id) {
+      message = link_.channel->receive(Deadline{std::chrono::seconds{0}});
+    }
+    if (!message) throw SerializationError{"a task's handles did not arrive"};
+    return std::move(*message);
   }
 
   void begin_result(ResultHeader::Kind kind) {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include <io.h>
 #include <tlhelp32.h>
 #include <winternl.h>
 
@@ -140,6 +141,18 @@ int own_process_id() {
   return static_cast<int>(GetCurrentProcessId());
 }
 
+namespace {
+
+// What stands behind 0, 1 and 2 is another handle each time that they are somewhere else meanwhile.
+bool is_standard(ULONG_PTR handle) {
+  for (const int descriptor : {0, 1, 2}) {
+    if (static_cast<ULONG_PTR>(_get_osfhandle(descriptor)) == handle) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep) {
   using Query = NTSTATUS(NTAPI*)(int, void*, ULONG, ULONG*);
   static const auto query = find_in_ntdll<Query>("NtQuerySystemInformation");
@@ -156,9 +169,12 @@ std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep
   for (ULONG_PTR i = 0; i < table.count; ++i) {
     if (entries[i].process != GetCurrentProcessId()) continue;
     const int number = static_cast<int>(entries[i].handle);
+    if (is_standard(entries[i].handle)) continue;
     const std::string type = type_of(reinterpret_cast<HANDLE>(entries[i].handle));
-    // What runtimes make once and keep, as for a disputed mutex; ours come with a section.
-    const bool is_the_runtimes = type == "Semaphore" || type == "Event" || type == "Directory";
+    // What runtimes make once and keep, as for a disputed mutex; ours come with a section. And what
+    // Boost.Interprocess does.
+    const bool is_the_runtimes =
+        type == "Semaphore" || type == "Event" || type == "Directory" || type == "Mutant";
     if (!keep(number) && !is_the_runtimes) found[number] = type;
   }
   return found;

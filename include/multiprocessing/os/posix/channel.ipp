@@ -193,6 +193,8 @@ inline Outcome try_receive_packet(int from,
     // ECONNRESET is said once, when the other end closed with messages of ours unread; what it sent
     // before comes after.
     if (errno == EINTR && interrupt.is_raised()) return ec.clear(), Outcome::interrupted;
+    // A wait that signals cut short again and again would never end: the caller knows the deadline.
+    if (errno == EINTR && (flags & MSG_DONTWAIT) == 0) return ec.clear(), Outcome::timed_out;
     if (errno != EINTR && errno != ECONNRESET) break;
   }
   if (errno == EAGAIN) {

@@ -6,8 +6,11 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
+#include <vector>
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 namespace multiprocessing::os {
 
@@ -35,6 +38,17 @@ inline void close_in_child(UniqueHandle& handle) noexcept {
   if (handle) close_function(handle.release());
 }
 
+// Its number stays taken, for its owner here will close it.
+inline void lead_nowhere(const std::vector<std::intptr_t>& handles) noexcept {
+  if (handles.empty()) return;
+  const UniqueHandle nowhere{MULTIPROCESSING_SYSTEM(open)("/dev/null", O_RDWR | O_CLOEXEC)};
+  for (const std::intptr_t handle : handles) {
+    const int number = to_handle(handle);
+    if (!nowhere || MULTIPROCESSING_SYSTEM(dup2)(nowhere.get(), number) < 0) continue;
+    MULTIPROCESSING_SYSTEM(fcntl)(number, F_SETFD, FD_CLOEXEC);
+  }
+}
+
 inline void after_fork_in_child() {
   detail::ProcessState& state = detail::process_state();
   for (detail::ChildRecord* const record : state.records) {
@@ -55,6 +69,8 @@ inline void after_fork_in_child() {
   close_in_child(state.served_lifeline);
   close_in_child(state.served_requests);
   close_in_child(state.tracker);
+  lead_nowhere(state.not_for_children);
+  state.not_for_children.clear();
   const auto interrupt = state.interrupt.exchange(-1);
   if (interrupt != -1) close_handle(to_handle(interrupt));
   state.interrupters.store(0);

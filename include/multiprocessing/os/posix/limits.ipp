@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <fstream>
+#include <limits>
 #include <optional>
 
 #include <sys/resource.h>
@@ -39,7 +41,9 @@ inline MemoryLimit::MemoryLimit(std::size_t bytes, std::error_code& ec) noexcept
     return;
   }
   before_ = limit.rlim_cur;
-  limit.rlim_cur = std::min<rlim_t>({*used + bytes, limit.rlim_cur, limit.rlim_max});
+  constexpr auto most = std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t wanted = bytes > most - *used ? most : *used + bytes;
+  limit.rlim_cur = std::min<rlim_t>({wanted, limit.rlim_cur, limit.rlim_max});
   if (MULTIPROCESSING_SYSTEM(prlimit)(0, RLIMIT_DATA, &limit, nullptr) != 0) {
     ec.assign(errno, std::system_category());
     return;

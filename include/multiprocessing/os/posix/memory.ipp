@@ -41,7 +41,9 @@ inline boost::interprocess::mapped_region map_whole(int fd,
 
 }  // namespace posix
 
-inline SharedRegion SharedRegion::create(std::size_t size, std::error_code& ec) noexcept {
+inline SharedRegion SharedRegion::create(std::size_t size,
+                                         std::error_code& ec,
+                                         std::size_t /*behind*/) noexcept {
   SharedRegion made;
   made.handle_ = posix::above_streams(
       MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING), ec);

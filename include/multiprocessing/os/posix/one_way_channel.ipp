@@ -102,13 +102,21 @@ inline Outcome OneWayEnd::send(const OutgoingMessage& message,
     return Outcome::timed_out;
   }
   ec.clear();
-  bool abandoned = false;
-  const Outcome acquired = posix::acquire(shared().writing, interrupt, deadline, abandoned);
-  if (acquired != Outcome::done) return acquired;
-  const posix::Unlocker unlocker{shared().writing};
-  if (abandoned) posix::bury_current_run(shared());
-  MULTIPROCESSING_STOP_POINT("pipe.send.locked");
-  return posix::RunWriter{pipe_.get(), shared(), message}.write(interrupt, deadline, ec);
+  for (;;) {
+    bool abandoned = false;
+    Outcome outcome = posix::acquire(shared().writing, interrupt, deadline, abandoned);
+    if (outcome != Outcome::done) return outcome;
+    {
+      const posix::Unlocker unlocker{shared().writing};
+      if (abandoned) posix::bury_current_run(shared());
+      MULTIPROCESSING_STOP_POINT("pipe.send.locked");
+      outcome = posix::RunWriter{pipe_.get(), shared(), message}.write(interrupt, deadline, ec);
+    }
+    // Without the lock: who is stopped while it waits for room holds nobody up.
+    if (ec || outcome != Outcome::timed_out || deadline.passed()) return outcome;
+    outcome = as_outcome(wait_ready(pipe_.get(), Readiness::writable, interrupt, deadline, ec));
+    if (ec || outcome != Outcome::done) return outcome;
+  }
 }
 
 inline Outcome OneWayEnd::receive(IncomingMessage& into,

@@ -44,7 +44,8 @@ class RunWriter {
     if (message.bytes.size() > fragment_size) shared.current_run.store(run_);
   }
 
-  // Whole, or never to be completed.
+  // Whole, or never to be completed; timed_out with the deadline ahead: nothing of it was written,
+  // and there is no room. Who has begun waits here, with the lock.
   Outcome write(const Interrupt& interrupt,
                 const detail::Deadline& deadline,
                 std::error_code& ec) noexcept {
@@ -55,10 +56,15 @@ class RunWriter {
         MULTIPROCESSING_STOP_POINT("pipe.send.fragments");
         continue;
       }
+      if (offset_ == 0) {
+        outcome = Outcome::timed_out;
+        break;
+      }
       outcome = as_outcome(wait_ready(pipe_, Readiness::writable, interrupt, deadline, ec));
     }
     if (!whole_) {
-      bury_current_run(shared_);
+      if (offset_ != 0) bury_current_run(shared_);
+      shared_.current_run.store(0);
       return outcome;
     }
     MULTIPROCESSING_STOP_POINT("pipe.send.whole");

@@ -34,17 +34,20 @@ inline boost::interprocess::mapped_region map_whole(HANDLE section,
 
 }  // namespace windows
 
-inline SharedRegion SharedRegion::create(std::size_t size, std::error_code& ec) noexcept {
+inline SharedRegion SharedRegion::create(std::size_t size,
+                                         std::error_code& ec,
+                                         std::size_t behind) noexcept {
   constexpr std::uint64_t half = std::uint64_t{1} << 32U;
-  if (size > largest) {
+  if (size > largest || behind > largest - size) {
     ec = std::make_error_code(std::errc::not_enough_memory);
     return {};
   }
+  const std::uint64_t all = size + behind;
   SharedRegion made;
   made.handle_ =
       windows::owned(MULTIPROCESSING_SYSTEM(CreateFileMappingW)(
                          INVALID_HANDLE_VALUE, nullptr, PAGE_READWRITE | SEC_RESERVE,
-                         static_cast<DWORD>(size / half), static_cast<DWORD>(size % half), nullptr),
+                         static_cast<DWORD>(all / half), static_cast<DWORD>(all % half), nullptr),
                      ec);
   if (ec) return {};
   made.region_ = windows::map_whole(made.handle_.get(), size, ec);

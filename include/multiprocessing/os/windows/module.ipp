@@ -132,15 +132,17 @@ class HashCache {
   [[nodiscard]] ModuleId get(const Image& image) {
     const std::lock_guard lock{mutex_};
     const auto& file = image.headers().FileHeader;
+    const auto& optional = image.headers().OptionalHeader;
     for (const Known& known : known_) {
+      // The sum tells builds of one second apart, or that have no time.
       if (known.base == image.base() && known.time == file.TimeDateStamp &&
-          known.size == image.headers().OptionalHeader.SizeOfImage) {
+          known.size == optional.SizeOfImage && known.sum == optional.CheckSum) {
         return known.id;
       }
     }
     return known_
-        .emplace_back(Known{image.base(), file.TimeDateStamp,
-                            image.headers().OptionalHeader.SizeOfImage, hash_of(image)})
+        .emplace_back(Known{image.base(), file.TimeDateStamp, optional.SizeOfImage,
+                            optional.CheckSum, hash_of(image)})
         .id;
   }
 
@@ -149,6 +151,7 @@ class HashCache {
     std::uintptr_t base;
     DWORD time;
     DWORD size;
+    DWORD sum;
     ModuleId id;
   };
 

@@ -60,8 +60,8 @@ class DepartingHandles {
   std::vector<std::byte> table_;
 };
 
-// Takes the handles over from whoever sent them. false: the sender is gone, and they with it.
-// Throws std::bad_alloc.
+// Takes the handles over from whoever sent them. false: the sender is gone, and they with it; or
+// the system refuses, and says why. Throws std::bad_alloc.
 inline bool take_handles(std::span<const std::byte> table,
                          std::vector<UniqueHandle>& into,
                          std::error_code& ec) {
@@ -69,8 +69,10 @@ inline bool take_handles(std::span<const std::byte> table,
   std::memcpy(&sender, table.data(), sizeof sender);
   const UniqueHandle process =
       open_by_id(sender.pid, PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION, ec);
+  const bool has_gone = ec.value() == ERROR_INVALID_PARAMETER;
+  if (ec && !has_gone) return false;
   ec.clear();
-  if (!process || creation_of_process(process.get()) != sender.created) return false;
+  if (has_gone || creation_of_process(process.get()) != sender.created) return false;
   table = table.subspan(sizeof sender);
   into.reserve(table.size() / sizeof(std::uint64_t));
   for (; !table.empty(); table = table.subspan(sizeof(std::uint64_t))) {
@@ -81,6 +83,8 @@ inline bool take_handles(std::span<const std::byte> table,
             process.get(), to_handle(static_cast<std::intptr_t>(number)),
             MULTIPROCESSING_SYSTEM(GetCurrentProcess)(), &taken, 0, FALSE,
             DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE) == 0) {
+      // A process that ends refuses too, with other words.
+      if (const auto error = last_error(); error == std::errc::not_enough_memory) ec = error;
       return false;
     }
     into.emplace_back(taken);
@@ -171,7 +175,10 @@ inline Outcome TwoWayEnd::receive(IncomingMessage& into,
       }
       std::vector<UniqueHandle> handles;
       // As if its sender had died before it was sent.
-      if (!windows::take_handles(message.bytes().first(size), handles, ec)) continue;
+      if (!windows::take_handles(message.bytes().first(size), handles, ec)) {
+        if (ec) return outcome;
+        continue;
+      }
       message.drop_front(size);
       message.handles = std::move(handles);
     }

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file client.hpp
+/// @brief What a process has of a BaseManager's server.
+#include <multiprocessing/base_manager/protocol.hpp>
+#include <multiprocessing/base_manager/server.hpp>
+#include <multiprocessing/connection.hpp>
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/launch/authkey.hpp>
+#include <multiprocessing/network.hpp>
+#include <multiprocessing/os/child.hpp>
+#include <multiprocessing/os/process_wide.hpp>
+#include <multiprocessing/workers/remote_exception.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::detail {
+
+/// @brief A connection to a server, and which code was named on it.
+class ManagerChannel {
+ public:
+  /// @throws as Client(); ProcessError it is no manager's server.
+  ManagerChannel(const Address& address,
+                 const std::string& authkey,
+                 const ManagerId& client,
+                 bool is_first,
+                 Timeout timeout)
+      : connection_{Client(address, {.authkey = authkey, .timeout = timeout})},
+        kept_{connection_.fileno()} {
+    std::vector<std::byte> bytes;
+    Encoder encoder{bytes};
+    encoder.write_number(manager_greeting);
+    encode<ManagerId>(encoder, client);
+    encoder.write_number(static_cast<std::uint8_t>(is_first ? 1 : 0));
+    connection_.send_bytes(bytes);
+    const auto greeting = connection_.try_recv_bytes(timeout);
+    if (!greeting) throw TimeoutError{"the manager's server does not answer"};
+    Decoder decoder{*greeting};
+    if (decoder.read_number<std::uint64_t>() != manager_greeting) {
+      throw ProcessError{"what listens at " + address.to_string() + " is not a manager's server"};
+    }
+    server_ = decode<ManagerId>(decoder);
+  }
+  ManagerChannel(ManagerChannel&&) = default;
+  ManagerChannel(const ManagerChannel&) = delete;
+  ManagerChannel& operator=(const ManagerChannel&) = delete;
+  ManagerChannel& operator=(ManagerChannel&&) = delete;
+  ~ManagerChannel() = default;
+
+  [[nodiscard]] const ManagerId& server() const noexcept { return server_; }
+  [[nodiscard]] Connection& connection() noexcept { return connection_; }
+
+  /// @brief Names code: in full the first time.
+  template <class Key>
+  void name_code(Encoder& encoder) {
+    const void* const key = &DescriptorOf<Key>::value;
+    const auto [place, is_new] = code_.try_emplace(key, static_cast<std::uint32_t>(code_.size()));
+    encoder.write_number(place->second);
+    if (is_new) codec<CodeReference>::encode(encoder, refer_to<Key>());
+  }
+
+ private:
+  Connection connection_;
+  os::KeptFromChildren kept_;
+  ManagerId server_{};
+  std::map<const void*, std::uint32_t> code_;
+};
+
+/// @brief What this process has of one server. A thread that asks takes a connection that is idle,
+/// or makes one; the first one stays open and says that this process lives.
+/// @threads any. @processes A forked child begins anew: it is a client of its own.
+class ClientSide : public std::enable_shared_from_this<ClientSide> {
+ public:
+  ClientSide(Address address, std::string authkey)
+      : address_{std::move(address)}, authkey_{std::move(authkey)} {
+    os::install_fork_handlers();
+  }
+  ClientSide(const ClientSide&) = delete;
+  ClientSide& operator=(const ClientSide&) = delete;
+  ~ClientSide();
+
+  /// @brief The one of this process for a server, made if there was none.
+  static std::shared_ptr<ClientSide> get(const Address& address,
+                                         const std::string& authkey,
+                                         const ManagerId& server);
+
+  [[nodiscard]] const Address& address() const noexcept { return address_; }
+  [[nodiscard]] const std::string& authkey() const noexcept { return authkey_; }
+  /// @brief The server's number; connects if it is not known.
+  [[nodiscard]] ManagerId server();
+
+  /// @brief Asks: `write(Encoder&, ManagerChannel&)` writes the question, `read(Decoder&)` reads
+  /// the answer.
+  /// @throws what the server answers; EOFError, ConnectionError, std::system_error it has ended.
+  template <class Write, class Read>
+  auto ask(const Write& write, const Read& read, Timeout timeout = forever);
+
+  void acquire(std::uint64_t object, std::uint64_t type);
+  void release(std::uint64_t object) noexcept;
+
+  /// @brief The server whose answer this thread decodes: proxies in it are counted already.
+  [[nodiscard]] static ClientSide*& answering() noexcept {
+    thread_local constinit ClientSide* now = nullptr;
+    return now;
+  }
+
+ private:
+  static constexpr std::size_t most_idle = 32;
+  static constexpr std::chrono::seconds longest_release{5};  // in a destructor
+  // Of this process: a forked child leaves its parent's alone, whose mutex may be held.
+  struct Own {
+    std::uint32_t forks;
+    ManagerId client;
+    std::mutex mutex;
+    std::optional<ManagerChannel> first;
+    std::vector<ManagerChannel> idle;
+  };
+
+  Own& own();
+  ManagerChannel take_channel(Own& own, Timeout timeout);
+  static void give_back(Own& own, ManagerChannel channel);
+
+  Address address_;
+  std::string authkey_;
+  std::optional<ManagerId> server_;  // guarded by the process state's mutex, as is the next
+  Own* own_ = nullptr;
+};
+
+/// @brief The clients of this process. Guarded by the process state's mutex.
+struct ManagerClients {
+  std::vector<std::weak_ptr<ClientSide>> all;
+};
+[[nodiscard]] inline ManagerClients& manager_clients() {
+  static auto& one = os::process_wide<ManagerClients>();
+  return one;
+}
+
+template <class Write, class Read>
+auto ClientSide::ask(const Write& write, const Read& read, Timeout timeout) {
+  Own& own = this->own();
+  ManagerChannel channel = take_channel(own, timeout);
+  std::vector<std::byte> question;
+  Encoder encoder{question};
+  write(encoder, channel);
+  channel.connection().send_bytes(question);
+  const auto answer = channel.connection().try_recv_bytes(timeout);
+  if (!answer) throw TimeoutError{"the manager's server does not answer"};
+  give_back(own, std::move(channel));
+  Decoder decoder{*answer};
+  struct Decoding {
+    explicit Decoding(ClientSide* side) : before{std::exchange(answering(), side)} {}
+    ~Decoding() { answering() = before; }
+    ClientSide* before;
+  };
+  const Decoding decoding{this};
+  if (static_cast<Answer>(decoder.read_number<std::uint8_t>()) == Answer::error) {
+    std::rethrow_exception(decode_exception(decoder));
+  }
+  return read(decoder);
+}
+
+}  // namespace multiprocessing::detail
+
+#include <multiprocessing/base_manager/client.ipp>

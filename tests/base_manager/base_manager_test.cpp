@@ -1,0 +1,536 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a BaseManager does, and what it refuses.
+// Not on Windows: there are no Listener and Client there yet
+#include <multiprocessing/base_manager.hpp>
+#include <multiprocessing/queues.hpp>
+#include <multiprocessing/synchronize.hpp>
+
+#include <support/eventually.hpp>
+#include <support/forked.hpp>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+using test::eventually;
+using test::Forked;
+
+namespace {
+
+struct TooMuch : mp::SendableError<TooMuch> {
+  TooMuch(const std::string& text, int by) : SendableError{text}, how_much{by} {}
+  auto reduce() const { return mp::arguments(std::string{what()}, how_much); }
+  int how_much;
+};
+
+class Counter {
+ public:
+  explicit Counter(int begin = 0) : value_{begin} {}
+  int add(int n) { return value_ += n; }
+  [[nodiscard]] int value() const noexcept { return value_; }
+  void reset() { value_ = 0; }
+  void fail(const std::string& why) { throw std::out_of_range{why}; }
+  void fail_by(int n) { throw TooMuch{"too much", n}; }
+  void fail_oddly() { throw 42; }
+  [[nodiscard]] Counter doubled() const { return Counter{2 * value_}; }
+  [[nodiscard]] int process() const { return ::getpid(); }
+  void slowly_add(int n) {  // a race, where two do it at once
+    const int before = value_;
+    std::this_thread::yield();
+    value_ = before + n;
+  }
+
+ private:
+  int value_;
+};
+int tripled(Counter& counter) {
+  return counter.add(2 * counter.value());
+}
+int sum_of(const Counter& counter, int n) {
+  return counter.value() + n;
+}
+int begun = 0;
+int ask_begun(const Counter& /*counter*/) {
+  return begun;
+}
+struct Refuses {
+  Refuses() { throw std::invalid_argument{"cannot be made"}; }
+};
+
+// Holds others, and calls them.
+class Registry {
+ public:
+  void put(const std::string& name, const mp::Proxy<Counter>& counter) {
+    counters_.insert_or_assign(name, counter);
+  }
+  [[nodiscard]] mp::Proxy<Counter> get(const std::string& name) const { return counters_.at(name); }
+  [[nodiscard]] int total() const {
+    int sum = 0;
+    for (const auto& [name, counter] : counters_) sum += counter.call<&Counter::value>();
+    return sum;
+  }
+  // A proxy that is made in the server.
+  [[nodiscard]] mp::Proxy<Counter> twice(const std::string& name) const {
+    return counters_.at(name).keep<&Counter::doubled>();
+  }
+  void drop(const std::string& name) { counters_.erase(name); }
+  // In a child of the server: the same objects, not copies of them.
+  void add_in_a_child(int n) {
+    Forked child{[&] {
+      for (const auto& [name, counter] : counters_) counter.call<&Counter::add>(n);
+    }};
+    if (child.join() != 0) throw std::runtime_error{"the child failed"};
+  }
+
+ private:
+  std::map<std::string, mp::Proxy<Counter>> counters_;
+};
+
+// Its calls wait for one another.
+class Jobs {
+ public:
+  void put(const std::string& job) {
+    const std::lock_guard guard{mutex_};
+    jobs_.push_back(job);
+    changed_.notify_all();
+  }
+  std::string get() {
+    std::unique_lock guard{mutex_};
+    changed_.wait(guard, [&] { return !jobs_.empty(); });
+    std::string job = jobs_.front();
+    jobs_.pop_front();
+    return job;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::string> jobs_;
+};
+
+}  // namespace
+
+template <>
+inline constexpr bool mp::is_thread_safe<Jobs> = true;
+
+namespace {
+
+mp::BaseManager& started(mp::BaseManager& manager) {
+  manager.start();
+  return manager;
+}
+
+}  // namespace
+
+TEST(BaseManager, CallsMethodsOfObjectsInAnotherProcess) {
+  mp::BaseManager manager;
+  manager.start();
+  const auto counter = manager.create<Counter>(10);
+  EXPECT_EQ(counter.call<&Counter::add>(5), 15);
+  EXPECT_EQ(counter.call<&Counter::value>(), 15);
+  EXPECT_NE(counter.call<&Counter::process>(), ::getpid());
+  EXPECT_EQ(counter.call<&Counter::process>(), manager.pid());
+  counter.call<&Counter::reset>();
+  EXPECT_EQ(counter.call<&Counter::value>(), 0);
+  EXPECT_EQ(manager.create<Counter>().call<&Counter::value>(), 0);
+  manager.shutdown();
+  EXPECT_EQ(manager.exitcode(), 0);
+}
+
+TEST(BaseManager, CallsFunctionsThatTakeTheObject) {
+  mp::BaseManager manager;
+  const auto counter = started(manager).create<Counter>(2);
+  EXPECT_EQ(counter.call<&tripled>(), 6);
+  EXPECT_EQ((counter.call<&sum_of>(1)), 7);
+  const auto text = manager.create<std::string>("some text");
+  EXPECT_EQ(text.call<&std::string::size>(), 9U);
+}
+
+TEST(BaseManager, CarriesExceptionsHome) {
+  mp::BaseManager manager;
+  const auto counter = started(manager).create<Counter>();
+  try {
+    counter.call<&Counter::fail>("a reason");
+    FAIL();
+  } catch (const std::out_of_range& error) {
+    EXPECT_STREQ(error.what(), "a reason");
+  }
+  try {
+    counter.call<&Counter::fail_by>(7);
+    FAIL();
+  } catch (const TooMuch& error) {
+    EXPECT_EQ(error.how_much, 7);
+  }
+  EXPECT_THROW(counter.call<&Counter::fail_oddly>(), mp::RemoteError);
+  EXPECT_THROW(static_cast<void>(manager.create<Refuses>()), std::invalid_argument);
+  EXPECT_EQ(counter.call<&Counter::add>(1), 1);
+  EXPECT_EQ(manager.number_of_objects(), 1U);
+}
+
+TEST(BaseManager, CountsReferences) {
+  mp::BaseManager manager;
+  manager.start();
+  EXPECT_EQ(manager.number_of_objects(), 0U);
+  {
+    const auto one = manager.create<Counter>();
+    const auto copy = one;
+    const auto two = manager.create<Counter>();
+    EXPECT_EQ(manager.number_of_objects(), 2U);
+    EXPECT_TRUE(one == copy);
+    EXPECT_FALSE(one == two);
+  }
+  EXPECT_EQ(manager.number_of_objects(), 0U);
+}
+
+TEST(BaseManager, KeepsResultsInTheServer) {
+  mp::BaseManager manager;
+  const auto counter = started(manager).create<Counter>(4);
+  {
+    const auto twice = counter.keep<&Counter::doubled>();
+    EXPECT_EQ(twice.call<&Counter::add>(1), 9);
+    EXPECT_EQ(manager.number_of_objects(), 2U);
+  }
+  EXPECT_EQ(manager.number_of_objects(), 1U);
+  EXPECT_EQ(counter.call<&Counter::value>(), 4);
+}
+
+TEST(BaseManager, LetsObjectsHoldProxiesOfOthers) {
+  mp::BaseManager manager;
+  const auto registry = started(manager).create<Registry>();
+  registry.call<&Registry::put>("a", manager.create<Counter>(1));
+  registry.call<&Registry::put>("b", manager.create<Counter>(2));
+  EXPECT_EQ(registry.call<&Registry::total>(), 3);
+  const auto a = registry.call<&Registry::get>("a");
+  EXPECT_EQ(a.call<&Counter::add>(10), 11);
+  EXPECT_EQ(registry.call<&Registry::total>(), 13);
+  registry.call<&Registry::add_in_a_child>(100);
+  EXPECT_EQ(registry.call<&Registry::total>(), 213);
+  EXPECT_EQ(a.call<&Counter::add>(-100), 11);
+  {
+    const auto twice = registry.call<&Registry::twice>("a");
+    EXPECT_EQ(twice.call<&Counter::value>(), 22);
+    EXPECT_EQ(manager.number_of_objects(), 4U);
+  }
+  EXPECT_EQ(manager.number_of_objects(), 3U);
+  EXPECT_THROW(registry.call<&Registry::get>("c"), std::out_of_range);
+  registry.call<&Registry::drop>("a");
+  EXPECT_EQ(a.call<&Counter::value>(), 11);
+}
+
+TEST(BaseManager, LetsCallsOfOneObjectTakeTurns) {
+  mp::BaseManager manager;
+  const auto counter = started(manager).create<Counter>();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int n = 0; n < 200; ++n) counter.call<&Counter::slowly_add>(1);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(counter.call<&Counter::value>(), 800);
+}
+
+TEST(BaseManager, LetsCallsOfAThreadSafeObjectWaitForOneAnother) {
+  mp::BaseManager manager;
+  const auto jobs = started(manager).create<Jobs>();
+  std::string got;
+  std::thread waiting{[&] { got = jobs.call<&Jobs::get>(); }};
+  jobs.call<&Jobs::put>("work");
+  waiting.join();
+  EXPECT_EQ(got, "work");
+}
+
+// ---- beginnings and ends ----
+
+TEST(BaseManager, StartsOnceAndEndsOnce) {
+  mp::BaseManager manager;
+  EXPECT_THROW(static_cast<void>(manager.create<Counter>()), std::logic_error);
+  EXPECT_THROW(manager.shutdown(), std::logic_error);
+  EXPECT_THROW(static_cast<void>(manager.address()), std::logic_error);
+  EXPECT_THROW(manager.connect(), std::invalid_argument);
+  manager.start();
+  EXPECT_THROW(manager.start(), mp::ProcessError);
+  EXPECT_FALSE(manager.join(0s));
+  manager.shutdown();
+  manager.shutdown();
+  EXPECT_TRUE(manager.join());
+  EXPECT_THROW(manager.start(), mp::ProcessError);
+  EXPECT_THROW(static_cast<void>(manager.create<Counter>()), mp::ProcessError);
+}
+
+TEST(BaseManager, IsItsMakersOnly) {
+  mp::BaseManager manager;
+  const auto counter = started(manager).create<Counter>(1);
+  Forked child{[&] {
+    EXPECT_THROW(static_cast<void>(manager.create<Counter>()), std::logic_error);
+    EXPECT_THROW(manager.shutdown(), std::logic_error);
+    EXPECT_EQ(counter.call<&Counter::add>(1), 2);  // but its proxies go on
+    const auto own = counter.keep<&Counter::doubled>();
+    EXPECT_EQ(own.call<&Counter::value>(), 4);
+  }};
+  EXPECT_EQ(child.join(), 0);
+  EXPECT_EQ(counter.call<&Counter::value>(), 2);
+  eventually([&] { return manager.number_of_objects() == 1; });
+}
+
+TEST(BaseManager, CallsItsInitializerInTheServer) {
+  const auto begin = [](int with) { begun = with; };
+  mp::BaseManager manager;
+  manager.start(mp::Task{begin, 7});
+  EXPECT_EQ(manager.create<Counter>().call<&ask_begun>(), 7);
+  EXPECT_EQ(begun, 0);
+
+  mp::BaseManager failing;
+  const auto fail = [] { throw std::domain_error{"not today"}; };
+  EXPECT_THROW(failing.start(mp::Task{fail}), std::domain_error);
+  mp::BaseManager dying;
+  const auto die = [] { ::_exit(3); };
+  EXPECT_THROW(dying.start(mp::Task{die}), mp::EOFError);
+}
+
+TEST(BaseManager, ListensWhereItIsTold) {
+  mp::BaseManager by_path{{.address = mp::Address{std::filesystem::absolute("m.socket").string()}}};
+  by_path.start();
+  EXPECT_TRUE(std::filesystem::exists("m.socket"));
+  mp::BaseManager second{{.address = by_path.address()}};
+  try {
+    second.start();
+    FAIL();
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code(), std::errc::address_in_use);
+  }
+  by_path.shutdown();
+  EXPECT_FALSE(std::filesystem::exists("m.socket"));
+
+  mp::BaseManager by_host{{.address = mp::Address{"127.0.0.1", 0}, .authkey = "secret"}};
+  by_host.start();
+  EXPECT_NE(by_host.address().port(), 0);
+  EXPECT_EQ(by_host.create<Counter>(3).call<&Counter::value>(), 3);
+}
+
+TEST(BaseManager, RefusesThoseWithoutTheKey) {
+  mp::BaseManager manager{{.authkey = "secret"}};
+  manager.start();
+  mp::BaseManager stranger{{.address = manager.address(), .authkey = "guess"}};
+  EXPECT_THROW(stranger.connect(), mp::AuthenticationError);
+  mp::BaseManager friendly{{.address = manager.address(), .authkey = "secret"}};
+  friendly.connect();
+  EXPECT_EQ(friendly.create<Counter>(1).call<&Counter::value>(), 1);
+  EXPECT_THROW(friendly.shutdown(), std::logic_error);
+}
+
+// Ends though a call goes on for ever: asked, then by SIGTERM.
+TEST(BaseManager, EndsWithinItsTimeout) {
+  mp::BaseManager manager{{.shutdown_timeout = 200ms}};
+  const auto jobs = started(manager).create<Jobs>();
+  std::thread waiting{[&] { EXPECT_ANY_THROW(jobs.call<&Jobs::get>()); }};
+  eventually([&] { return manager.number_of_objects() == 1; });
+  manager.shutdown();
+  waiting.join();
+  EXPECT_TRUE(manager.exitcode() == -SIGTERM || manager.exitcode() == 0);
+}
+
+TEST(BaseManager, TellsOfAServerThatWasKilled) {
+  mp::BaseManager manager;
+  const auto counter = started(manager).create<Counter>();
+  ::kill(manager.pid().value(), SIGKILL);
+  manager.join();
+  EXPECT_ANY_THROW(counter.call<&Counter::value>());
+  EXPECT_ANY_THROW(counter.call<&Counter::value>());
+  manager.shutdown();
+  EXPECT_EQ(manager.exitcode(), -SIGKILL);
+}
+
+TEST(BaseManager, ServesInThisProcess) {
+  mp::BaseManager server{{.address = mp::Address{std::filesystem::absolute("s.socket").string()}}};
+  Forked process{[&] {
+    mp::BaseManager forever{{.address = server.address()}};
+    forever.serve_forever();
+  }};
+  eventually([] { return std::filesystem::exists("s.socket"); });
+  {
+    mp::BaseManager client{{.address = server.address()}};
+    client.connect();
+    EXPECT_EQ(client.create<Counter>(2).call<&Counter::process>(), process.pid());
+  }
+  process.kill();
+  eventually([] { return !std::filesystem::exists("s.socket"); });
+}
+
+// ---- clients that die ----
+
+TEST(BaseManager, ReleasesWhatADeadClientHeld) {
+  mp::BaseManager manager{{.authkey = "key"}};
+  manager.start();
+  const mp::Address address = manager.address();
+  Forked client{[&] {
+    mp::BaseManager own{{.address = address, .authkey = "key"}};
+    own.connect();
+    const auto one = own.create<Counter>();
+    const auto two = one.keep<&Counter::doubled>();
+    for (;;) ::pause();
+  }};
+  eventually([&] { return manager.number_of_objects() == 2; });
+  client.kill();
+  eventually([&] { return manager.number_of_objects() == 0; });
+}
+
+// Its child holds nothing of its connection.
+TEST(BaseManager, ReleasesWhatADeadClientHeldWhoseChildLives) {
+  mp::BaseManager manager;
+  manager.start();
+  const mp::Address address = manager.address();
+  mp::Queue<int> children;
+  Forked client{[&] {
+    mp::BaseManager own{{.address = address}};
+    own.connect();
+    const auto one = own.create<Counter>();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) ::pause();
+    }
+    children.put(child);
+    for (;;) ::pause();
+  }};
+  const int child = children.get();
+  EXPECT_EQ(manager.number_of_objects(), 1U);
+  client.kill();
+  eventually([&] { return manager.number_of_objects() == 0; });
+  EXPECT_EQ(::kill(child, 0), 0);
+  ::kill(child, SIGKILL);
+  eventually([&] { return ::kill(child, 0) != 0; });
+}
+
+TEST(BaseManager, GoesOnWhenClientsAreKilledAnywhere) {
+  mp::BaseManager manager;
+  manager.start();
+  const mp::Address address = manager.address();
+  const auto counter = manager.create<Counter>();
+  for (int i = 0; i < 40; ++i) {
+    Forked client{[&] {
+      mp::BaseManager own{{.address = address}};
+      own.connect();
+      for (;;) {
+        const auto one = own.create<Counter>();
+        one.call<&Counter::slowly_add>(1);
+        counter.call<&Counter::add>(1);
+      }
+    }};
+    std::this_thread::sleep_for(std::chrono::microseconds{i * 250});
+    client.kill();
+  }
+  EXPECT_GE(counter.call<&Counter::value>(), 0);
+  eventually([&] { return manager.number_of_objects() == 1; });
+}
+
+// ---- what clients say ----
+
+namespace {
+
+// A client that has the key, and says what it likes.
+class Liar {
+ public:
+  explicit Liar(const mp::Address& address, bool greets = true)
+      : connection_{mp::Client(address, {.authkey = "key"})} {
+    std::vector<std::byte> bytes;
+    mp::Encoder encoder{bytes};
+    encoder.write_number(mp::detail::manager_greeting);
+    encoder(mp::detail::ManagerId{1, 2}, std::uint8_t{1});
+    if (greets) {
+      connection_.send_bytes(bytes);
+      static_cast<void>(connection_.recv_bytes());
+    }
+  }
+  std::vector<std::byte> say(const std::vector<std::byte>& bytes) {
+    connection_.send_bytes(bytes);
+    return connection_.recv_bytes();
+  }
+  mp::Connection& connection() { return connection_; }
+
+ private:
+  mp::Connection connection_;
+};
+
+std::vector<std::byte> run_request(const mp::CodeReference& reference) {
+  std::vector<std::byte> bytes{std::byte{0}};
+  mp::Encoder encoder{bytes};
+  encoder.write_number(std::uint32_t{0});
+  mp::codec<mp::CodeReference>::encode(encoder, reference);
+  return bytes;
+}
+
+struct AnotherKey {
+  using Signature = void(mp::Decoder&);
+  static void entry(mp::Decoder&) { ::_exit(9); }
+};
+
+}  // namespace
+
+TEST(BaseManager, RunsNothingThatIsNotForIt) {
+  mp::BaseManager manager{{.authkey = "key"}};
+  const auto counter = started(manager).create<Counter>(1);
+  Liar liar{manager.address()};
+  const auto is_error = [](const std::vector<std::byte>& answer) {
+    return !answer.empty() && answer.front() == std::byte{1};
+  };
+  // Code of this program, but not of a manager.
+  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<AnotherKey>()))));
+  // The right code at a wrong place, and with a wrong name.
+  using Key = mp::detail::CallMethod<Counter, &Counter::value, false>;
+  auto reference = mp::refer_to<Key>();
+  reference.offset += 8;
+  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  reference = mp::refer_to<Key>();
+  reference.hash ^= 1;
+  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  // A module that is not loaded there is not loaded for a client.
+  reference = mp::refer_to<Key>();
+  reference.module.push_back(std::byte{1});
+  reference.path = "/usr/lib/x86_64-linux-gnu/libm.so.6";
+  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  // Unknown requests, nothing, and numbers that mean nothing.
+  EXPECT_TRUE(is_error(liar.say({std::byte{77}})));
+  EXPECT_TRUE(is_error(liar.say({})));
+  EXPECT_TRUE(is_error(liar.say({std::byte{0}, std::byte{9}})));
+  EXPECT_EQ(counter.call<&Counter::value>(), 1);
+}
+
+TEST(BaseManager, SendsThoseAwayWhoGreetWrongly) {
+  mp::BaseManager manager{{.authkey = "key"}};
+  const auto counter = started(manager).create<Counter>(1);
+  Liar liar{manager.address(), false};
+  liar.connection().send_bytes("hello");
+  EXPECT_ANY_THROW(static_cast<void>(liar.connection().recv_bytes()));
+  Liar long_one{manager.address(), false};
+  long_one.connection().send_bytes(std::string(100'000, 'x'));
+  EXPECT_ANY_THROW(static_cast<void>(long_one.connection().recv_bytes()));
+  EXPECT_EQ(counter.call<&Counter::value>(), 1);
+}
+
+TEST(BaseManager, TellsAProxyOfAnotherType) {
+  mp::BaseManager manager;
+  const auto counter = started(manager).create<Counter>(1);
+  const auto bytes = mp::dumps(counter);
+  EXPECT_THROW(mp::loads<mp::Proxy<Jobs>>(bytes), mp::SerializationError);
+  const auto same = mp::loads<mp::Proxy<Counter>>(bytes);
+  EXPECT_EQ(same.call<&Counter::value>(), 1);
+}
