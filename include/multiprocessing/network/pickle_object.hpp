@@ -34,14 +34,14 @@ struct Tuple {
   /// In order.
   std::vector<Object> items;
   /// @brief Whether all items are equal.
-  bool operator==(const Tuple&) const;
+  bool operator==(const Tuple& other) const;
 };
 /// @brief Python's dict, in its order. Of a key that comes twice the later value counts.
 struct Dict {
   /// Key and value.
   std::vector<std::pair<Object, Object>> items;
   /// @brief Whether all pairs are equal, in the same order.
-  bool operator==(const Dict&) const;
+  bool operator==(const Dict& other) const;
 };
 
 }  // namespace multiprocessing::pickle
@@ -171,7 +171,7 @@ class Object {
 
 // ---- definitions ----
 
-// Not `= default`: clang++ 14 does not survive that for classes which contain each other.
+// Written out: defaulted, clang++ 14 crashes over them.
 inline bool Tuple::operator==(const Tuple& other) const {
   return items == other.items;
 }

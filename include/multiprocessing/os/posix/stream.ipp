@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
-#include <multiprocessing/os/posix/pipe_page.ipp>
+#include <multiprocessing/os/one_way_channel.hpp>
 #include <multiprocessing/os/posix/sealed_memory.ipp>
 #include <multiprocessing/os/stream.hpp>
 
