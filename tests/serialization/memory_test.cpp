@@ -41,6 +41,14 @@ struct Wide {
 struct alignas(64) Aligned {
   char one = 0;
 };
+struct Link {
+  std::unique_ptr<Link> next;
+  std::array<char, 400> room;
+};
+struct SharedLink {
+  std::shared_ptr<const SharedLink> next;
+  std::array<char, 400> room;
+};
 struct Large {
   char sent = 0;
   std::array<char, 5000> scratch{};
@@ -177,6 +185,13 @@ TYPED_TEST(Containers, AllocateLittleForManyTinyElements) {
       });
     }
   }
+}
+
+TEST(Memory, IsLittleForPointersThatDoNotArriveWhole) {
+  const std::vector<std::byte> ones(190, std::byte{1});
+  expect_little_memory<Link>(ones, false);
+  expect_little_memory<SharedLink>(ones, false);
+  expect_little_memory<std::unique_ptr<std::array<char, 1 << 16>>>({ones.data(), 1}, false);
 }
 
 TEST(Memory, IsLittleForPathsOfManyParts) {

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+// Every allocation of the parent fails once. What must hold: a call that throws has done nothing, and
+// every task is resolved.
+#include <multiprocessing.hpp>
+
+#include <support/eventually.hpp>
+#include <support/pool_tasks.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+#include <utility>
+#include <vector>
+
+namespace mp = multiprocessing;
+using test::eventually;
+using test::square;
+
+namespace {
+
+// Of this thread: how many succeed before one fails; below zero: all do.
+thread_local int left = -1;
+
+void* allocate(std::size_t size) {
+  if (left >= 0 && left-- == 0) throw std::bad_alloc{};
+  if (void* const memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc{};
+}
+
+/// @returns whether it was done: no allocation has failed.
+template <class Work>
+bool with_failure_at(int number, const Work& work) {
+  left = number;
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    left = -1;
+    return false;
+  }
+  return std::exchange(left, -1) >= 0;
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  return allocate(size);
+}
+void* operator new[](std::size_t size) {
+  return allocate(size);
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
+namespace {
+
+template <class Work>
+void expect_all_resolved(const Work& work) {
+  bool is_done = false;
+  for (int number = 0; !is_done; ++number) {
+    mp::Event go;
+    mp::ProcessPoolExecutor executor{1};
+    const auto blocking = executor.submit(test::wait_for, go);
+    ASSERT_TRUE(eventually([&] { return blocking.running(); }));
+    std::vector<mp::Future<int>> results;
+    for (int i = 0; i < 20; ++i) results.push_back(executor.submit(square, i));
+    is_done = with_failure_at(number, [&] { work(executor, results); });
+    go.set();
+    blocking.result();
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      try {
+        const auto root = static_cast<int>(i);
+        EXPECT_EQ(results[i].result(), root * root) << number;
+      } catch (const mp::CancelledError&) {
+      } catch (const std::bad_alloc&) {
+      }
+    }
+  }
+}
+
+TEST(NoMemory, LosesNoTaskOnItsWayBackFromAWorker) {
+  expect_all_resolved([](auto&, auto& results) { results[7].cancel(); });
+}
+
+TEST(NoMemory, LosesNoTaskOnItsWayToAWorker) {
+  expect_all_resolved([](auto& executor, auto& results) {
+    results.reserve(results.size() + 20);
+    for (int i = 20; i < 40; ++i) results.push_back(executor.submit(square, i));
+  });
+}
+
+}  // namespace
