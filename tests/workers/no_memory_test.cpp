@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every allocation of the parent fails once. What must hold: a call that throws has done nothing, and
-// every task is resolved.
+// Every allocation of the parent fails once. What must hold: a call that throws has done nothing,
+// and every task is resolved.
 #include <multiprocessing.hpp>
 
 #include <support/eventually.hpp>
