@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSL-1.0
+// What is left of a queue, and of its items, when something goes wrong half-way through a call.
+#include <multiprocessing/process.hpp>
+#include <multiprocessing/queues.hpp>
+
+#include <support/child.hpp>
+#include <support/eventually.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
+#include <support/threads.hpp>
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <initializer_list>
+#include <memory>
+#include <new>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#if MULTIPROCESSING_POSIX
+#  include <pthread.h>
+#endif
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+using mp::detail::Place;
+using mp::detail::Record;
+using mp::detail::RingMemory;
+using test::eventually;
+
+namespace {
+
+constexpr std::size_t never = ~std::size_t{0};
+thread_local std::size_t allocations_left = never;  // of this thread, before one fails
+thread_local std::size_t allocated = 0;             // bytes
+
+// Neither is inlined: the compiler would see that memory of operator new goes to free(), and warn.
+[[gnu::noinline]] void* allocate(std::size_t size) {
+  if (allocations_left != never) {
+    if (allocations_left == 0) {
+      allocations_left = never;
+      throw std::bad_alloc{};
+    }
+    --allocations_left;
+  }
+  allocated += size;
+  void* const memory = std::malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) throw std::bad_alloc{};
+  return memory;
+}
+[[gnu::noinline]] void release(void* memory) noexcept {
+  std::free(memory);
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  return allocate(size);
+}
+void operator delete(void* memory) noexcept {
+  release(memory);
+}
+void operator delete(void* memory, std::size_t /*size*/) noexcept {
+  release(memory);
+}
+
+namespace {
+
+// A ring, and its memory as another program would see it.
+struct Seen {
+  static constexpr std::size_t size = std::size_t{1} << 20U;
+
+  explicit Seen(bool counts_tasks = false) : ring{mp::Ring::create(0, counts_tasks)} {
+    std::error_code ec;
+    region = mp::os::SharedRegion::adopt(std::move(ring->duplicate_handles().front()), size, ec);
+    if (ec) throw std::system_error{ec, "mapping"};
+  }
+  [[nodiscard]] std::byte* at(std::size_t offset) const { return region.data() + offset; }
+  [[nodiscard]] RingMemory& memory() const { return *reinterpret_cast<RingMemory*>(at(0)); }
+  [[nodiscard]] mp::detail::TaskBook& book() const {
+    return *reinterpret_cast<mp::detail::TaskBook*>(at(mp::detail::task_book_begin));
+  }
+  [[nodiscard]] mp::detail::LoanTable& loans() const {
+    return *reinterpret_cast<mp::detail::LoanTable*>(at(mp::detail::loan_table_begin));
+  }
+  void put_bytes(std::size_t count) const {
+    ring->put(
+        count, [&](std::byte* to) { std::memset(to, 1, count); }, mp::detail::Deadline{0s});
+  }
+  void write_header(std::size_t offset, std::uint64_t header) const {
+    std::memcpy(at(offset), &header, sizeof header);
+  }
+
+  std::shared_ptr<mp::Ring> ring;
+  mp::os::SharedRegion region;
+};
+
+// Of 1000 items the 601st is damaged: what comes, and what is still there?
+template <class T, class Make>
+void expect_once_before_a_damaged_one(std::size_t room, Make make) {
+  const Seen seen;
+  mp::Queue<T> queue{seen.ring};
+  std::vector<T> all;
+  for (int i = 0; i < 1000; ++i) all.push_back(make(i));
+  queue.put_many(all);
+  seen.write_header(mp::detail::smallest_area + 600 * room, 0);
+  const std::vector<T> first = queue.get_many(1000);
+  ASSERT_EQ(first.size(), 512U);
+  for (int i = 0; i < 512; ++i) ASSERT_EQ(first[static_cast<std::size_t>(i)], make(i));
+  EXPECT_EQ(queue.qsize(), 488U);
+  EXPECT_THROW((void)queue.get_many(1000), mp::ProcessError);
+  for (int i = 512; i < 600; ++i) ASSERT_EQ(queue.get(), make(i));
+  EXPECT_THROW((void)queue.get(), mp::ProcessError);
+}
+
+struct Moody {  // throws when it is moved
+  int number = 0;
+  Moody() = default;
+  explicit Moody(int value) : number{value} {}
+  Moody(const Moody&) = default;
+  Moody(Moody&& /*other*/) { throw std::runtime_error{"not now"}; }  // NOLINT: that is the point
+  Moody& operator=(const Moody&) = default;
+  ~Moody() = default;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(number);
+  }
+};
+
+struct Listed {  // made of a list of its own kind, where braces say so
+  std::vector<int> own;
+  Listed() = default;
+  Listed(std::initializer_list<Listed> /*all*/) { throw std::runtime_error{"a list"}; }
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(own);
+  }
+};
+
+void put_lent(mp::Queue<int>& queue, std::size_t count, int first) {
+  auto loan = queue.loan(count);
+  std::iota(loan.span().begin(), loan.span().end(), first);
+  loan.commit();
+}
+
+}  // namespace
+
+TEST(QueueLoan, ThatCannotBeTakenByAProcessTooManyStaysInTheQueue) {
+  const Seen seen{true};
+  mp::Queue<int> queue{seen.ring};
+  put_lent(queue, 1, 42);
+  auto& book = seen.book();
+  for (auto& holder : book.holders) {  // of processes that live
+    holder.birth = 0;
+    holder.pid = static_cast<std::uint64_t>(mp::os::process_id());
+  }
+  book.used = mp::detail::TaskBook::most_holders;
+  EXPECT_THROW((void)queue.get(), std::system_error);
+  EXPECT_THROW((void)queue.get_many(3), std::system_error);
+  EXPECT_THROW((void)queue.get_view(), std::system_error);
+  EXPECT_EQ(queue.qsize(), 1U);
+  book.holders[7].pid = 0;
+  EXPECT_EQ(queue.get(), 42);
+}
+
+TEST(QueueLoan, ThatIsNotThereIsAnErrorOnce) {
+  const Seen seen;
+  mp::Queue<int> queue{seen.ring};
+  put_lent(queue, 1, 42);
+  queue.put(5);
+  seen.loans().words[0] = 0;
+  EXPECT_THROW((void)queue.get(), mp::ProcessError);
+  EXPECT_EQ(queue.qsize(), 1U);
+  EXPECT_EQ(queue.get(), 5);
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(QueueLoan, CanBeCommittedByTheProcessOnlyThatAskedForIt) {
+  mp::Queue<int> queue;
+  auto loan = queue.loan(1);
+  loan.span().front() = 4;
+  test::Forked child{[&] { EXPECT_THROW(loan.commit(), std::logic_error); }};
+  EXPECT_EQ(child.join(), 0);
+  EXPECT_TRUE(queue.empty());
+  loan.commit();
+  EXPECT_EQ(queue.get(), 4);
+}
+#endif
