@@ -159,6 +159,67 @@ void put_lent(mp::Queue<int>& queue, std::size_t count, int first) {
 
 }  // namespace
 
+TEST(QueueGetMany, DeliversOnceWhatIsBeforeADamagedOne) {
+  expect_once_before_a_damaged_one<int>(Record::room(sizeof(int)), [](int i) { return i; });
+  expect_once_before_a_damaged_one<std::string>(Record::room(sizeof(std::uint64_t) + 4),
+                                                [](int i) { return std::to_string(1000 + i); });
+}
+
+TEST(QueueGetMany, WithoutMemoryDeliversNothingTwiceAndKeepsWhatItHas) {
+  const auto item = [](int i) {
+    return std::to_string(10'000 + i) + std::string(i < 512 ? 30 : 400, 'x');
+  };
+  constexpr int count = 560;
+  for (std::size_t failing = 0; failing < 640; failing += failing < 500 && failing > 20 ? 29 : 1) {
+    mp::Queue<std::string> queue;
+    for (int i = 0; i < count; ++i) queue.put(item(i));
+    std::vector<std::string> all;
+    bool threw = false;
+    test::in_a_thread([&] {  // which has no buffer yet
+      allocations_left = failing;
+      try {
+        all = queue.get_many(count);
+      } catch (const std::bad_alloc&) {
+        threw = true;
+      }
+      allocations_left = never;
+    });
+    if (threw) {
+      ASSERT_TRUE(all.empty());
+    }
+    while (const auto left = queue.try_get()) all.push_back(*left);
+    int last = -1;
+    for (const std::string& each : all) {
+      const int number = std::stoi(each.substr(0, 5)) - 10'000;
+      ASSERT_GT(number, last) << "failing: " << failing;
+      ASSERT_EQ(each, item(number));
+      last = number;
+    }
+    ASSERT_GE(all.size(), threw ? std::size_t{count - 512} : std::size_t{count - 1})
+        << "failing: " << failing;
+  }
+}
+
+TEST(QueueGetMany, OfALargeBacklogMovesItemsAFewTimesOnly) {
+  constexpr std::size_t count = 15'000;
+  mp::Queue<int> queue;
+  queue.put_many(std::vector<int>(count));
+  const std::size_t before = allocated;
+  ASSERT_EQ(queue.get_many(count * 2).size(), count);
+  EXPECT_LE(allocated - before, 8 * count * sizeof(int));
+}
+
+TEST(QueueGetMany, LeavesALentMessageThatIsNoItemToTheNextCall) {
+  mp::Queue<int> queue;
+  queue.put(1);
+  put_lent(queue, 2, 0);
+  queue.put(3);
+  EXPECT_EQ(queue.get_many(5), std::vector<int>{1});
+  EXPECT_EQ(queue.qsize(), 2U);
+  EXPECT_THROW((void)queue.get_many(5), mp::SerializationError);
+  EXPECT_EQ(queue.get_many(5), std::vector<int>{3});
+}
+
 TEST(QueueLoan, ThatCannotBeTakenByAProcessTooManyStaysInTheQueue) {
   const Seen seen{true};
   mp::Queue<int> queue{seen.ring};
