@@ -261,3 +261,31 @@ TEST(QueueLoan, CanBeCommittedByTheProcessOnlyThatAskedForIt) {
   EXPECT_EQ(queue.get(), 4);
 }
 #endif
+
+TEST(QueueDamage, OfWhenAnAreaWasEnteredIsNoLoopWithoutEnd) {
+  const Seen seen;
+  seen.put_bytes(200'000);
+  seen.put_bytes(200'000);
+  const auto get = [&] {
+    seen.ring->get([](std::span<const std::byte> /*message*/) {}, mp::detail::Deadline{0s});
+  };
+  get();
+  get();
+  for (auto& entered : seen.memory().producers.entered) entered = 0;
+  for (int i = 0; i < 64; ++i) {  // in one of them it looks for a better area
+    seen.put_bytes(8);
+    get();
+  }
+  EXPECT_EQ(seen.ring->qsize(), 0U);
+}
+
+TEST(QueueDamage, OfJumpsIsNoLoopWithoutEndForAShutdown) {
+  const Seen seen;
+  seen.put_bytes(200'000);  // in area 0, and a jump to
+  seen.put_bytes(200'000);  // area 1, and now
+  seen.write_header(mp::detail::area_begin(1) + Record::room(200'000),
+                    Record::pack(Record::jump, 0));
+  auto& tail = seen.memory().producers.tail;
+  tail.commit({Place{1, 400'000}.packed(), ~std::uint64_t{0} >> 1U});
+  EXPECT_THROW(seen.ring->shutdown(true), mp::ProcessError);
+}
