@@ -220,6 +220,19 @@ TEST(QueueGetMany, LeavesALentMessageThatIsNoItemToTheNextCall) {
   EXPECT_EQ(queue.get_many(5), std::vector<int>{3});
 }
 
+TEST(QueuePut, OfAnRvalueThrowsNothingOnceItIsStored) {
+  mp::Queue<Moody> moody;
+  Moody item{7};
+  EXPECT_NO_THROW(moody.put(std::move(item)));
+  EXPECT_EQ(moody.qsize(), 1U);
+  mp::Queue<Listed> listed;
+  Listed list;
+  list.own.assign(100, 1);
+  EXPECT_NO_THROW(listed.put(std::move(list)));
+  EXPECT_TRUE(list.own.empty());  // NOLINT(bugprone-use-after-move)
+  EXPECT_EQ(listed.get().own.size(), 100U);
+}
+
 TEST(QueueLoan, ThatCannotBeTakenByAProcessTooManyStaysInTheQueue) {
   const Seen seen{true};
   mp::Queue<int> queue{seen.ring};

@@ -121,7 +121,8 @@ class Queue {
     if (!try_put(item, timeout)) throw_full();
   }
   /// @overload
-  /// What the item owned is released when it has been stored; on failure it is as before.
+  /// What the item owned is released when it has been stored, unless moving a T may throw; on
+  /// failure it is as before.
   void put(T&& item, Timeout timeout = forever) {
     if (!try_put(std::move(item), timeout)) throw_full();
   }
@@ -141,7 +142,11 @@ class Queue {
   /// @overload
   bool try_put(T&& item, Timeout timeout = std::chrono::seconds{0}) {
     if (!try_put(std::as_const(item), timeout)) return false;
-    [[maybe_unused]] const T stored{std::move(item)};
+    // The item is in the queue, so nothing may throw any more; and no braces, which may mean a
+    // list.
+    if constexpr (std::is_nothrow_move_constructible_v<T>) {
+      [[maybe_unused]] const T stored(std::move(item));
+    }
     return true;
   }
 
@@ -169,6 +174,8 @@ class Queue {
   /// @throws Empty it was empty for so long.
   /// @throws ShutDown it is empty, and somebody called shutdown().
   /// @throws SerializationError the item's bytes are not a T; that item is gone.
+  /// @throws std::bad_alloc, or what T's own decoding throws: that item is gone too, for such code
+  ///   runs when it has left the queue. Not of a T that travels as its bytes.
   /// @throws std::invalid_argument the queue is closed in this process.
   T get(Timeout timeout = forever) {
     auto item = try_get(timeout);
