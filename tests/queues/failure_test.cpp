@@ -275,6 +275,40 @@ TEST(QueueLoan, CanBeCommittedByTheProcessOnlyThatAskedForIt) {
 }
 #endif
 
+TEST(QueueLoan, WaitsForALockNoLongerThanItsTime) {
+  const auto ring = mp::Ring::create(0);
+  ring->put(
+      1, [](std::byte* to) { *to = std::byte{1}; }, mp::detail::Deadline{0s});
+  std::atomic<int> stage{0};
+  std::thread inside{[&] {
+    ring->get(
+        [&](std::span<const std::byte> /*message*/) {
+          stage = 1;
+          eventually([&] { return stage == 2; });
+        },
+        mp::detail::Deadline{mp::forever});
+  }};
+  EXPECT_TRUE(eventually([&] { return stage == 1; }));
+  EXPECT_FALSE(ring->lend(10, mp::detail::Deadline{20ms}));
+  EXPECT_FALSE(ring->lend(10, mp::detail::Deadline{0s}));
+  stage = 2;
+  inside.join();
+  EXPECT_TRUE(ring->lend(10, mp::detail::Deadline{mp::forever}));
+}
+
+TEST(QueueLoan, ThatWaitsForAPlaceHearsOfAShutdown) {
+  mp::Queue<std::byte> queue;
+  std::vector<mp::Loan<std::byte>> all;
+  try {
+    for (;;) all.push_back(queue.loan(1, 20ms));
+  } catch (const mp::Full&) {
+  }
+  test::Thread waiting{[&] { EXPECT_THROW((void)queue.loan(1), mp::ShutDown); }};
+  EXPECT_TRUE(eventually([&] { return waiting.sleeps(); }));
+  queue.shutdown();
+  waiting.join();
+}
+
 TEST(QueueDamage, OfWhenAnAreaWasEnteredIsNoLoopWithoutEnd) {
   const Seen seen;
   seen.put_bytes(200'000);

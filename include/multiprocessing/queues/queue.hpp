@@ -206,7 +206,8 @@ class Queue {
   /// @param n how many elements.
   /// @param timeout how long to wait while all places for messages of that size are in use: 32, or
   ///   more. Windows: 8.
-  /// @throws Full they were for so long.
+  /// @throws Full they were for so long; without waiting, also: another process is just inside.
+  /// @throws ShutDown somebody called shutdown() while they were.
   /// @throws std::system_error the system refuses memory, or it would be more than 1 GiB (Windows:
   ///   128 MiB).
   /// @throws std::invalid_argument the queue is closed in this process.

@@ -130,7 +130,7 @@ class Ring {
 
   /// @brief Memory for a message of so many bytes. @returns its block; none: all are in use, until
   /// the deadline. One of a process that died is free.
-  /// @throws std::system_error the system refuses memory.
+  /// @throws ShutDown all are in use. std::system_error the system refuses memory.
   std::optional<std::size_t> lend(std::uint64_t size, const detail::Deadline& deadline);
   /// @brief Where a block lies in this process. @shape As long as it was lent for.
   [[nodiscard]] std::byte* block_data(std::size_t block) const noexcept;

@@ -63,16 +63,19 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
   }
   std::uint64_t holder = 0;
   {
-    const Held held = hold_consumer_lock(detail::Deadline{forever});
+    const Held held = hold_consumer_lock(deadline);
+    if (!held) return std::nullopt;
     open_loans_here();
     holder = own_holder();
   }
   std::optional<std::size_t> block = claim_block(size, holder);
   while (!block) {
     check_open();
+    if (is_shut_down()) throw_shut_down();  // what is lent out may never come back
     const auto announced = os::Bell::announce(book().all_done);
     {
-      const Held held = hold_consumer_lock(detail::Deadline{forever});
+      const Held held = hold_consumer_lock(deadline);
+      if (!held) return std::nullopt;
       forget_the_dead();
     }
     block = claim_block(size, holder);
