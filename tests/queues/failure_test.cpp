@@ -336,3 +336,18 @@ TEST(QueueDamage, OfJumpsIsNoLoopWithoutEndForAShutdown) {
   tail.commit({Place{1, 400'000}.packed(), ~std::uint64_t{0} >> 1U});
   EXPECT_THROW(seen.ring->shutdown(true), mp::ProcessError);
 }
+
+#if MULTIPROCESSING_POSIX  // not on Windows: no lock is lost for good
+TEST(QueueLock, ThatNobodyCanEverGetIsAnErrorAndNotAWaitForEver) {
+  mp::os::RobustLock lock{};
+  std::error_code ec;
+  lock.initialise(ec);
+  reinterpret_cast<pthread_mutex_t*>(&lock)->__data.__kind = 99;  // which there is not
+  mp::os::Patience patience;
+  const auto acquire = [&](mp::Timeout timeout) {
+    return mp::detail::acquire(lock, patience, mp::detail::Deadline{timeout}, [] {});
+  };
+  ASSERT_THROW(acquire(20ms), std::system_error);
+  EXPECT_THROW(acquire(mp::forever), std::system_error);
+}
+#endif
