@@ -309,6 +309,19 @@ TEST(QueueLoan, ThatWaitsForAPlaceHearsOfAShutdown) {
   waiting.join();
 }
 
+TEST(QueueDamage, OfABlocksSizeIsNeverASignal) {
+  test::Child process{[] {
+    const Seen seen;
+    mp::Queue<std::byte> queue{seen.ring};
+    { const auto opened = queue.loan(1); }
+    constexpr std::size_t size = std::size_t{1} << 20U;
+    for (auto& committed : seen.loans().committed) committed = ~std::uint64_t{0};
+    const auto loan = queue.loan(size);
+    std::memset(loan.span().data(), 1, size);
+  }};
+  EXPECT_EQ(process.join(), 0);
+}
+
 TEST(QueueDamage, OfWhenAnAreaWasEnteredIsNoLoopWithoutEnd) {
   const Seen seen;
   seen.put_bytes(200'000);

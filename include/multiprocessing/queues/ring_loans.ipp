@@ -85,10 +85,14 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
   }
   if (!block) return std::nullopt;
   auto& committed = loans().committed[*block];
-  if (committed.load(std::memory_order_relaxed) < size) {
+  const std::uint64_t begin = detail::reservation(areas_) + Loans::begin_of(*block);
+  const bool is_said = committed.load(std::memory_order_relaxed) >= size;
+  bool is_there = size == 0;
+  std::error_code ignored;
+  if (is_said && !is_there) use_handle([&] { is_there = lent_.is_usable(begin, size, ignored); });
+  if (!is_there) {
     std::error_code ec;
-    const bool open = use_handle(
-        [&] { lent_.commit(detail::reservation(areas_) + Loans::begin_of(*block), size, ec); });
+    const bool open = use_handle([&] { lent_.commit(begin, size, ec); });
     if (!open || ec) {
       return_block(*block);
       check_open();
