@@ -51,7 +51,7 @@ struct ArenaHeader {
 /// Space is used again only if no other process can have seen the block that lay there: it never
 /// travelled, and no fork was made while it existed. All other space comes back with the arena: the
 /// kernel frees that when the last process that has a block in it lets go, or dies.
-/// @threads All members but `region` under the process state's mutex.
+/// @threads All members but `region`, `end` and `known_seats` under the process state's mutex.
 struct Arena {
   static constexpr std::size_t first_offset = 256;  ///< Of blocks, behind the header.
   static constexpr std::size_t smallest = std::size_t{64} << 10U;
@@ -64,6 +64,8 @@ struct Arena {
   static_assert(sizeof(ArenaHeader) <= first_offset);
 
   os::SharedRegion region;
+  std::uint64_t end = 0;  ///< As the header had it when this process came: others may write there.
+  std::atomic<std::uint32_t> known_seats{0};  ///< So many of the waiting room may be touched.
   std::uint64_t creator =
       nobody;            ///< Who gives out its space: how many forks lie between the first
                          ///< process and that one, which no other of our ancestors shares.
@@ -185,6 +187,7 @@ inline std::shared_ptr<Arena> Arena::adopt(std::vector<os::UniqueHandle> handles
       auto arena = std::make_unique<Arena>();
       auto handle = os::UniqueHandle{os::duplicate_handle(region.handle(), ec)};
       heap::check_arrived(ec);
+      arena->end = end;
       arena->region = os::SharedRegion::adopt(std::move(handle), end + room_size, ec);
       heap::check_arrived(ec);
       arena->region.commit(0, committed, ec);  // as above
@@ -214,7 +217,7 @@ inline std::shared_ptr<Arena> Arena::adopt(std::vector<os::UniqueHandle> handles
   check();
   header.room.initialise(ec);
   check();
-  header.end = end;
+  arena->end = header.end = end;
   header.committed = Arena::page;
   header.magic = ArenaHeader::expected_magic;
   arena->creator = process_state().forks;
@@ -230,7 +233,7 @@ inline void commit_arena(Arena& arena, std::size_t end, const std::string& what)
   const std::size_t now = header.committed;
   if (end <= now) return;
   const std::size_t wanted =
-      std::min<std::size_t>(header.end, (end + Arena::step - 1) / Arena::step * Arena::step);
+      std::min<std::size_t>(arena.end, (end + Arena::step - 1) / Arena::step * Arena::step);
   std::error_code ec;
   arena.region.commit(now, wanted - now, ec);
   if (ec) throw std::system_error{ec, "cannot get shared memory for " + what};

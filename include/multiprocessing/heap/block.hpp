@@ -9,6 +9,7 @@
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/serialization.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 
 namespace multiprocessing::detail {
@@ -79,9 +81,12 @@ class Block {
     const auto shared = reduction::load_shared<Arena>(decoder);
     const auto offset = decoder.read_number<std::uint64_t>();
     const auto size = decoder.read_number<std::uint64_t>();
-    const std::uint64_t end = shared->header().committed.load(std::memory_order_acquire);
+    const std::uint64_t end = std::min<std::uint64_t>(
+        shared->end, shared->header().committed.load(std::memory_order_acquire));
+    std::error_code ec;
     if (offset % alignment != 0 || offset < Arena::first_offset || offset > end ||
-        size > end - offset || size < least_size) {
+        size > end - offset || size < least_size || !shared->region.is_usable(offset, size, ec)) {
+      if (ec) throw std::system_error{ec, "cannot look at shared memory"};
       throw SerializationError{"what arrived is not " + std::string{what} +
                                ": no such place in the shared memory"};
     }
@@ -114,7 +119,7 @@ inline ArenaReference Block::arena_with_room(std::size_t size, const std::string
         pieces != arena->unused.end() && !pieces->second.empty()) {
       return ArenaReference{*arena};
     }
-    if (arena->header().end - arena->next >= size) return ArenaReference{*arena};
+    if (arena->end - arena->next >= size) return ArenaReference{*arena};
     ++own;
   }
   return make_arena(Arena::smallest << std::min(own, Arena::most_doublings), what);

@@ -78,7 +78,7 @@ class WaitingRoom {
   /// @throws std::system_error none is left, or no memory.
   [[nodiscard]] Seat& take() const {
     for (;;) {
-      const std::uint32_t count = header().seats.load(std::memory_order_acquire);
+      const std::uint32_t count = seats();
       for (std::uint32_t i = 0; i < count; ++i) {
         if (try_take(seat(i))) return seat(i);
       }
@@ -106,7 +106,7 @@ class WaitingRoom {
   /// @brief Calls `visit(seat, view)` for those who sit at `object`, dead or alive.
   template <class Visit>
   void each(std::uint64_t object, Visit visit) const {
-    const std::uint32_t count = header().seats.load(std::memory_order_acquire);
+    const std::uint32_t count = seats();
     for (std::uint32_t i = 0; i < count; ++i) {
       Seat& one = seat(i);
       SeatView view{};
@@ -157,10 +157,26 @@ class WaitingRoom {
 
  private:
   static constexpr std::uint32_t seats_a_step = 32;
+  static constexpr std::uint32_t most_seats = Arena::room_size / sizeof(Seat);
 
   [[nodiscard]] ArenaHeader& header() const noexcept { return arena_->header(); }
   [[nodiscard]] Seat& seat(std::uint32_t number) const noexcept {
-    return reinterpret_cast<Seat*>(arena_->region.data() + header().end)[number];
+    return reinterpret_cast<Seat*>(arena_->region.data() + arena_->end)[number];
+  }
+  // How many may be touched. Anybody can write what the header says; that there is memory, only the
+  // system knows, which is asked once for each number.
+  [[nodiscard]] std::uint32_t seats() const noexcept {
+    const std::uint32_t said = header().seats.load(std::memory_order_acquire);
+    const std::uint32_t known = arena_->known_seats.load(std::memory_order_relaxed);
+    if (said <= known) return said;
+    std::error_code ec;
+    if (said > most_seats) return known;
+    if (arena_->region.is_usable(arena_->end, said * sizeof(Seat), ec)) {
+      arena_->known_seats.store(said, std::memory_order_relaxed);
+    } else if (!ec) {
+      return known;
+    }
+    return said;
   }
 
   // Whoever died here and had been called is replaced first, while his seat is held: if we die on
@@ -197,21 +213,22 @@ class WaitingRoom {
   // Whoever dies on the way leaves seats that nobody counts; the next one makes them anew.
   void make_seats(std::uint32_t seen) const {
     constexpr std::chrono::seconds moment{1};
-    while (header().room.lock(Deadline{moment}) == os::Acquired::no) {
-    }
     std::error_code ec;
-    if (header().seats == seen) make_more(ec);
+    while (header().room.lock(Deadline{moment}, ec) == os::Acquired::no) {
+      if (ec) throw std::system_error{ec, "cannot take a waiting room's lock"};
+    }
+    if (seats() == seen) make_more(ec);
     header().room.unlock();
     if (ec) throw std::system_error{ec, "cannot wait: no room for another one who waits"};
   }
   void make_more(std::error_code& ec) const noexcept {
     const std::uint32_t first = header().seats;
     const std::uint32_t end = first + seats_a_step;
-    if (end > Arena::room_size / sizeof(Seat)) {
+    if (first > most_seats || end > most_seats) {
       ec = std::make_error_code(std::errc::resource_unavailable_try_again);
       return;
     }
-    arena_->region.commit(header().end + first * sizeof(Seat), seats_a_step * sizeof(Seat), ec);
+    arena_->region.commit(arena_->end + first * sizeof(Seat), seats_a_step * sizeof(Seat), ec);
     for (std::uint32_t i = first; i < end && !ec; ++i) {
       seat(i).lock.initialise(ec);
       seat(i).wakeup.initialise();

@@ -32,13 +32,18 @@ struct ProcessIdentity {
 /// @returns false too when the system has no handle left to look.
 [[nodiscard]] inline bool has_ended(const ProcessIdentity& who) noexcept {
   const int pid = static_cast<int>(who.pid);
-  if (pid == process_id()) return false;
-  std::error_code ec;
-  const UniqueHandle process = open_process(pid, ec);
-  if (ec) return ec == std::errc::no_such_process || ec == std::errc::invalid_argument;
-  if (wait_ready(process.get(), detail::Deadline{std::chrono::seconds{0}})) return true;
+  if (pid != process_id()) {
+    std::error_code ec;
+    const UniqueHandle process = open_process(pid, ec);
+    if (ec) {  // where the id is a thread's now, some systems say that there is no such file
+      return ec == std::errc::no_such_process || ec == std::errc::invalid_argument ||
+             ec == std::errc::no_such_file_or_directory;
+    }
+    if (wait_ready(process.get(), detail::Deadline{std::chrono::seconds{0}})) return true;
+  }
+  if (who.birth == 0) return false;
   const std::uint64_t birth = birth_of(pid);
-  return birth != 0 && who.birth != 0 && birth != who.birth;
+  return birth != 0 && birth != who.birth;
 }
 
 }  // namespace multiprocessing::os

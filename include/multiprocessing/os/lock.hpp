@@ -35,7 +35,13 @@ class RobustLock {
   void initialise(std::error_code& ec) noexcept;
   Acquired try_lock() noexcept;
   /// @brief Waits at most until the deadline.
-  Acquired lock(const detail::Deadline& deadline) noexcept;
+  /// @errors nobody will ever get it, for its memory was written by something else. POSIX
+  /// `pthread_mutex_lock`: EINVAL, ENOTRECOVERABLE; not by a try. Windows: none.
+  Acquired lock(const detail::Deadline& deadline, std::error_code& ec) noexcept;
+  Acquired lock(const detail::Deadline& deadline) noexcept {
+    std::error_code ignored;
+    return lock(deadline, ignored);
+  }
   /// @returns false: this thread does not hold it, and nothing changed.
   bool unlock() noexcept;
   /// @brief Whether a thread holds it now, in any process; the dead hold nothing. Disturbs nobody.

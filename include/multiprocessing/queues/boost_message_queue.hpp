@@ -150,7 +150,12 @@ class BoostMessageQueue {
         bytes += message.size();
         static_cast<void>(read(message));
       };
-      if (!get(take, taken == 0 ? deadline : detail::Deadline{std::chrono::seconds{0}})) break;
+      try {
+        if (!get(take, taken == 0 ? deadline : detail::Deadline{std::chrono::seconds{0}})) break;
+      } catch (...) {  // closed, say; those before it are out, and nobody can put them back
+        if (taken == 0) throw;
+        break;
+      }
     }
     return taken;
   }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -35,10 +36,11 @@ class BorrowedBlock {
     return *this;
   }
   ~BorrowedBlock() {
-    if (ring_ && owner_ == os::process_id()) ring_->return_block(block_);
+    if (ring_ && is_ours()) ring_->return_block(block_);
   }
 
   [[nodiscard]] bool is_there() const noexcept { return ring_ != nullptr; }
+  [[nodiscard]] bool is_ours() const noexcept { return owner_ == os::process_id(); }
   [[nodiscard]] Ring& ring() const noexcept { return *ring_; }
   [[nodiscard]] std::size_t block() const noexcept { return block_; }
   [[nodiscard]] std::byte* data() const noexcept { return ring_->block_data(block_); }
@@ -71,8 +73,12 @@ class Loan {
   /// @param timeout how long to wait while the queue is full.
   /// @throws Full it was full for so long; the loan is as before.
   /// @throws ShutDown. std::invalid_argument it was committed already, or the queue is closed here.
+  /// @throws std::logic_error this is a copy that a fork made: the loan is its parent's.
   void commit(Timeout timeout = forever) {
     if (!block_.is_there()) throw std::invalid_argument{"this loan was committed already"};
+    if (!block_.is_ours()) {
+      throw std::logic_error{"a loan can be committed only by the process that asked for it"};
+    }
     const detail::Deadline deadline{timeout};
     if (!block_.ring().put_lent(block_.block(), size_ * sizeof(T), deadline)) {
       throw Full{"the queue is full; the loan is not committed"};

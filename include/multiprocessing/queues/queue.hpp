@@ -121,7 +121,8 @@ class Queue {
     if (!try_put(item, timeout)) throw_full();
   }
   /// @overload
-  /// What the item owned is released when it has been stored; on failure it is as before.
+  /// What the item owned is released when it has been stored, unless moving a T may throw; on
+  /// failure it is as before.
   void put(T&& item, Timeout timeout = forever) {
     if (!try_put(std::move(item), timeout)) throw_full();
   }
@@ -141,7 +142,11 @@ class Queue {
   /// @overload
   bool try_put(T&& item, Timeout timeout = std::chrono::seconds{0}) {
     if (!try_put(std::as_const(item), timeout)) return false;
-    [[maybe_unused]] const T stored{std::move(item)};
+    // The item is in the queue, so nothing may throw any more; and no braces, which may mean a
+    // list.
+    if constexpr (std::is_nothrow_move_constructible_v<T>) {
+      [[maybe_unused]] const T stored(std::move(item));
+    }
     return true;
   }
 
@@ -169,6 +174,8 @@ class Queue {
   /// @throws Empty it was empty for so long.
   /// @throws ShutDown it is empty, and somebody called shutdown().
   /// @throws SerializationError the item's bytes are not a T; that item is gone.
+  /// @throws std::bad_alloc, or what T's own decoding throws: that item is gone too, for such code
+  ///   runs when it has left the queue. Not of a T that travels as its bytes.
   /// @throws std::invalid_argument the queue is closed in this process.
   T get(Timeout timeout = forever) {
     auto item = try_get(timeout);
@@ -183,10 +190,13 @@ class Queue {
   /// @brief Takes the first items, as many as there are, many under one hold of the lock.
   /// @param max at most so many.
   /// @param timeout how long to wait for the first one; no other is waited for.
-  /// @returns them in order; none: the queue was empty for so long.
+  /// @returns them in order; none: the queue was empty for so long. What happens when it has some
+  ///   does not cost them: then it returns those, and the next call throws. An item behind the
+  ///   first 512 or 32 KiB that cannot be decoded is left out, and the log says so.
   /// @throws ShutDown as get().
-  /// @throws SerializationError some item's bytes are not a T. It is gone, and so are those of the
-  ///   same 512 or 32 KiB that this call had taken with it, unless T travels as its bytes.
+  /// @throws SerializationError the first item's bytes are not a T; or those of one that was taken
+  ///   with it. It is gone, and so are those of the same 512 or 32 KiB, unless T travels as its
+  ///   bytes. What T's own decoding throws, std::bad_alloc among it: likewise.
   std::vector<T> get_many(std::size_t max, Timeout timeout = forever);
 
   /// @brief Room for a message of n elements in place, for large ones: fill in `span()`, then
@@ -196,7 +206,8 @@ class Queue {
   /// @param n how many elements.
   /// @param timeout how long to wait while all places for messages of that size are in use: 32, or
   ///   more. Windows: 8.
-  /// @throws Full they were for so long.
+  /// @throws Full they were for so long; without waiting, also: another process is just inside.
+  /// @throws ShutDown somebody called shutdown() while they were.
   /// @throws std::system_error the system refuses memory, or it would be more than 1 GiB (Windows:
   ///   128 MiB).
   /// @throws std::invalid_argument the queue is closed in this process.
@@ -266,17 +277,11 @@ class Queue {
     batch.clear();
   }
 
-  template <class Take>
-  std::size_t get_batch(std::size_t most,
-                        const Take& take,
-                        const detail::Deadline& deadline,
-                        bool is_first) {
-    try {
-      return core_->get_batch(most, detail::Batch::most_bytes, take, deadline);
-    } catch (...) {  // shut down, or closed, since the first: what was taken is not lost
-      if (is_first) throw;
-      return 0;
-    }
+  // Each appends a batch of items. Returns false: no other is to follow.
+  bool get_bits(std::vector<T>& items, std::size_t most, const detail::Deadline& deadline);
+  bool get_encoded(std::vector<T>& items, std::size_t most, const detail::Deadline& deadline);
+  static void tell_of_wrong() noexcept {
+    log(LogLevel::warning, "an item of a queue cannot be decoded: get_many() has left it out");
   }
 
   std::shared_ptr<Transport> core_;
@@ -370,43 +375,87 @@ template <class T, class Transport>
 std::vector<T> Queue<T, Transport>::get_many(std::size_t max, Timeout timeout) {
   detail::Deadline deadline{timeout};
   std::vector<T> items;
-  detail::Scratch scratch;
   while (items.size() < max) {
+    const bool is_first = items.empty();
     const std::size_t most = std::min(max - items.size(), detail::Batch::most_messages);
-    std::size_t taken = 0;
-    if constexpr (is_bitwise<T>) {
-      bool fits = true;
-      items.reserve(items.size() + most);
-      const auto take = [&](std::span<const std::byte> message) {
-        fits = message.size() == sizeof(T);
-        if (fits) items.push_back(detail::from_bits<T>(message));
-        return fits || items.empty();  // a wrong one stays, to be taken alone
-      };
-      taken = get_batch(most, take, deadline, items.empty());
-      if (!fits && items.empty()) static_cast<void>(loads<T>({}));  // says what is wrong
-      if (!fits) break;
-    } else {
-      auto& bytes = scratch.buffer();
-      bytes.clear();
-      const auto take = [&bytes](std::span<const std::byte> message) {
-        const std::uint64_t size = message.size();
-        const auto* const header = reinterpret_cast<const std::byte*>(&size);
-        bytes.insert(bytes.end(), header, header + sizeof size);
-        bytes.insert(bytes.end(), message.begin(), message.end());
-        return true;
-      };
-      taken = get_batch(most, take, deadline, items.empty());
-      for (std::span<const std::byte> rest{bytes}; !rest.empty();) {
-        std::uint64_t size = 0;
-        std::memcpy(&size, rest.data(), sizeof size);
-        items.push_back(loads<T>(rest.subspan(sizeof size, size)));
-        rest = rest.subspan(sizeof size + size);
+    try {
+      if (items.capacity() - items.size() < most) {
+        items.reserve(std::max(items.size() + most, 2 * items.capacity()));
       }
+      bool goes_on = false;
+      if constexpr (is_bitwise<T>) {
+        goes_on = get_bits(items, most, deadline);
+      } else {
+        goes_on = get_encoded(items, most, deadline);
+      }
+      if (!goes_on) break;
+    } catch (...) {  // shut down, say, or closed since the first: what was taken is not lost
+      if (is_first) throw;
+      break;
     }
-    if (taken == 0) break;
     deadline = detail::Deadline{std::chrono::seconds{0}};
   }
   return items;
+}
+
+template <class T, class Transport>
+bool Queue<T, Transport>::get_bits(std::vector<T>& items,
+                                   std::size_t most,
+                                   const detail::Deadline& deadline) {
+  const std::size_t before = items.size();
+  bool left_out = false;
+  bool refused = false;
+  const auto take = [&](std::span<const std::byte> message) {
+    if (message.size() == sizeof(T)) {
+      items.push_back(detail::from_bits<T>(message));
+    } else if (items.empty()) {
+      left_out = true;
+    } else {
+      refused = true;  // a wrong one stays, to be the first of a call
+    }
+    return !refused;
+  };
+  std::size_t taken = 0;
+  try {
+    taken = core_->get_batch(most, detail::Batch::most_bytes, take, deadline);
+  } catch (...) {  // they are all in the queue still
+    while (items.size() > before) items.pop_back();
+    throw;
+  }
+  if (left_out && items.empty()) static_cast<void>(loads<T>({}));  // says what is wrong
+  if (left_out) tell_of_wrong();
+  return taken != 0 && !refused;
+}
+
+template <class T, class Transport>
+bool Queue<T, Transport>::get_encoded(std::vector<T>& items,
+                                      std::size_t most,
+                                      const detail::Deadline& deadline) {
+  const bool is_first = items.empty();
+  detail::Scratch scratch;
+  auto& bytes = scratch.buffer();
+  const auto take = [&bytes](std::span<const std::byte> message) {
+    const std::uint64_t size = message.size();
+    const auto* const header = reinterpret_cast<const std::byte*>(&size);
+    const std::size_t needed = bytes.size() + sizeof size + message.size();
+    if (needed > bytes.capacity()) bytes.reserve(std::max(needed, 2 * bytes.capacity()));
+    bytes.insert(bytes.end(), header, header + sizeof size);
+    bytes.insert(bytes.end(), message.begin(), message.end());
+    return true;
+  };
+  if (core_->get_batch(most, detail::Batch::most_bytes, take, deadline) == 0) return false;
+  for (std::span<const std::byte> rest{bytes}; !rest.empty();) {
+    std::uint64_t size = 0;
+    std::memcpy(&size, rest.data(), sizeof size);
+    try {
+      items.push_back(loads<T>(rest.subspan(sizeof size, size)));
+    } catch (...) {
+      if (is_first) throw;
+      tell_of_wrong();
+    }
+    rest = rest.subspan(sizeof size + size);
+  }
+  return true;
 }
 
 template <class T, class Transport>

@@ -97,7 +97,7 @@ class Ring {
 
   /// @brief Takes several messages at once, by one store: `read(std::span<const std::byte>)` looks
   /// at each as get()'s does; if it throws, all of them stay. It answers false to leave one where
-  /// it is, and those behind it; not at the first.
+  /// it is, and those behind it.
   ///
   /// Waits for the first only. Takes no more when it has `most_messages`, or `most_bytes`.
   /// @returns how many; 0: the queue was empty until the deadline.
@@ -130,7 +130,7 @@ class Ring {
 
   /// @brief Memory for a message of so many bytes. @returns its block; none: all are in use, until
   /// the deadline. One of a process that died is free.
-  /// @throws std::system_error the system refuses memory.
+  /// @throws ShutDown all are in use. std::system_error the system refuses memory.
   std::optional<std::size_t> lend(std::uint64_t size, const detail::Deadline& deadline);
   /// @brief Where a block lies in this process. @shape As long as it was lent for.
   [[nodiscard]] std::byte* block_data(std::size_t block) const noexcept;
@@ -331,9 +331,10 @@ class Ring {
   void settle_blocks(BlockWord::State state, std::uint64_t now) noexcept;
   [[nodiscard]] BlockWord arrived(std::atomic<std::uint64_t>& shared) const noexcept;
   void free_blocks_of(std::size_t holder) noexcept;
-  std::span<const std::byte> lent_message(std::span<const std::byte> record, std::size_t& block);
+  std::optional<std::span<const std::byte>> lent_message(std::span<const std::byte> record,
+                                                         std::size_t& block);
   template <class Read>
-  MULTIPROCESSING_APART void take_lent(Head& head,
+  MULTIPROCESSING_APART bool take_lent(Head& head,
                                        std::span<const std::byte> record,
                                        const Read& read,
                                        std::optional<std::size_t>* keeps,

@@ -67,7 +67,7 @@ std::size_t Ring::get_batch(std::size_t most_messages,
     if (!found) break;  // in another area: the next call goes there
     if (found->is_lent) {
       if (taken > 0) break;  // it goes alone
-      take_lent(head, found->bytes, read, nullptr, 1);
+      if (!take_lent(head, found->bytes, read, nullptr, 1)) break;
       is_committed = true;
       most_messages = 1;
       continue;

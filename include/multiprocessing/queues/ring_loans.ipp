@@ -63,16 +63,19 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
   }
   std::uint64_t holder = 0;
   {
-    const Held held = hold_consumer_lock(detail::Deadline{forever});
+    const Held held = hold_consumer_lock(deadline);
+    if (!held) return std::nullopt;
     open_loans_here();
     holder = own_holder();
   }
   std::optional<std::size_t> block = claim_block(size, holder);
   while (!block) {
     check_open();
+    if (is_shut_down()) throw_shut_down();  // what is lent out may never come back
     const auto announced = os::Bell::announce(book().all_done);
     {
-      const Held held = hold_consumer_lock(detail::Deadline{forever});
+      const Held held = hold_consumer_lock(deadline);
+      if (!held) return std::nullopt;
       forget_the_dead();
     }
     block = claim_block(size, holder);
@@ -82,10 +85,14 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
   }
   if (!block) return std::nullopt;
   auto& committed = loans().committed[*block];
-  if (committed.load(std::memory_order_relaxed) < size) {
+  const std::uint64_t begin = detail::reservation(areas_) + Loans::begin_of(*block);
+  const bool is_said = committed.load(std::memory_order_relaxed) >= size;
+  bool is_there = size == 0;
+  std::error_code ignored;
+  if (is_said && !is_there) use_handle([&] { is_there = lent_.is_usable(begin, size, ignored); });
+  if (!is_there) {
     std::error_code ec;
-    const bool open = use_handle(
-        [&] { lent_.commit(detail::reservation(areas_) + Loans::begin_of(*block), size, ec); });
+    const bool open = use_handle([&] { lent_.commit(begin, size, ec); });
     if (!open || ec) {
       return_block(*block);
       check_open();
@@ -199,47 +206,70 @@ inline Ring::BlockWord Ring::arrived(std::atomic<std::uint64_t>& shared) const n
   return BlockWord::from_packed(packed);
 }
 
-/// The message that a record refers to.
-inline std::span<const std::byte> Ring::lent_message(std::span<const std::byte> record,
-                                                     std::size_t& block) {
+/// The message that a record refers to; none: it is not there.
+inline std::optional<std::span<const std::byte>> Ring::lent_message(
+    std::span<const std::byte> record, std::size_t& block) {
   open_loans_here();
   detail::LentMessage message{};
-  if (record.size() != sizeof message) damaged();
+  if (record.size() != sizeof message) return std::nullopt;
   std::memcpy(&message, record.data(), sizeof message);
-  if (!is_block(message.block) || message.size > Loans::size_of(message.block)) damaged();
+  if (!is_block(message.block) || message.size > Loans::size_of(message.block)) return std::nullopt;
   block = message.block;
   const auto word = arrived(loans().words[block]);
   bool usable = message.size == 0;
   std::error_code ec;
   const std::uint64_t begin = detail::reservation(areas_) + Loans::begin_of(block);
-  use_handle([&] { usable = usable || lent_.is_usable(begin, message.size, ec); });
+  const bool open =
+      use_handle([&] { usable = usable || lent_.is_usable(begin, message.size, ec); });
+  if (!open) check_open();
   if (ec) throw std::system_error{ec, "cannot look at a queue's memory"};
-  if (word.state != BlockWord::queued || !usable) damaged();
-  return {block_data(block), message.size};
+  if (word.state != BlockWord::queued || !usable) return std::nullopt;
+  return std::span<const std::byte>{block_data(block), message.size};
 }
 
 /// Takes the message that a record refers to. @param keeps is told which block is the caller's
 /// then; none: `read` has made a copy. @param tasks that it counts for.
+/// @returns false: `read` has left it where it is.
 template <class Read>
-void Ring::take_lent(Head& head,
+bool Ring::take_lent(Head& head,
                      std::span<const std::byte> record,
                      const Read& read,
                      std::optional<std::size_t>* keeps,
                      std::size_t tasks) {
   std::size_t block = 0;
-  const std::span<const std::byte> message = lent_message(record, block);
-  const std::uint64_t holder = keeps == nullptr ? 0 : own_holder();
-  read(message);
+  const auto message = lent_message(record, block);
+  if (!message) {  // or it would stop the queue for good
+    go_past(head, Record::room(record.size()));
+    memory().consumers.head.commit(head);
+    ring_for_space(head[Consumers::count]);
+    damaged();
+  }
+  // From `taking` to the head's commit nothing may throw: the book may have no place.
+  const bool counts = counts_tasks_ && tasks != 0;
+  const std::uint64_t holder = keeps != nullptr || counts ? own_holder() : 0;
+  if constexpr (std::is_same_v<decltype(read(*message)), bool>) {
+    if (!read(*message)) return false;
+  } else {
+    read(*message);
+  }
   go_past(head, Record::room(record.size()));
   auto& word = loans().words[block];
   word.store(BlockWord{BlockWord::taking, holder, head[Consumers::count]}.packed(),
              std::memory_order_release);
   MULTIPROCESSING_STOP_POINT("ring.get_lent.taking");
-  commit_taken(head, tasks);
+  if (counts) {
+    commit_taken(head, tasks);
+  } else {
+    memory().consumers.head.commit(head);
+  }
   MULTIPROCESSING_STOP_POINT("ring.get_lent.taken");
-  if (keeps == nullptr) return return_block(block);
+  if (keeps == nullptr) {
+    return_block(block);
+    return true;
+  }
   word.store(BlockWord{BlockWord::viewing, holder, 0}.packed(), std::memory_order_release);
   *keeps = block;
+  return true;
 }
 
 }  // namespace multiprocessing

@@ -110,9 +110,10 @@ inline unsigned Ring::better_area(Place tail,
     shared.producers.deepest.store(looks ? 0 : deepest, std::memory_order_relaxed);
   }
   if (!looks || read != tail || spacious * deepest > size) return tail.area();
-  unsigned area = 0;
-  while (detail::area_size(area) < spacious * room || is_in_use(area, tail)) ++area;
-  return std::min(area, tail.area());
+  for (unsigned area = 0; area < tail.area(); ++area) {
+    if (detail::area_size(area) >= spacious * room && !is_in_use(area, tail)) return area;
+  }
+  return tail.area();
 }
 
 inline bool Ring::is_in_use(unsigned area, Place tail) const noexcept {

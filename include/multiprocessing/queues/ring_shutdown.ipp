@@ -44,13 +44,18 @@ inline void Ring::shutdown(bool immediate) {
 inline void Ring::drop_all() {
   auto& side = memory().consumers;
   std::uint64_t dropped = 0;  // from one area
+  unsigned jumps = 0;
   while (has_item()) {
     auto head = side.head.current();
     const unsigned area = place_of(head).area();
     const Found found = *find_message(head, true);
     const std::uint64_t room = Record::room(found.bytes.size());
-    dropped = place_of(head).area() == area ? dropped + room : room;
-    if (dropped > detail::area_size(place_of(head).area())) damaged();  // round and round
+    const bool jumped = place_of(head).area() != area;
+    dropped = jumped ? room : dropped + room;
+    jumps += jumped ? 1 : 0;
+    if (dropped > detail::area_size(place_of(head).area()) || jumps >= areas_) {
+      damaged();  // round and round
+    }
     if (found.is_lent) {
       take_lent(
           head, found.bytes, [](std::span<const std::byte>) {}, nullptr, 0);

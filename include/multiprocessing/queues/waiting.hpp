@@ -12,11 +12,14 @@
 #include <multiprocessing/os/patience.hpp>
 #include <multiprocessing/timeout.hpp>
 
+#include <system_error>
+
 namespace multiprocessing::detail {
 
 /// @brief Takes a lock of which every holder lets go within a few hundred instructions, or sleeps
 /// with it because there is nothing to do.
 /// @param check is called between sleeps; it may throw to give up.
+/// @throws std::system_error nobody will ever get it: its memory was written by something else.
 template <class Check>
 os::Acquired acquire(os::RobustLock& lock,
                      os::Patience& patience,
@@ -28,7 +31,9 @@ os::Acquired acquire(os::RobustLock& lock,
   if (patience.spin(taken)) return result;
   for (;;) {
     check();
-    result = lock.lock(Deadline{deadline.left(os::Bell::longest_sleep)});
+    std::error_code ec;
+    result = lock.lock(Deadline{deadline.left(os::Bell::longest_sleep)}, ec);
+    if (ec) throw std::system_error{ec, "cannot take a queue's lock"};
     if (result != os::Acquired::no || deadline.passed()) return result;
   }
 }

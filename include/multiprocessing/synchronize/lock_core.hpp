@@ -42,13 +42,16 @@ struct LockState {
 /// @brief Takes an inner lock. The kernel wakes whoever waits when an owner dies; Linux before 6.2
 /// forgets the others when that one is killed before it has the lock, so everybody looks by himself
 /// now and then. No clock is read, and nothing asked of the system, when it is free.
-inline os::Acquired take(os::RobustLock& mutex, Timeout timeout) noexcept {
+/// @throws std::system_error nobody will ever get it: its memory was written by something else.
+inline os::Acquired take(os::RobustLock& mutex, Timeout timeout) {
   constexpr std::chrono::seconds longest_sleep{1};
   os::Acquired result = mutex.try_lock();
   if (result != os::Acquired::no) return result;
   const Deadline deadline{timeout};
   while (result == os::Acquired::no && !deadline.passed()) {
-    result = mutex.lock(Deadline{deadline.left(longest_sleep)});
+    std::error_code ec;
+    result = mutex.lock(Deadline{deadline.left(longest_sleep)}, ec);
+    if (ec) throw std::system_error{ec, "cannot take a lock"};
   }
   return result;
 }
@@ -57,7 +60,8 @@ inline os::Acquired take(os::RobustLock& mutex, Timeout timeout) noexcept {
 /// moment.
 class InnerGuard {
  public:
-  explicit InnerGuard(os::RobustLock& mutex) noexcept : mutex_{&mutex} { take(mutex, forever); }
+  /// @throws as take()
+  explicit InnerGuard(os::RobustLock& mutex) : mutex_{&mutex} { take(mutex, forever); }
   InnerGuard(const InnerGuard&) = delete;
   InnerGuard& operator=(const InnerGuard&) = delete;
   ~InnerGuard() { mutex_->unlock(); }

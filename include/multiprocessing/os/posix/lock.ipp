@@ -93,15 +93,17 @@ inline Acquired RobustLock::try_lock() noexcept {
   return posix::acquired(mutex, pthread_mutex_trylock(mutex));
 }
 
-inline Acquired RobustLock::lock(const detail::Deadline& deadline) noexcept {
-  if (deadline.is_now()) return try_lock();
+inline Acquired RobustLock::lock(const detail::Deadline& deadline, std::error_code& ec) noexcept {
   pthread_mutex_t* const mutex = posix::mutex_in(storage_);
-  if (deadline.is_forever()) return posix::acquired(mutex, pthread_mutex_lock(mutex));
+  ec.clear();
   // No clock is read when the lock is free.
-  if (const Acquired free = try_lock(); free != Acquired::no) return free;
-  const int result = posix::lock_until(mutex, deadline);
+  int result = deadline.is_forever() ? pthread_mutex_lock(mutex) : pthread_mutex_trylock(mutex);
+  if (result == EBUSY && !deadline.is_now()) result = posix::lock_until(mutex, deadline);
   // glibc leaves it noted for the kernel as what this thread is about to take; a try ends that.
-  return result == ETIMEDOUT ? try_lock() : posix::acquired(mutex, result);
+  if (result == ETIMEDOUT) result = pthread_mutex_trylock(mutex);
+  const Acquired taken = posix::acquired(mutex, result);
+  if (taken == Acquired::no && result != EBUSY) ec.assign(result, std::system_category());
+  return taken;
 }
 
 inline bool RobustLock::unlock() noexcept {

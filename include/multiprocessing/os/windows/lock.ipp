@@ -89,7 +89,8 @@ inline Acquired RobustLock::try_lock() noexcept {
   return windows::take_free(words) ? Acquired::yes : windows::take_from_dead(words);
 }
 
-inline Acquired RobustLock::lock(const detail::Deadline& deadline) noexcept {
+inline Acquired RobustLock::lock(const detail::Deadline& deadline, std::error_code& ec) noexcept {
+  ec.clear();
   windows::LockWords& words = windows::words_in(storage_);
   if (windows::take_free(words)) return Acquired::yes;
   if (deadline.is_now()) return windows::take_from_dead(words);
