@@ -19,6 +19,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace multiprocessing {
 
@@ -88,9 +89,37 @@ inline void call_sink(const LogSink& sink, LogLevel level, std::string_view text
   is_inside = false;
 }
 
+inline void deliver(LogLevel level, std::string_view text);
+
+/// @brief What the thread logs while this exists comes when it ends: for whoever holds a lock that
+/// a sink may come to need.
+class LogLater {
+ public:
+  LogLater() noexcept { innermost() = this; }
+  ~LogLater() {
+    innermost() = outer_;
+    try {
+      for (const auto& [level, text] : lines_) deliver(level, text);
+    } catch (...) {  // no memory
+    }
+  }
+  LogLater(const LogLater&) = delete;
+  LogLater& operator=(const LogLater&) = delete;
+  void add(LogLevel level, std::string_view text) { lines_.emplace_back(level, text); }
+  static LogLater*& innermost() noexcept {
+    thread_local LogLater* one = nullptr;
+    return one;
+  }
+
+ private:
+  LogLater* outer_ = innermost();
+  std::vector<std::pair<LogLevel, std::string>> lines_;
+};
+
 /// @brief Hands a text to whoever takes it. The state's mutex is not held: a sink may use all of
 /// the library.
 inline void deliver(LogLevel level, std::string_view text) {
+  if (LogLater* const later = LogLater::innermost()) return later->add(level, text);
   ProcessState& state = process_state();
   std::string line;
   std::shared_ptr<const LogSink> sink;

@@ -8,9 +8,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
+#include <limits>
 #include <new>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,7 +27,11 @@ namespace {
 // Of this thread: how many succeed before one fails; below zero: all do.
 thread_local int left = -1;
 
+// Of all threads: from which size on they fail.
+std::atomic<std::size_t> too_large{std::numeric_limits<std::size_t>::max()};
+
 void* allocate(std::size_t size) {
+  if (size >= too_large.load()) throw std::bad_alloc{};
   if (left >= 0 && left-- == 0) throw std::bad_alloc{};
   if (void* const memory = std::malloc(size == 0 ? 1 : size)) return memory;
   throw std::bad_alloc{};
@@ -98,6 +106,64 @@ TEST(NoMemory, LosesNoTaskOnItsWayToAWorker) {
     results.reserve(results.size() + 20);
     for (int i = 20; i < 40; ++i) results.push_back(executor.submit(square, i));
   });
+}
+
+std::size_t length(const std::string& text) {
+  return text.size();
+}
+
+TEST(NoMemory, IsLoggedWithNoLockHeld) {
+  constexpr std::size_t size = 3000;
+  mp::Pool pool{2};
+  mp::Event one;
+  mp::Event other;
+  auto first = pool.apply_async(test::wait_for, one);
+  auto second = pool.apply_async(test::wait_for, other);
+  ASSERT_TRUE(eventually([&] { return pool.stats().running == 2; }));
+  std::vector<mp::AsyncResult<std::size_t>> results;
+  for (int i = 0; i < 10; ++i) {
+    results.push_back(pool.apply_async(length, std::string(size, 'x')));
+  }
+  std::atomic<int> seen{0};
+  mp::set_log_sink([&](mp::LogLevel level, std::string_view) {
+    if (level != mp::LogLevel::error) return;
+    static_cast<void>(pool.stats());
+    ++seen;
+  });
+  // One worker has nothing left to do, and what the other has cannot be taken back.
+  too_large = size;
+  other.set();
+  EXPECT_TRUE(eventually([&] { return seen > 0; }));
+  too_large = std::numeric_limits<std::size_t>::max();
+  one.set();
+  first.get();
+  second.get();
+  for (auto& result : results) EXPECT_EQ(result.get(), size);
+  mp::set_log_sink({});
+}
+
+TEST(NoMemory, LosesNoTaskOfAWorkerThatDies) {
+  constexpr std::size_t size = 3000;
+  mp::Pool pool{1};
+  mp::Event never;
+  const int pid = pool.apply(test::own_pid);
+  auto blocking = pool.apply_async(test::wait_for, never);
+  ASSERT_TRUE(eventually([&] { return pool.stats().running == 1; }));
+  std::vector<mp::AsyncResult<std::size_t>> results;
+  for (int i = 0; i < 10; ++i) {
+    results.push_back(pool.apply_async(length, std::string(size, 'x')));
+  }
+  std::atomic<int> seen{0};
+  mp::set_log_sink([&](mp::LogLevel level, std::string_view) {
+    if (level == mp::LogLevel::error) ++seen;
+  });
+  too_large = size;
+  test::kill_process(pid);
+  EXPECT_TRUE(eventually([&] { return seen > 0; }));
+  too_large = std::numeric_limits<std::size_t>::max();
+  EXPECT_THROW(blocking.get(), mp::BrokenProcessPool);
+  for (auto& result : results) EXPECT_EQ(result.get(), size);
+  mp::set_log_sink({});
 }
 
 }  // namespace

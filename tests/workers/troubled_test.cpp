@@ -194,7 +194,7 @@ TEST(TroubledExecutor, MayBeShutDownInSeveralCallbacksAtOnce) {
 // ---- futures of no executor ----
 
 TEST(TroubledFuture, IsNotCancelledAndRunByTwoThreads) {
-  constexpr int rounds = 5'000;
+  constexpr int rounds = 40'000;
   std::vector<mp::Future<int>> futures(rounds);
   std::vector<char> runs(rounds);
   std::atomic<int> at{-1};

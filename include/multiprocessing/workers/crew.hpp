@@ -6,6 +6,7 @@
 /// What Pool and ProcessPoolExecutor have in common; docs/design/pool.md says how it works.
 #include <multiprocessing/connection/core.hpp>
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues/ring.hpp>
 #include <multiprocessing/timeout.hpp>
@@ -180,6 +181,17 @@ class Crew : public std::enable_shared_from_this<Crew> {
     }
     const Crew* crew_;
     Telling* outer_ = innermost();
+  };
+
+  /// Holds the mutex. What is logged meanwhile comes when it is free again: a sink may use the
+  /// crew.
+  class Locked {
+   public:
+    explicit Locked(std::mutex& mutex) : lock_{mutex} {}
+
+   private:
+    LogLater later_;
+    std::lock_guard<std::mutex> lock_;
   };
 
   explicit Crew(CrewOptions options);

@@ -32,7 +32,7 @@ inline void Crew::check_running() const {
 
 inline void Crew::check_takes_tasks() {
   check_process();
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   check_running();
 }
 
@@ -41,7 +41,7 @@ inline std::uint64_t Crew::submit(const NewTask& task) {
   std::vector<Place*> to_start;
   std::uint64_t id = 0;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     check_running();
     const std::uint32_t code = number_of(*task.code);
     TaskTable::Entry& entry = table_.add();
@@ -351,7 +351,7 @@ inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
 inline bool Crew::cancel(std::uint64_t task) {
   check_process();
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     const bool withdrawn = withdraw(task) == Withdrawn::yes;
     if (withdrawn) cancel_later(task, "the task was cancelled");
     refill_all();
@@ -365,7 +365,7 @@ inline bool Crew::kill(std::uint64_t task) {
   check_process();
   bool result = false;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     const Withdrawn withdrawn = withdraw(task);
     if (withdrawn == Withdrawn::yes) cancel_later(task, "the task was killed");
     result =
@@ -379,7 +379,7 @@ inline bool Crew::kill(std::uint64_t task) {
 
 inline bool Crew::is_running(std::uint64_t task) {
   check_process();
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   const TaskTable::Entry* const entry = table_.find(task);
   return entry != nullptr && has_begun(*entry);
 }
@@ -387,7 +387,7 @@ inline bool Crew::is_running(std::uint64_t task) {
 inline void Crew::cancel_waiting() {
   check_process();
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     for (const auto& place : places_) {
       for (int tries = 0; tries < 1000 && take_back(*place, ahead) == 0 && place->sent.size() > 1;
            ++tries) {

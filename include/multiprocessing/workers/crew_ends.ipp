@@ -52,7 +52,7 @@ inline void Crew::check_process() const {
 
 inline void Crew::close() {
   check_process();
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   if (state_ != State::running) return;
   state_ = State::closed;
   if (open_.load() != 0) return;
@@ -62,7 +62,7 @@ inline void Crew::close() {
 inline void Crew::join() {
   check_process();
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     if (state_ == State::running) {
       throw std::invalid_argument{std::string{options_.name} +
                                   " is still running: close() or terminate() comes first"};
@@ -81,7 +81,7 @@ inline void Crew::join() {
   }
   stop_background();
   join_workers();
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   trace_.finish();
 }
 
@@ -89,7 +89,7 @@ inline void Crew::join() {
 inline void Crew::join_workers() {
   std::vector<std::shared_ptr<PoolWorker>> workers;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     for (const auto& place : places_) {
       if (place->state != Place::State::alive) continue;
       tell_to_end(*place);
@@ -97,7 +97,7 @@ inline void Crew::join_workers() {
     }
   }
   for (const auto& worker : workers) worker->join();
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   for (const auto& place : places_) {
     if (place->state != Place::State::alive) continue;
     place->state = Place::State::vacant;
@@ -109,7 +109,7 @@ inline void Crew::join_workers() {
 inline void Crew::terminate(os::Signal first) {
   check_process();
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     if (state_ != State::broken) state_ = State::terminated;
     const std::string text = std::string{options_.name} + " was terminated";
     fail_all_later([&] { return std::make_exception_ptr(CancelledError{text}); }, true);
@@ -117,13 +117,13 @@ inline void Crew::terminate(os::Signal first) {
   end_processes(first);
   resolve_failed();  // callbacks may wait for each other's results
   stop_background();
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   trace_.finish();
 }
 
 inline void Crew::retire() {
   check_process();
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   is_retired_ = true;
   background_bell_.notify_one();
 }
@@ -150,7 +150,7 @@ inline void Crew::stop_background() {
 
 inline PoolStats Crew::stats() {
   check_process();
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   PoolStats all;
   all.done = done_;
   all.failed = failures_;

@@ -61,7 +61,7 @@ inline void Crew::leave_loop() {
 
 /// @param of whose results have come; null: all are to look.
 inline void Crew::call_followers(const Receiver* of) {
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   for (Follower* const follower : followers_) {
     if (of != nullptr && follower->of != nullptr && follower->of != of) continue;
     follower->is_called = true;
@@ -119,7 +119,7 @@ inline void Crew::handle(const ResultHeader& header,
   TaskTable::Entry entry;
   std::shared_ptr<DuplexCore> channel;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     if (header.place >= places_.size()) return;
     Place& place = *places_[header.place];
     entry = table_.take(header.id);
@@ -199,7 +199,7 @@ inline void Crew::finish(TaskTable::Entry& entry, bool returned) {
   entry.receiver.reset();
   bool is_over = false;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     ++(returned ? done_ : failures_);
     is_over = open_.fetch_sub(1) == 1;
     if (is_over && state_ == State::closed) {
@@ -214,7 +214,7 @@ inline void Crew::resolve_failed() {
   for (;;) {
     Failed one;
     {
-      const std::lock_guard lock{mutex_};
+      const Locked lock{mutex_};
       if (failed_.empty()) return;
       one = std::move(failed_.back());
       failed_.pop_back();
@@ -235,7 +235,7 @@ inline void Crew::resolve_failed() {
 // ---- the background thread ----
 
 inline void Crew::work_in_background() {
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   if (background_.joinable() || background_ends_) return;
   background_ = std::thread{[self = shared_from_this()] { self->run_in_background(); }};
   has_background_ = true;

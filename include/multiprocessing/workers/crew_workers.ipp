@@ -25,7 +25,7 @@ inline void Crew::start_process(Place& place) {
   worker->start();
   worker->drop_link();
 
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   place.process = std::move(worker);
   place.channel = std::make_shared<DuplexCore>(std::move(ends.first));
   place.state = Place::State::alive;
@@ -50,7 +50,7 @@ inline void Crew::start(Place& place) noexcept {
   bool is_late = false;
   bool gives_up = false;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     is_late = state_ == State::terminated || state_ == State::broken;
     try {
       if (!failure && state_ == State::closed && open_.load() == 0) {
@@ -87,7 +87,7 @@ inline void Crew::look_after_workers() {
   std::vector<native_handle_type> sentinels;
   std::vector<std::shared_ptr<PoolWorker>> held;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     if (state_ == State::terminated || state_ == State::broken) return;
     for (const auto& place : places_) {
       if (place->state != Place::State::alive) continue;
@@ -107,12 +107,12 @@ inline void Crew::look_after_workers() {
   }
   std::vector<Place*> due;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     if (watches_) watch_limits();
     due = places_to_start();
   }
   for (Place* const place : due) start(*place);
-  const std::lock_guard lock{mutex_};
+  const Locked lock{mutex_};
   for (const auto& place : places_) end_if_used_up(*place);
   refill_all();
 }
@@ -145,7 +145,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
   }
   bool gives_up = false;
   const bool expected = [&] {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     if (place.state != Place::State::alive || place.process.get() != &worker) return true;
     const WorkerSlot& slot = board_->slot(place.number);
     place.state = Place::State::vacant;  // or take_back() writes to a worker that is no more
@@ -270,7 +270,7 @@ inline void Crew::break_down(const std::string& why, const std::exception_ptr& b
     }
   }
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     if (state_ == State::broken || state_ == State::terminated) return;
     state_ = State::broken;
     why_broken_ = text;
@@ -285,7 +285,7 @@ inline void Crew::break_down(const std::string& why, const std::exception_ptr& b
 inline void Crew::end_processes(os::Signal first) {
   std::vector<std::shared_ptr<PoolWorker>> workers;
   {
-    const std::lock_guard lock{mutex_};
+    const Locked lock{mutex_};
     for (const auto& place : places_) {
       if (place->state != Place::State::alive) continue;
       place->state = Place::State::vacant;
