@@ -9,11 +9,11 @@
 #include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/serialization.hpp>
+#include <multiprocessing/synchronize/lock_core.hpp>
 #include <multiprocessing/timeout.hpp>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -181,7 +181,7 @@ class Access {
       ++state_->depth;
       return;
     }
-    const os::Acquired acquired = take();
+    const os::Acquired acquired = take(state_->lock, forever);
     state_->depth = 1;
     state_->changes = 0;
     if (acquired == os::Acquired::abandoned) store.recover();
@@ -199,14 +199,6 @@ class Access {
   [[nodiscard]] Store& store() const noexcept { return *store_; }
 
  private:
-  // Everybody looks by himself now and then: see synchronize/lock_core.hpp.
-  os::Acquired take() noexcept {
-    constexpr std::chrono::seconds longest_sleep{1};
-    os::Acquired result = state_->lock.try_lock();
-    while (result == os::Acquired::no) result = state_->lock.lock(Deadline{longest_sleep});
-    return result;
-  }
-
   Store* store_;
   StoreState* state_;
 };
