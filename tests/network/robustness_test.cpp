@@ -145,6 +145,43 @@ TEST(Stream, ThatHasNoSizeIsBroken) {
   EXPECT_THROW(static_cast<void>(client.recv_bytes()), mp::ConnectionError);
 }
 
+// The next thing that the other end sees is a reset.
+void reset(mp::Connection& end) {
+  const linger at_once{1, 0};
+  ASSERT_EQ(::setsockopt(end.fileno(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+  end.close();
+}
+
+TEST(Stream, ThatIsResetHasNoCleanEnd) {
+  mp::Listener listener{{.family = mp::Family::af_inet}};
+  {
+    auto client = mp::Client(listener.address());
+    auto served = listener.accept();
+    client.send(1);
+    EXPECT_TRUE(served.poll(mp::forever));
+    reset(client);
+    EXPECT_EQ(served.recv<int>(), 1);
+    EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+    EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  }
+  {
+    auto client = mp::Client(listener.address());
+    auto served = listener.accept();
+    reset(client);
+    EXPECT_TRUE(served.poll(mp::forever));
+    EXPECT_THROW(served.send(1), std::system_error);  // which hears of the reset
+    EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  }
+  {
+    auto client = mp::Client(listener.address());
+    auto served = listener.accept();
+    EXPECT_EQ(::send(client.fileno(), "\0\0\0\3a", 5, MSG_NOSIGNAL), 5);
+    EXPECT_TRUE(served.poll(mp::forever));
+    reset(client);
+    EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  }
+}
+
 TEST(Stream, OfALieAboutItsSizeTakesNoMemory) {
   mp::Listener listener;
   auto client = mp::Client(listener.address());

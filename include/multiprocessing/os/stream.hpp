@@ -33,6 +33,9 @@ struct StreamDirection {
 struct StreamState {
   StreamDirection out;
   StreamDirection in;
+  /// 1: the connection was reset, so its end is not a clean one: what the other end sent last may
+  /// be lost. Said to all, for the system says it once. Never cleared.
+  std::atomic<std::uint32_t> was_reset;
 
   /// @errors as RobustLock::initialise().
   void initialise(std::error_code& ec) noexcept;
@@ -69,7 +72,8 @@ class Stream {
   /// @param kind what the message is to be called.
   /// @param max longer ones are not read.
   /// @errors `message_size`: it is longer, and the stream is broken; `connection_aborted`: broken,
-  /// or the other end closed inside the message; ENOMEM, likewise broken.
+  /// or the other end closed inside the message; `connection_reset`: the internet's connection
+  /// ended by a reset between two messages; ENOMEM, likewise broken.
   [[nodiscard]] Outcome receive(std::uint8_t kind,
                                 std::size_t max,
                                 IncomingMessage& into,

@@ -37,6 +37,17 @@ inline std::uint64_t read_big_endian(std::span<const std::byte> bytes) noexcept 
   return number;
 }
 
+// ECONNRESET is said once. Over a local socket it means that the other end closed with messages
+// unread, and all that it sent comes still; from the internet, that some may be lost.
+inline void note_reset(int socket, StreamState& state) noexcept {
+  int domain = 0;
+  socklen_t length = sizeof domain;
+  if (MULTIPROCESSING_SYSTEM(getsockopt)(socket, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0 ||
+      domain != AF_UNIX) {
+    state.was_reset.store(1);
+  }
+}
+
 // The bytes of a message that are still to be sent.
 class StreamParts {
  public:
@@ -67,9 +78,8 @@ class StreamParts {
   StreamParts& operator=(const StreamParts&) = delete;
 
   [[nodiscard]] std::size_t left() const noexcept { return left_; }
-  // One sendmsg. ECONNRESET is said once, when the other end closed with messages unread; then
-  // comes EPIPE.
-  ssize_t try_send(int socket) noexcept {
+  // One sendmsg. After ECONNRESET comes EPIPE.
+  ssize_t try_send(int socket, StreamState& state) noexcept {
     msghdr message{};
     message.msg_iov = &parts_[first_];
     message.msg_iovlen = count_ - first_;
@@ -78,6 +88,7 @@ class StreamParts {
           MULTIPROCESSING_SYSTEM(sendmsg)(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (sent >= 0) forget(static_cast<std::size_t>(sent));
       if (sent >= 0 || (errno != EINTR && errno != ECONNRESET)) return sent;
+      if (errno == ECONNRESET) note_reset(socket, state);
     }
   }
 
@@ -113,11 +124,19 @@ inline bool stream_has_room(int socket, std::size_t size) noexcept {
   return 2 * (static_cast<std::size_t>(unsent) + size) + overhead <= static_cast<std::size_t>(room);
 }
 
-// -1: errno says why. ECONNRESET is said once; what came before it comes after it.
-inline ssize_t receive_retrying(int socket, std::byte* into, std::size_t size) noexcept {
+// -1: errno says why; ECONNRESET only in the place of an end. What came before it comes after it.
+inline ssize_t receive_retrying(int socket,
+                                std::byte* into,
+                                std::size_t size,
+                                StreamState& state) noexcept {
   for (;;) {
     const auto got = MULTIPROCESSING_SYSTEM(recv)(socket, into, size, MSG_DONTWAIT);
+    if (got == 0 && state.was_reset.load() != 0) {
+      errno = ECONNRESET;
+      return -1;
+    }
     if (got >= 0 || (errno != EINTR && errno != ECONNRESET)) return got;
+    if (errno == ECONNRESET) note_reset(socket, state);
   }
 }
 
@@ -213,7 +232,7 @@ inline Outcome Stream::send(std::span<const std::byte> bytes,
     }
     state_.out.inside.store(1);
     MULTIPROCESSING_STOP_POINT("stream.send.inside");
-    const auto sent = parts.try_send(socket_);
+    const auto sent = parts.try_send(socket_, state_);
     const int error = errno;
     begun = begun || sent > 0;
     if (begun) MULTIPROCESSING_STOP_POINT("stream.send.sent");
@@ -268,7 +287,7 @@ inline Outcome Stream::read_message(std::uint8_t kind,
   std::array<std::byte, posix::long_header> header{};
   state_.in.inside.store(1);
   MULTIPROCESSING_STOP_POINT("stream.recv.inside");
-  const auto got = posix::receive_retrying(socket_, header.data(), posix::short_header);
+  const auto got = posix::receive_retrying(socket_, header.data(), posix::short_header, state_);
   if (got <= 0) {
     if (got < 0 && errno != EAGAIN) posix::assign_errno(ec);
     state_.in.inside.store(0);
@@ -321,10 +340,11 @@ inline Outcome Stream::read_all(std::span<std::byte> into,
                                 const Interrupt& interrupt,
                                 std::error_code& ec) const noexcept {
   while (done < into.size()) {
-    const auto got = posix::receive_retrying(socket_, into.data() + done, into.size() - done);
+    const auto got =
+        posix::receive_retrying(socket_, into.data() + done, into.size() - done, state_);
     if (got > 0) {
       done += static_cast<std::size_t>(got);
-    } else if (got == 0) {
+    } else if (got == 0 || errno == ECONNRESET) {
       ec = std::make_error_code(std::errc::connection_aborted);
       return Outcome::timed_out;
     } else if (errno == EAGAIN) {
