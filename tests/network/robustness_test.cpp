@@ -4,6 +4,8 @@
 #include <multiprocessing/network.hpp>
 
 #include <support/eventually.hpp>
+#include <support/forked.hpp>
+#include <support/processes.hpp>
 
 #include <gtest/gtest.h>
 
@@ -20,6 +22,7 @@
 #include <vector>
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -180,6 +183,22 @@ TEST(Stream, ThatIsResetHasNoCleanEnd) {
     reset(client);
     EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
   }
+}
+
+TEST(Stream, AStoppedSenderThatWaitsForRoomHoldsNobodyUp) {
+  mp::Listener listener;
+  auto sending = mp::Client(listener.address());
+  auto receiving = listener.accept();
+  test::Forked child{[&] {
+    for (;;) sending.send_bytes("x");
+  }};
+  const std::string call = "/proc/" + std::to_string(child.pid()) + "/syscall";
+  const std::string sleeping = std::to_string(SYS_ppoll) + ' ';
+  ASSERT_TRUE(test::eventually([&] { return test::first_line(call).starts_with(sleeping); }));
+  ::kill(child.pid(), SIGSTOP);
+  while (receiving.try_recv_bytes()) {
+  }
+  EXPECT_TRUE(sending.try_send(1, 10s));
 }
 
 TEST(Stream, OfALieAboutItsSizeTakesNoMemory) {

@@ -20,7 +20,7 @@ namespace multiprocessing::os {
 /// @brief One direction of a stream, as all who share this end see it. Zero at first.
 struct StreamDirection {
   /// Held by who sends or receives, from a message's first byte to its last. No-one waits for a
-  /// message to begin with it held.
+  /// message to begin with it held, nor for room to begin one.
   RobustLock lock;
   /// 1: the holder may have moved a part of a message. Set before the first byte is, cleared after
   /// the last; 1 when the lock is abandoned: nobody knows where the next message begins.
@@ -99,7 +99,14 @@ class Stream {
                    const Interrupt& interrupt,
                    const detail::Deadline& deadline,
                    std::error_code& ec) const noexcept;
-  Outcome wait_for_room(const Interrupt& interrupt,
+  struct Parts;
+  // timed_out: nothing of it has been sent, for there is no room.
+  Outcome send_now(Parts& parts,
+                   bool has_limit,
+                   const Interrupt& interrupt,
+                   std::error_code& ec) const noexcept;
+  Outcome wait_for_room(std::size_t size,
+                        const Interrupt& interrupt,
                         const detail::Deadline& deadline,
                         std::error_code& ec) const noexcept;
   Outcome read_message(std::uint8_t kind,

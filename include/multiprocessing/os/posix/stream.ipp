@@ -142,6 +142,10 @@ inline ssize_t receive_retrying(int socket,
 
 }  // namespace posix
 
+struct Stream::Parts : posix::StreamParts {
+  using posix::StreamParts::StreamParts;
+};
+
 inline void StreamState::initialise(std::error_code& ec) noexcept {
   out.lock.initialise(ec);
   if (!ec) in.lock.initialise(ec);
@@ -203,12 +207,14 @@ inline Outcome Stream::wait_for(Readiness what,
   }
 }
 
-// Of as much room as a message needs the kernel gives no notice.
-inline Outcome Stream::wait_for_room(const Interrupt& interrupt,
+// Of as much room as a message with a limit needs the kernel gives no notice.
+inline Outcome Stream::wait_for_room(std::size_t size,
+                                     const Interrupt& interrupt,
                                      const detail::Deadline& deadline,
                                      std::error_code& ec) const noexcept {
   const Outcome waited = wait_for(Readiness::writable, interrupt, deadline, ec);
-  if (ec || waited != Outcome::done) return waited;
+  if (ec || waited != Outcome::done || deadline.is_forever()) return waited;
+  if (posix::stream_has_room(socket_, size)) return waited;
   if (deadline.passed()) return Outcome::timed_out;
   const auto nap = deadline.left(std::chrono::milliseconds{1});
   return pause_for(nap, interrupt) == Waited::interrupted ? Outcome::interrupted : Outcome::done;
@@ -219,17 +225,28 @@ inline Outcome Stream::send(std::span<const std::byte> bytes,
                             const Interrupt& interrupt,
                             const detail::Deadline& deadline,
                             std::error_code& ec) const noexcept {
-  const Outcome entered = enter(state_.out, interrupt, deadline, ec);
-  if (ec || entered != Outcome::done) return entered;
-  const posix::Unlocker unlocker{state_.out.lock};
-  posix::StreamParts parts{bytes, tail};
+  Parts parts{bytes, tail};
+  for (;;) {
+    Outcome outcome = enter(state_.out, interrupt, deadline, ec);
+    if (ec || outcome != Outcome::done) return outcome;
+    {
+      const posix::Unlocker unlocker{state_.out.lock};
+      outcome = send_now(parts, !deadline.is_forever(), interrupt, ec);
+    }
+    // Without the lock: who is stopped while it waits for room holds nobody up.
+    if (ec || outcome != Outcome::timed_out) return outcome;
+    outcome = wait_for_room(parts.left(), interrupt, deadline, ec);
+    if (ec || outcome != Outcome::done) return outcome;
+  }
+}
+
+inline Outcome Stream::send_now(Parts& parts,
+                                bool has_limit,
+                                const Interrupt& interrupt,
+                                std::error_code& ec) const noexcept {
+  if (has_limit && !posix::stream_has_room(socket_, parts.left())) return Outcome::timed_out;
   bool begun = false;
   for (;;) {
-    if (!begun && !deadline.is_forever() && !posix::stream_has_room(socket_, parts.left())) {
-      const Outcome waited = wait_for_room(interrupt, deadline, ec);
-      if (ec || waited != Outcome::done) return waited;
-      continue;
-    }
     state_.out.inside.store(1);
     MULTIPROCESSING_STOP_POINT("stream.send.inside");
     const auto sent = parts.try_send(socket_, state_);
@@ -239,17 +256,17 @@ inline Outcome Stream::send(std::span<const std::byte> bytes,
     if (!begun || parts.left() == 0) state_.out.inside.store(0);
     if (parts.left() == 0) return Outcome::done;
     if (sent >= 0) continue;
-    Outcome waited = Outcome::timed_out;
-    if (error == EAGAIN) {
-      const detail::Deadline until = begun ? detail::Deadline{forever} : deadline;
-      waited = wait_for(Readiness::writable, interrupt, until, ec);
-      if (!ec && waited == Outcome::done) continue;
-      if (begun) break_it();
-    } else {
+    if (error != EAGAIN) {
       ec.assign(error, std::system_category());
       if (begun) state_.out.broken.store(1);
+      return Outcome::timed_out;
     }
-    return waited;
+    if (!begun) return Outcome::timed_out;
+    const Outcome waited = wait_for(Readiness::writable, interrupt, detail::Deadline{forever}, ec);
+    if (ec || waited != Outcome::done) {
+      break_it();
+      return waited;
+    }
   }
 }
 
