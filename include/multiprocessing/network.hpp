@@ -47,8 +47,8 @@ struct ListenerOptions {
 ///
 /// With a key, client and listener show each other that they have it (HMAC-SHA256 of a challenge,
 /// both ways); nothing is encrypted. Any number of clients may be in that handshake at once, so
-/// none holds up another: at most 256, then the oldest is sent away for the next. Before it is
-/// through, no more than 256 bytes of a message are read.
+/// none holds up another: at most 256, or as there are descriptors; then the oldest is sent away
+/// for the next. Before it is through, no more than 256 bytes of a message are read.
 /// @code
 /// mp::Listener listener{{.address = mp::Address{"localhost", 6000}, .authkey = "secret"}};
 /// mp::Connection client = listener.accept();
