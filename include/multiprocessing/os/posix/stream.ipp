@@ -153,7 +153,9 @@ inline void StreamState::initialise(std::error_code& ec) noexcept {
 
 inline bool Stream::someone_died_inside() const noexcept {
   const auto died = [](const StreamDirection& direction) {
-    return direction.lock.is_abandoned() && direction.inside.load() != 0;
+    // Asked twice: in between the next may have got the lock, and be inside alive.
+    return direction.lock.is_abandoned() && direction.inside.load() != 0 &&
+           direction.lock.is_abandoned();
   };
   return died(state_.out) || died(state_.in);
 }
