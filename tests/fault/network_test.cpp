@@ -219,6 +219,11 @@ const std::vector<Row> rows{
     {"accept4", ENFILE, {ENFILE, nothing}},
     {"accept4", ENOMEM, {ENOMEM, nothing}},
     {"accept4", EPROTO, {nothing}},
+    {"accept4", EPERM, {EPERM, nothing}},
+    {"accept4", EACCES, {EACCES, nothing}},
+    {"accept4", ENOSYS, {ENOSYS, nothing}},
+    {"accept4", EFAULT, {EFAULT, nothing}},
+    {"accept4", EOPNOTSUPP, {EOPNOTSUPP, nothing}},
     {"bind", EADDRINUSE, {EADDRINUSE}},
     {"bind", EACCES, {EACCES}},
     {"connect", EINTR, {nothing}},
@@ -331,6 +336,23 @@ TEST_P(EveryCall, ThatFailsIsToldAndLeavesNothing) {
 TEST_P(EveryCall, MayMoveLessThanItWasGiven) {
   fault::at_most = 3;
   EXPECT_EQ(outcome_of(GetParam()), nothing);
+}
+
+TEST(AcceptFrom, TellsOfWhatWouldLast) {
+  std::error_code ec;
+  mp::os::Endpoint bound;
+  const auto listener = mp::os::listen_at({mp::Family::af_inet, "127.0.0.1", 0}, 1, bound, ec);
+  ASSERT_FALSE(ec);
+  for (const int error : {EPERM, EACCES, ENOSYS, EFAULT, EOPNOTSUPP}) {
+    forget();
+    fault::failing = "accept4";
+    fault::failing_with = error;
+    fault::failing_turn = 1;
+    mp::os::Endpoint peer;
+    EXPECT_FALSE(mp::os::accept_from(listener.get(), peer, ec));
+    EXPECT_EQ(ec.value(), error);
+  }
+  forget();
 }
 
 TEST(EveryCallOfThese, HasARow) {

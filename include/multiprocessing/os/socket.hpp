@@ -49,7 +49,8 @@ struct Endpoint {
 /// @brief Takes a connection that waits. @param peer who it is; its name is empty where it has
 /// none.
 /// @returns none, and no error: nobody waits.
-/// @errors EMFILE, ENFILE, ENOBUFS, ENOMEM: the one who waits goes on waiting.
+/// @errors EMFILE, ENFILE, ENOBUFS, ENOMEM: the one who waits goes on waiting. EPERM, EACCES and
+/// others that would last.
 [[nodiscard]] UniqueHandle accept_from(native_handle_type listener,
                                        Endpoint& peer,
                                        std::error_code& ec) noexcept;

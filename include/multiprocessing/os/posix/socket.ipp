@@ -272,7 +272,8 @@ inline UniqueHandle accept_from(native_handle_type listener,
       return socket;
     }
     if (errno == EAGAIN) return {};
-    const std::array ours{EMFILE, ENFILE, ENOBUFS, ENOMEM, EBADF, EINVAL, ENOTSOCK};
+    const std::array ours{EMFILE,   ENFILE, ENOBUFS, ENOMEM, EBADF,  EINVAL,
+                          ENOTSOCK, EPERM,  EACCES,  ENOSYS, EFAULT, EOPNOTSUPP};
     if (std::ranges::find(ours, errno) != ours.end()) {
       posix::assign_errno(ec);
       return {};
