@@ -505,4 +505,16 @@ TEST(Listener, OutOfDescriptorsSendsTheOldestStrangerAwayForTheNext) {
   EXPECT_EQ(second.hear(100).size(), 63U);
 }
 
+TEST(Listener, WhereNobodySaidWhereIsForThisUserAlone) {
+  const auto mode_of = [](const mp::Listener& listener) {
+    struct ::stat status {};
+    EXPECT_EQ(::stat(listener.address().path().c_str(), &status), 0);
+    return status.st_mode & 0777U;
+  };
+  const mode_t before = ::umask(0);
+  EXPECT_EQ(mode_of(mp::Listener{}), 0600U);
+  EXPECT_EQ(mode_of(mp::Listener{{.address = mp::Address{"open.socket"}}}), 0777U);
+  ::umask(before);
+}
+
 }  // namespace

@@ -22,8 +22,8 @@ namespace multiprocessing {
 
 /// @brief What a Listener is to be.
 struct ListenerOptions {
-  /// None: a new one of the family: a file in the folder for temporary files, or a free port of
-  /// this machine alone.
+  /// None: a new one of the family: a file in the folder for temporary files, for this user alone
+  /// whatever the umask, or a free port of this machine alone.
   std::optional<Address> address = {};
   /// None: the address's; without one af_unix (Windows: af_pipe). For a host by name, whether IPv4
   /// (none) or IPv6.

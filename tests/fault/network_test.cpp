@@ -93,6 +93,7 @@ FAULT_ERRNO(bind)
 FAULT_ERRNO(connect)
 FAULT_ERRNO(epoll_create1)
 FAULT_ERRNO(epoll_ctl)
+FAULT_ERRNO(fchmod)
 FAULT_ERRNO(getsockname)
 FAULT_ERRNO(getsockopt)
 FAULT_ERRNO(ioctl)
@@ -197,6 +198,7 @@ struct Operation {
 };
 const std::vector<Operation> operations{
     {"af_unix", [] { use_streams({.address = mp::Address{"fault.socket"}}); }},
+    {"anywhere", [] { use_streams({}); }},
     {"af_inet",
      [] {
        use_streams({.address = mp::Address{"localhost", 0}});
@@ -233,6 +235,7 @@ const std::vector<Row> rows{
     {"epoll_create1", EMFILE, {EMFILE}},
     {"epoll_ctl", ENOMEM, {ENOMEM, nothing}},
     {"epoll_ctl", ENOSPC, {ENOSPC, nothing}},
+    {"fchmod", EPERM, {EPERM}},
     {"fcntl", EINVAL, {EINVAL, nothing}},
     {"getaddrinfo", EAI_AGAIN, {EAGAIN}},
     {"getaddrinfo", EAI_MEMORY, {ENOMEM}},
@@ -282,6 +285,14 @@ int outcome_of(const Operation& operation) {
 std::ptrdiff_t descriptors() {
   return std::distance(std::filesystem::directory_iterator{"/proc/self/fd"}, {});
 }
+void remove_socket_files() {
+  for (const auto& folder :
+       {std::filesystem::current_path(), std::filesystem::temp_directory_path()}) {
+    for (const auto& file : std::filesystem::directory_iterator{folder}) {
+      if (file.is_socket()) std::filesystem::remove(file);
+    }
+  }
+}
 void forget() {
   fault::calls.clear();
   fault::failing_turn = 0;
@@ -314,7 +325,7 @@ class EveryCall : public testing::TestWithParam<Operation> {
     EXPECT_TRUE(std::ranges::count(row.told, told)) << "it was told " << told;
     forget();
     EXPECT_EQ(descriptors(), before) << "something was left behind";
-    std::filesystem::remove("fault.socket");  // where unlink failed
+    remove_socket_files();  // where unlink failed
     EXPECT_EQ(outcome_of(GetParam()), nothing) << "the next time";
   }
 };
