@@ -187,7 +187,8 @@ void use_broken_stream() {
     static_cast<void>(state.in.lock.lock(mp::detail::Deadline{mp::forever}));
   }}.join();
   mp::os::IncomingMessage message;
-  const mp::os::Stream stream{ours.get(), state, true};
+  const mp::os::Stream stream{ours.get(), state, [](const void*) noexcept { return true; },
+                              nullptr};
   static_cast<void>(stream.receive(1, 10, message, {}, mp::detail::Deadline{1s}, ec));
   EXPECT_EQ(ec, std::errc::connection_aborted);
 }

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -199,6 +200,40 @@ TEST(Stream, AStoppedSenderThatWaitsForRoomHoldsNobodyUp) {
   while (receiving.try_recv_bytes()) {
   }
   EXPECT_TRUE(sending.try_send(1, 10s));
+}
+
+// A fork may come when the call waits already.
+TEST(Stream, ACallThatWaitsLearnsThatItsEndIsShared) {
+  struct Owner {
+    mutable std::atomic<int> asked{0};
+    std::atomic<bool> is_shared{false};
+  } owner;
+  std::error_code ec;
+  mp::os::StreamState state{};
+  state.initialise(ec);
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const mp::os::UniqueHandle ours{ends[0]};
+  const mp::os::UniqueHandle theirs{ends[1]};
+  const mp::os::Stream stream{ours.get(), state,
+                              [](const void* one) noexcept {
+                                const auto& its = *static_cast<const Owner*>(one);
+                                ++its.asked;
+                                return its.is_shared.load();
+                              },
+                              &owner};
+  std::thread waiting{[&] {
+    mp::os::IncomingMessage message;
+    static_cast<void>(stream.receive(1, 10, message, {}, mp::detail::Deadline{mp::forever}, ec));
+  }};
+  test::eventually([&] { return owner.asked != 0; });
+  std::thread{[&] {
+    static_cast<void>(state.in.lock.lock(mp::detail::Deadline{mp::forever}));
+    state.in.inside = 1;
+  }}.join();
+  owner.is_shared = true;
+  waiting.join();
+  EXPECT_EQ(ec, std::errc::connection_aborted);
 }
 
 TEST(Stream, OfALieAboutItsSizeTakesNoMemory) {

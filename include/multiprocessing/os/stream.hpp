@@ -50,10 +50,16 @@ struct StreamState {
 /// @source Lib/multiprocessing/connection.py, Connection._send_bytes, _recv_bytes.
 class Stream {
  public:
-  /// @param is_shared whether other processes may have it too: then who waits looks every 50 ms
-  ///   whether one of them died inside a message.
-  Stream(native_handle_type socket, StreamState& state, bool is_shared) noexcept
-      : socket_{socket}, state_{state}, is_shared_{is_shared} {}
+  /// @brief Whether other processes may have the end of this owner too.
+  using IsShared = bool (*)(const void* owner) noexcept;
+
+  /// @param is_shared asked every 50 ms while it answers yes, for then who waits looks whether one
+  ///   of them died inside a message, and else every second, for that may change.
+  Stream(native_handle_type socket,
+         StreamState& state,
+         IsShared is_shared,
+         const void* owner) noexcept
+      : socket_{socket}, state_{state}, is_shared_{is_shared}, owner_{owner} {}
 
   /// @brief Sends a message whole. The deadline is for its beginning: one that has begun goes on
   /// until it is through, or nobody is there to take it. With a limit, one that does not find room
@@ -123,7 +129,8 @@ class Stream {
 
   native_handle_type socket_;
   StreamState& state_;
-  bool is_shared_;
+  IsShared is_shared_;
+  const void* owner_;
 };
 
 }  // namespace multiprocessing::os

@@ -196,14 +196,16 @@ inline Outcome Stream::wait_for(Readiness what,
                                 const Interrupt& interrupt,
                                 const detail::Deadline& deadline,
                                 std::error_code& ec) const noexcept {
+  constexpr std::chrono::seconds unshared_wait{1};  // then it may be shared
   for (;;) {
-    if (!is_shared_) return as_outcome(wait_ready(socket_, what, interrupt, deadline, ec));
-    if (someone_died_inside()) {
+    const bool is_shared = is_shared_(owner_);
+    if (is_shared && someone_died_inside()) {
       break_it();
       ec = std::make_error_code(std::errc::connection_aborted);
       return Outcome::timed_out;
     }
-    const detail::Deadline look{deadline.left(Interrupt::longest_blind_wait)};
+    const detail::Deadline look{
+        deadline.left(is_shared ? Interrupt::longest_blind_wait : unshared_wait)};
     const Waited waited = wait_ready(socket_, what, interrupt, look, ec);
     if (ec || waited != Waited::timed_out || deadline.passed()) return as_outcome(waited);
   }
@@ -389,7 +391,7 @@ inline Outcome Stream::wait(const Interrupt& interrupt,
 }
 
 inline void Stream::before_close() const noexcept {
-  if (is_shared_ && someone_died_inside()) break_it();
+  if (is_shared_(owner_) && someone_died_inside()) break_it();
 }
 
 }  // namespace multiprocessing::os
