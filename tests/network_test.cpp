@@ -487,4 +487,34 @@ TEST(Listener, OutOfDescriptorsSaysSoAndTheClientGoesOnWaiting) {
   EXPECT_EQ(listener.accept().recv<int>(), 9);
 }
 
+TEST(Listener, OutOfDescriptorsSendsTheOldestStrangerAwayForTheNext) {
+  mp::Listener listener{{.backlog = 4, .authkey = "k"}};
+  const Stranger first{listener.address()};
+  EXPECT_FALSE(listener.try_accept());
+  const Stranger second{listener.address()};
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const int lowest_free = ::dup(STDERR_FILENO);
+  ::close(lowest_free);
+  const rlimit as_many_as_are_open{static_cast<rlim_t>(lowest_free), before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &as_many_as_are_open);
+  EXPECT_EQ(code_of([&] { EXPECT_FALSE(listener.try_accept()); }), std::error_code{});
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  listener.close();
+  EXPECT_EQ(first.hear(100).size(), 63U);
+  EXPECT_EQ(second.hear(100).size(), 63U);
+}
+
+TEST(Listener, WhereNobodySaidWhereIsForThisUserAlone) {
+  const auto mode_of = [](const mp::Listener& listener) {
+    struct ::stat status {};
+    EXPECT_EQ(::stat(listener.address().path().c_str(), &status), 0);
+    return status.st_mode & 0777U;
+  };
+  const mode_t before = ::umask(0);
+  EXPECT_EQ(mode_of(mp::Listener{}), 0600U);
+  EXPECT_EQ(mode_of(mp::Listener{{.address = mp::Address{"open.socket"}}}), 0777U);
+  ::umask(before);
+}
+
 }  // namespace

@@ -22,8 +22,8 @@ namespace multiprocessing {
 
 /// @brief What a Listener is to be.
 struct ListenerOptions {
-  /// None: a new one of the family: a file in the folder for temporary files, or a free port of
-  /// this machine alone.
+  /// None: a new one of the family: a file in the folder for temporary files, for this user alone
+  /// whatever the umask, or a free port of this machine alone.
   std::optional<Address> address = {};
   /// None: the address's; without one af_unix (Windows: af_pipe). For a host by name, whether IPv4
   /// (none) or IPv6.
@@ -47,8 +47,8 @@ struct ListenerOptions {
 ///
 /// With a key, client and listener show each other that they have it (HMAC-SHA256 of a challenge,
 /// both ways); nothing is encrypted. Any number of clients may be in that handshake at once, so
-/// none holds up another: at most 256, then the oldest is sent away for the next. Before it is
-/// through, no more than 256 bytes of a message are read.
+/// none holds up another: at most 256, or as there are descriptors; then the oldest is sent away
+/// for the next. Before it is through, no more than 256 bytes of a message are read.
 /// @code
 /// mp::Listener listener{{.address = mp::Address{"localhost", 6000}, .authkey = "secret"}};
 /// mp::Connection client = listener.accept();

@@ -134,7 +134,9 @@ TEST_P(StreamChaos, SenderKilledAtAnyStepTearsNoMessage) {
         EXPECT_EQ(is_told, is_asleep);
       }
     }
-    if (size > 1000) EXPECT_GT(broken, 0);
+    if (size > 1000) {
+      EXPECT_GT(broken, 0);
+    }
   }
 }
 

@@ -93,6 +93,7 @@ FAULT_ERRNO(bind)
 FAULT_ERRNO(connect)
 FAULT_ERRNO(epoll_create1)
 FAULT_ERRNO(epoll_ctl)
+FAULT_ERRNO(fchmod)
 FAULT_ERRNO(getsockname)
 FAULT_ERRNO(getsockopt)
 FAULT_ERRNO(ioctl)
@@ -186,7 +187,8 @@ void use_broken_stream() {
     static_cast<void>(state.in.lock.lock(mp::detail::Deadline{mp::forever}));
   }}.join();
   mp::os::IncomingMessage message;
-  const mp::os::Stream stream{ours.get(), state, true};
+  const mp::os::Stream stream{ours.get(), state, [](const void*) noexcept { return true; },
+                              nullptr};
   static_cast<void>(stream.receive(1, 10, message, {}, mp::detail::Deadline{1s}, ec));
   EXPECT_EQ(ec, std::errc::connection_aborted);
 }
@@ -197,6 +199,7 @@ struct Operation {
 };
 const std::vector<Operation> operations{
     {"af_unix", [] { use_streams({.address = mp::Address{"fault.socket"}}); }},
+    {"anywhere", [] { use_streams({}); }},
     {"af_inet",
      [] {
        use_streams({.address = mp::Address{"localhost", 0}});
@@ -219,6 +222,11 @@ const std::vector<Row> rows{
     {"accept4", ENFILE, {ENFILE, nothing}},
     {"accept4", ENOMEM, {ENOMEM, nothing}},
     {"accept4", EPROTO, {nothing}},
+    {"accept4", EPERM, {EPERM, nothing}},
+    {"accept4", EACCES, {EACCES, nothing}},
+    {"accept4", ENOSYS, {ENOSYS, nothing}},
+    {"accept4", EFAULT, {EFAULT, nothing}},
+    {"accept4", EOPNOTSUPP, {EOPNOTSUPP, nothing}},
     {"bind", EADDRINUSE, {EADDRINUSE}},
     {"bind", EACCES, {EACCES}},
     {"connect", EINTR, {nothing}},
@@ -228,6 +236,7 @@ const std::vector<Row> rows{
     {"epoll_create1", EMFILE, {EMFILE}},
     {"epoll_ctl", ENOMEM, {ENOMEM, nothing}},
     {"epoll_ctl", ENOSPC, {ENOSPC, nothing}},
+    {"fchmod", EPERM, {EPERM}},
     {"fcntl", EINVAL, {EINVAL, nothing}},
     {"getaddrinfo", EAI_AGAIN, {EAGAIN}},
     {"getaddrinfo", EAI_MEMORY, {ENOMEM}},
@@ -277,6 +286,14 @@ int outcome_of(const Operation& operation) {
 std::ptrdiff_t descriptors() {
   return std::distance(std::filesystem::directory_iterator{"/proc/self/fd"}, {});
 }
+void remove_socket_files() {
+  for (const auto& folder :
+       {std::filesystem::current_path(), std::filesystem::temp_directory_path()}) {
+    for (const auto& file : std::filesystem::directory_iterator{folder}) {
+      if (file.is_socket()) std::filesystem::remove(file);
+    }
+  }
+}
 void forget() {
   fault::calls.clear();
   fault::failing_turn = 0;
@@ -309,7 +326,7 @@ class EveryCall : public testing::TestWithParam<Operation> {
     EXPECT_TRUE(std::ranges::count(row.told, told)) << "it was told " << told;
     forget();
     EXPECT_EQ(descriptors(), before) << "something was left behind";
-    std::filesystem::remove("fault.socket");  // where unlink failed
+    remove_socket_files();  // where unlink failed
     EXPECT_EQ(outcome_of(GetParam()), nothing) << "the next time";
   }
 };
@@ -331,6 +348,23 @@ TEST_P(EveryCall, ThatFailsIsToldAndLeavesNothing) {
 TEST_P(EveryCall, MayMoveLessThanItWasGiven) {
   fault::at_most = 3;
   EXPECT_EQ(outcome_of(GetParam()), nothing);
+}
+
+TEST(AcceptFrom, TellsOfWhatWouldLast) {
+  std::error_code ec;
+  mp::os::Endpoint bound;
+  const auto listener = mp::os::listen_at({mp::Family::af_inet, "127.0.0.1", 0}, 1, bound, ec);
+  ASSERT_FALSE(ec);
+  for (const int error : {EPERM, EACCES, ENOSYS, EFAULT, EOPNOTSUPP}) {
+    forget();
+    fault::failing = "accept4";
+    fault::failing_with = error;
+    fault::failing_turn = 1;
+    mp::os::Endpoint peer;
+    EXPECT_FALSE(mp::os::accept_from(listener.get(), peer, ec));
+    EXPECT_EQ(ec.value(), error);
+  }
+  forget();
 }
 
 TEST(EveryCallOfThese, HasARow) {

@@ -135,6 +135,11 @@ TEST(Pickle, OfWhatIsNotInTheSubsetIsRefused) {
   }
 }
 
+TEST(Pickle, ThatEncodesTheSameTextAgainAndAgainIsRefusedBeforeItTakesTheMemory) {
+  const auto file = std::filesystem::path{MULTIPROCESSING_TEST_FUZZ} / "pickle_corpus" / "encoded";
+  EXPECT_NE(refusal_of<pickle::Object>(content_of(file)).find("too often"), std::string::npos);
+}
+
 TEST(Pickle, CutOffAtAnyByteIsRefusedAndFlippedAnywhereIsAValueOrRefused) {
   for (const char* const name : {"all_2", "all_3", "all_4", "all_5", "pure_4"}) {
     const auto whole =

@@ -4,9 +4,12 @@
 #include <multiprocessing/network.hpp>
 
 #include <support/eventually.hpp>
+#include <support/forked.hpp>
+#include <support/processes.hpp>
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -20,6 +23,7 @@
 #include <vector>
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -143,6 +147,93 @@ TEST(Stream, ThatHasNoSizeIsBroken) {
   EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
   EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
   EXPECT_THROW(static_cast<void>(client.recv_bytes()), mp::ConnectionError);
+}
+
+// The next thing that the other end sees is a reset.
+void reset(mp::Connection& end) {
+  const linger at_once{1, 0};
+  ASSERT_EQ(::setsockopt(end.fileno(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+  end.close();
+}
+
+TEST(Stream, ThatIsResetHasNoCleanEnd) {
+  mp::Listener listener{{.family = mp::Family::af_inet}};
+  {
+    auto client = mp::Client(listener.address());
+    auto served = listener.accept();
+    client.send(1);
+    EXPECT_TRUE(served.poll(mp::forever));
+    reset(client);
+    EXPECT_EQ(served.recv<int>(), 1);
+    EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+    EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  }
+  {
+    auto client = mp::Client(listener.address());
+    auto served = listener.accept();
+    reset(client);
+    EXPECT_TRUE(served.poll(mp::forever));
+    EXPECT_THROW(served.send(1), std::system_error);  // which hears of the reset
+    EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  }
+  {
+    auto client = mp::Client(listener.address());
+    auto served = listener.accept();
+    EXPECT_EQ(::send(client.fileno(), "\0\0\0\3a", 5, MSG_NOSIGNAL), 5);
+    EXPECT_TRUE(served.poll(mp::forever));
+    reset(client);
+    EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  }
+}
+
+TEST(Stream, AStoppedSenderThatWaitsForRoomHoldsNobodyUp) {
+  mp::Listener listener;
+  auto sending = mp::Client(listener.address());
+  auto receiving = listener.accept();
+  test::Forked child{[&] {
+    for (;;) sending.send_bytes("x");
+  }};
+  const std::string call = "/proc/" + std::to_string(child.pid()) + "/syscall";
+  const std::string sleeping = std::to_string(SYS_ppoll) + ' ';
+  ASSERT_TRUE(test::eventually([&] { return test::first_line(call).starts_with(sleeping); }));
+  ::kill(child.pid(), SIGSTOP);
+  while (receiving.try_recv_bytes()) {
+  }
+  EXPECT_TRUE(sending.try_send(1, 10s));
+}
+
+// A fork may come when the call waits already.
+TEST(Stream, ACallThatWaitsLearnsThatItsEndIsShared) {
+  struct Owner {
+    mutable std::atomic<int> asked{0};
+    std::atomic<bool> is_shared{false};
+  } owner;
+  std::error_code ec;
+  mp::os::StreamState state{};
+  state.initialise(ec);
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const mp::os::UniqueHandle ours{ends[0]};
+  const mp::os::UniqueHandle theirs{ends[1]};
+  const mp::os::Stream stream{ours.get(), state,
+                              [](const void* one) noexcept {
+                                const auto& its = *static_cast<const Owner*>(one);
+                                ++its.asked;
+                                return its.is_shared.load();
+                              },
+                              &owner};
+  std::thread waiting{[&] {
+    mp::os::IncomingMessage message;
+    static_cast<void>(stream.receive(1, 10, message, {}, mp::detail::Deadline{mp::forever}, ec));
+  }};
+  test::eventually([&] { return owner.asked != 0; });
+  std::thread{[&] {
+    static_cast<void>(state.in.lock.lock(mp::detail::Deadline{mp::forever}));
+    state.in.inside = 1;
+  }}.join();
+  owner.is_shared = true;
+  waiting.join();
+  EXPECT_EQ(ec, std::errc::connection_aborted);
 }
 
 TEST(Stream, OfALieAboutItsSizeTakesNoMemory) {

@@ -60,7 +60,8 @@ class ConnectionCore {
   /// @param max a stream does not read a longer message, and is closed.
   /// @returns none: not within the time.
   /// @throws EOFError nothing is left, and nobody can send any more.
-  /// @throws ConnectionError what came is not this library's, or the stream broke inside a message.
+  /// @throws ConnectionError what came is not this library's, or the stream broke inside a message,
+  ///   or was reset.
   /// @throws std::invalid_argument, std::system_error as send(); EMSGSIZE: a stream has a longer
   ///   message.
   std::optional<os::IncomingMessage> receive(const Deadline& deadline, std::size_t max = no_limit) {
@@ -150,6 +151,11 @@ class ConnectionCore {
       throw ConnectionError{std::string{what} +
                             ": the stream broke inside a message, so nothing more can be read from "
                             "it or written to it"};
+    }
+    if (ec == std::errc::connection_reset) {
+      throw ConnectionError{std::string{what} +
+                            ": the connection was reset, so what the other end sent last may be "
+                            "lost"};
     }
     if (ec) throw std::system_error{ec, std::string{what} + " on a Connection"};
     if (outcome == os::Outcome::interrupted) {

@@ -102,17 +102,21 @@ class ListenerCore {
     explicit Borrowed(ListenerCore& core) : core_{core} {
       const std::lock_guard lock{process_state().mutex};
       clients.swap(core_.clients_);
+      taken_ = clients.size();
+      core_.in_hands_ += taken_;
     }
     Borrowed(const Borrowed&) = delete;
     Borrowed& operator=(const Borrowed&) = delete;
     ~Borrowed() {
       const std::lock_guard lock{process_state().mutex};
       core_.clients_.splice(core_.clients_.begin(), clients);
+      core_.in_hands_ -= taken_;
     }
     Clients clients;
 
    private:
     ListenerCore& core_;
+    std::size_t taken_ = 0;
   };
 
   static void require(const CallsInFlight::Call& call) {
@@ -123,6 +127,8 @@ class ListenerCore {
   std::optional<Accepted> take_found();
   std::optional<Accepted> go_on();
   std::optional<Accepted> admit(Accepted accepted);
+  [[nodiscard]] bool somebody_waits() const;
+  bool forget_oldest();
   Clients::iterator forget(Clients& clients, Clients::iterator client) {
     os::remove_from_ready_set(set_.get(), client->negotiation.handle());
     return clients.erase(client);
@@ -135,7 +141,8 @@ class ListenerCore {
   os::Endpoint bound_;
   ListenerPlan plan_;
   Clients clients_;
-  std::list<Found> found_;  // by prepare_wait()
+  std::size_t in_hands_ = 0;  // how many clients are in a thread's
+  std::list<Found> found_;    // by prepare_wait()
   std::optional<Address> last_accepted_;
   std::uint32_t set_made_ = 0;  // how many forks lie before the process whose set it is
 };
@@ -177,6 +184,7 @@ inline native_handle_type ListenerCore::handle() {
   if (!ec) os::add_to_ready_set(set.get(), socket_.get(), ec);
   if (ec) throw std::system_error{ec, "Listener: cannot wait for clients"};
   clients_.clear();
+  in_hands_ = 0;
   found_.clear();
   set_ = std::move(set);
   set_made_ = here;
@@ -209,11 +217,7 @@ inline std::shared_ptr<ConnectionCore> ListenerCore::try_accept(const Deadline& 
 inline bool ListenerCore::prepare_wait() {
   const CallsInFlight::Call call{calls_};
   require(call);
-  std::error_code ec;
-  if (!plan_.authkey) {
-    const Deadline now{std::chrono::seconds{0}};
-    return os::wait_ready(socket_.get(), os::Readiness::readable, {}, now, ec) == os::Waited::ready;
-  }
+  if (!plan_.authkey) return somebody_waits();
   std::list<Found> found;
   try {
     auto accepted = step();
@@ -239,6 +243,10 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::step() {
     Accepted accepted;
     std::error_code ec;
     accepted.socket = os::accept_from(socket_.get(), accepted.peer, ec);
+    if (ec == std::errc::too_many_files_open || ec == std::errc::too_many_files_open_in_system) {
+      if (!somebody_waits()) break;
+      if (forget_oldest()) continue;
+    }
     if (ec) throw std::system_error{ec, "accept: at " + address().to_string()};
     if (!accepted.socket) break;
     if (!plan_.authkey) return accepted;
@@ -302,6 +310,24 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::admit(Accepted accept
   clients_.splice(clients_.end(), one);
   if (clients_.size() > most_in_handshake) forget(clients_, clients_.begin());
   return std::nullopt;
+}
+
+// accept() wants a descriptor before it looks whether somebody waits. One who cannot be asked for
+// may.
+inline bool ListenerCore::somebody_waits() const {
+  std::error_code ec;
+  const Deadline now{std::chrono::seconds{0}};
+  const auto waited = os::wait_ready(socket_.get(), os::Readiness::readable, {}, now, ec);
+  return ec || waited == os::Waited::ready;
+}
+
+// Strangers that say nothing keep no descriptors from those who know the key. False: there are
+// none; where another thread has them in hand, they are asked for again.
+inline bool ListenerCore::forget_oldest() {
+  const std::lock_guard lock{process_state().mutex};
+  if (clients_.empty()) return in_hands_ != 0;
+  forget(clients_, clients_.begin());
+  return true;
 }
 
 inline void ListenerCore::close() noexcept {

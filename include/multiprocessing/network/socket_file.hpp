@@ -43,7 +43,7 @@ inline os::Endpoint place_to_listen(const std::optional<Address>& address,
   if (!address) {
     switch (family.value_or(Family::af_unix)) {
       case Family::af_unix:
-        return {Family::af_unix, new_socket_path(), 0};
+        return {Family::af_unix, new_socket_path(), 0, true};
       case Family::af_inet:
         return {Family::af_inet, "127.0.0.1", 0};
       case Family::af_inet6:

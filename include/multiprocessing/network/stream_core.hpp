@@ -104,9 +104,12 @@ class StreamCore final : public ConnectionCore, public std::enable_shared_from_t
 
   [[nodiscard]] os::StreamState& state() const noexcept { return (*block_)->state; }
   [[nodiscard]] os::Stream stream() const noexcept {
-    const bool is_shared = has_travelled_ || process_state().forks.load() != born_ ||
-                           process_state().forked.load() != forked_;
-    return {socket_.get(), state(), is_shared};
+    return {socket_.get(), state(), &is_shared, this};
+  }
+  static bool is_shared(const void* owner) noexcept {
+    const auto& core = *static_cast<const StreamCore*>(owner);
+    return core.has_travelled_ || process_state().forks.load() != core.born_ ||
+           process_state().forked.load() != core.forked_;
   }
   void before_close() const noexcept { stream().before_close(); }
 

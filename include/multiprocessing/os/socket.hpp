@@ -32,11 +32,13 @@ struct Endpoint {
   Family family = Family::af_unix;
   std::string name;  ///< af_unix: the path; a leading NUL: the abstract name. Else host, or number.
   std::uint16_t port = 0;
+  bool is_private = false;  ///< af_unix, to listen at: nobody but this user may connect.
 };
 
 /// @brief A socket that listens there; for this process alone, and never blocking.
 ///
-/// af_unix: makes the file, mode 0777 less the umask. Internet: SO_REUSEADDR, as CPython.
+/// af_unix: makes the file, mode 0777 less the umask, or 0600 where it is private. Internet:
+/// SO_REUSEADDR, as CPython.
 /// @param bound written when there is no error: where it listens, numbers in place of names.
 /// @errors POSIX `bind`: EADDRINUSE: somebody listens there, or left a file; EACCES, ENOENT,
 /// EADDRNOTAVAIL; `filename_too_long`; `host_unreachable`: no such host. `not_supported`: there is
@@ -49,7 +51,8 @@ struct Endpoint {
 /// @brief Takes a connection that waits. @param peer who it is; its name is empty where it has
 /// none.
 /// @returns none, and no error: nobody waits.
-/// @errors EMFILE, ENFILE, ENOBUFS, ENOMEM: the one who waits goes on waiting.
+/// @errors EMFILE, ENFILE, ENOBUFS, ENOMEM: the one who waits goes on waiting. EPERM, EACCES and
+/// others that would last.
 [[nodiscard]] UniqueHandle accept_from(native_handle_type listener,
                                        Endpoint& peer,
                                        std::error_code& ec) noexcept;

@@ -20,7 +20,7 @@ namespace multiprocessing::os {
 /// @brief One direction of a stream, as all who share this end see it. Zero at first.
 struct StreamDirection {
   /// Held by who sends or receives, from a message's first byte to its last. No-one waits for a
-  /// message to begin with it held.
+  /// message to begin with it held, nor for room to begin one.
   RobustLock lock;
   /// 1: the holder may have moved a part of a message. Set before the first byte is, cleared after
   /// the last; 1 when the lock is abandoned: nobody knows where the next message begins.
@@ -33,6 +33,9 @@ struct StreamDirection {
 struct StreamState {
   StreamDirection out;
   StreamDirection in;
+  /// 1: the connection was reset, so its end is not a clean one: what the other end sent last may
+  /// be lost. Said to all, for the system says it once. Never cleared.
+  std::atomic<std::uint32_t> was_reset;
 
   /// @errors as RobustLock::initialise().
   void initialise(std::error_code& ec) noexcept;
@@ -47,10 +50,16 @@ struct StreamState {
 /// @source Lib/multiprocessing/connection.py, Connection._send_bytes, _recv_bytes.
 class Stream {
  public:
-  /// @param is_shared whether other processes may have it too: then who waits looks every 50 ms
-  ///   whether one of them died inside a message.
-  Stream(native_handle_type socket, StreamState& state, bool is_shared) noexcept
-      : socket_{socket}, state_{state}, is_shared_{is_shared} {}
+  /// @brief Whether other processes may have the end of this owner too.
+  using IsShared = bool (*)(const void* owner) noexcept;
+
+  /// @param is_shared asked every 50 ms while it answers yes, for then who waits looks whether one
+  ///   of them died inside a message, and else every second, for that may change.
+  Stream(native_handle_type socket,
+         StreamState& state,
+         IsShared is_shared,
+         const void* owner) noexcept
+      : socket_{socket}, state_{state}, is_shared_{is_shared}, owner_{owner} {}
 
   /// @brief Sends a message whole. The deadline is for its beginning: one that has begun goes on
   /// until it is through, or nobody is there to take it. With a limit, one that does not find room
@@ -69,7 +78,8 @@ class Stream {
   /// @param kind what the message is to be called.
   /// @param max longer ones are not read.
   /// @errors `message_size`: it is longer, and the stream is broken; `connection_aborted`: broken,
-  /// or the other end closed inside the message; ENOMEM, likewise broken.
+  /// or the other end closed inside the message; `connection_reset`: the internet's connection
+  /// ended by a reset between two messages; ENOMEM, likewise broken.
   [[nodiscard]] Outcome receive(std::uint8_t kind,
                                 std::size_t max,
                                 IncomingMessage& into,
@@ -95,7 +105,14 @@ class Stream {
                    const Interrupt& interrupt,
                    const detail::Deadline& deadline,
                    std::error_code& ec) const noexcept;
-  Outcome wait_for_room(const Interrupt& interrupt,
+  struct Parts;
+  // timed_out: nothing of it has been sent, for there is no room.
+  Outcome send_now(Parts& parts,
+                   bool has_limit,
+                   const Interrupt& interrupt,
+                   std::error_code& ec) const noexcept;
+  Outcome wait_for_room(std::size_t size,
+                        const Interrupt& interrupt,
                         const detail::Deadline& deadline,
                         std::error_code& ec) const noexcept;
   Outcome read_message(std::uint8_t kind,
@@ -112,7 +129,8 @@ class Stream {
 
   native_handle_type socket_;
   StreamState& state_;
-  bool is_shared_;
+  IsShared is_shared_;
+  const void* owner_;
 };
 
 }  // namespace multiprocessing::os

@@ -234,6 +234,12 @@ inline UniqueHandle listen_at(const Endpoint& where,
     posix::assign_errno(ec);
     return {};
   }
+  // Linux gives the file the socket's mode, less the umask: at no moment is it open to others.
+  if (where.is_private && where.family == Family::af_unix &&
+      MULTIPROCESSING_SYSTEM(fchmod)(socket.get(), 0600) != 0) {
+    posix::assign_errno(ec);
+    return {};
+  }
   if (MULTIPROCESSING_SYSTEM(bind)(socket.get(), address.get(), address.size) != 0) {
     posix::assign_errno(ec);
     return {};
@@ -272,7 +278,8 @@ inline UniqueHandle accept_from(native_handle_type listener,
       return socket;
     }
     if (errno == EAGAIN) return {};
-    const std::array ours{EMFILE, ENFILE, ENOBUFS, ENOMEM, EBADF, EINVAL, ENOTSOCK};
+    const std::array ours{EMFILE,   ENFILE, ENOBUFS, ENOMEM, EBADF,  EINVAL,
+                          ENOTSOCK, EPERM,  EACCES,  ENOSYS, EFAULT, EOPNOTSUPP};
     if (std::ranges::find(ours, errno) != ours.end()) {
       posix::assign_errno(ec);
       return {};

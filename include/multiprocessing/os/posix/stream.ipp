@@ -37,6 +37,17 @@ inline std::uint64_t read_big_endian(std::span<const std::byte> bytes) noexcept 
   return number;
 }
 
+// ECONNRESET is said once. Over a local socket it means that the other end closed with messages
+// unread, and all that it sent comes still; from the internet, that some may be lost.
+inline void note_reset(int socket, StreamState& state) noexcept {
+  int domain = 0;
+  socklen_t length = sizeof domain;
+  if (MULTIPROCESSING_SYSTEM(getsockopt)(socket, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0 ||
+      domain != AF_UNIX) {
+    state.was_reset.store(1);
+  }
+}
+
 // The bytes of a message that are still to be sent.
 class StreamParts {
  public:
@@ -67,9 +78,8 @@ class StreamParts {
   StreamParts& operator=(const StreamParts&) = delete;
 
   [[nodiscard]] std::size_t left() const noexcept { return left_; }
-  // One sendmsg. ECONNRESET is said once, when the other end closed with messages unread; then
-  // comes EPIPE.
-  ssize_t try_send(int socket) noexcept {
+  // One sendmsg. After ECONNRESET comes EPIPE.
+  ssize_t try_send(int socket, StreamState& state) noexcept {
     msghdr message{};
     message.msg_iov = &parts_[first_];
     message.msg_iovlen = count_ - first_;
@@ -78,6 +88,7 @@ class StreamParts {
           MULTIPROCESSING_SYSTEM(sendmsg)(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (sent >= 0) forget(static_cast<std::size_t>(sent));
       if (sent >= 0 || (errno != EINTR && errno != ECONNRESET)) return sent;
+      if (errno == ECONNRESET) note_reset(socket, state);
     }
   }
 
@@ -113,15 +124,27 @@ inline bool stream_has_room(int socket, std::size_t size) noexcept {
   return 2 * (static_cast<std::size_t>(unsent) + size) + overhead <= static_cast<std::size_t>(room);
 }
 
-// -1: errno says why. ECONNRESET is said once; what came before it comes after it.
-inline ssize_t receive_retrying(int socket, std::byte* into, std::size_t size) noexcept {
+// -1: errno says why; ECONNRESET only in the place of an end. What came before it comes after it.
+inline ssize_t receive_retrying(int socket,
+                                std::byte* into,
+                                std::size_t size,
+                                StreamState& state) noexcept {
   for (;;) {
     const auto got = MULTIPROCESSING_SYSTEM(recv)(socket, into, size, MSG_DONTWAIT);
+    if (got == 0 && state.was_reset.load() != 0) {
+      errno = ECONNRESET;
+      return -1;
+    }
     if (got >= 0 || (errno != EINTR && errno != ECONNRESET)) return got;
+    if (errno == ECONNRESET) note_reset(socket, state);
   }
 }
 
 }  // namespace posix
+
+struct Stream::Parts : posix::StreamParts {
+  using posix::StreamParts::StreamParts;
+};
 
 inline void StreamState::initialise(std::error_code& ec) noexcept {
   out.lock.initialise(ec);
@@ -130,7 +153,9 @@ inline void StreamState::initialise(std::error_code& ec) noexcept {
 
 inline bool Stream::someone_died_inside() const noexcept {
   const auto died = [](const StreamDirection& direction) {
-    return direction.lock.is_abandoned() && direction.inside.load() != 0;
+    // Asked twice: in between the next may have got the lock, and be inside alive.
+    return direction.lock.is_abandoned() && direction.inside.load() != 0 &&
+           direction.lock.is_abandoned();
   };
   return died(state_.out) || died(state_.in);
 }
@@ -171,25 +196,29 @@ inline Outcome Stream::wait_for(Readiness what,
                                 const Interrupt& interrupt,
                                 const detail::Deadline& deadline,
                                 std::error_code& ec) const noexcept {
+  constexpr std::chrono::seconds unshared_wait{1};  // then it may be shared
   for (;;) {
-    if (!is_shared_) return as_outcome(wait_ready(socket_, what, interrupt, deadline, ec));
-    if (someone_died_inside()) {
+    const bool is_shared = is_shared_(owner_);
+    if (is_shared && someone_died_inside()) {
       break_it();
       ec = std::make_error_code(std::errc::connection_aborted);
       return Outcome::timed_out;
     }
-    const detail::Deadline look{deadline.left(Interrupt::longest_blind_wait)};
+    const detail::Deadline look{
+        deadline.left(is_shared ? Interrupt::longest_blind_wait : unshared_wait)};
     const Waited waited = wait_ready(socket_, what, interrupt, look, ec);
     if (ec || waited != Waited::timed_out || deadline.passed()) return as_outcome(waited);
   }
 }
 
-// Of as much room as a message needs the kernel gives no notice.
-inline Outcome Stream::wait_for_room(const Interrupt& interrupt,
+// Of as much room as a message with a limit needs the kernel gives no notice.
+inline Outcome Stream::wait_for_room(std::size_t size,
+                                     const Interrupt& interrupt,
                                      const detail::Deadline& deadline,
                                      std::error_code& ec) const noexcept {
   const Outcome waited = wait_for(Readiness::writable, interrupt, deadline, ec);
-  if (ec || waited != Outcome::done) return waited;
+  if (ec || waited != Outcome::done || deadline.is_forever()) return waited;
+  if (posix::stream_has_room(socket_, size)) return waited;
   if (deadline.passed()) return Outcome::timed_out;
   const auto nap = deadline.left(std::chrono::milliseconds{1});
   return pause_for(nap, interrupt) == Waited::interrupted ? Outcome::interrupted : Outcome::done;
@@ -200,37 +229,48 @@ inline Outcome Stream::send(std::span<const std::byte> bytes,
                             const Interrupt& interrupt,
                             const detail::Deadline& deadline,
                             std::error_code& ec) const noexcept {
-  const Outcome entered = enter(state_.out, interrupt, deadline, ec);
-  if (ec || entered != Outcome::done) return entered;
-  const posix::Unlocker unlocker{state_.out.lock};
-  posix::StreamParts parts{bytes, tail};
+  Parts parts{bytes, tail};
+  for (;;) {
+    Outcome outcome = enter(state_.out, interrupt, deadline, ec);
+    if (ec || outcome != Outcome::done) return outcome;
+    {
+      const posix::Unlocker unlocker{state_.out.lock};
+      outcome = send_now(parts, !deadline.is_forever(), interrupt, ec);
+    }
+    // Without the lock: who is stopped while it waits for room holds nobody up.
+    if (ec || outcome != Outcome::timed_out) return outcome;
+    outcome = wait_for_room(parts.left(), interrupt, deadline, ec);
+    if (ec || outcome != Outcome::done) return outcome;
+  }
+}
+
+inline Outcome Stream::send_now(Parts& parts,
+                                bool has_limit,
+                                const Interrupt& interrupt,
+                                std::error_code& ec) const noexcept {
+  if (has_limit && !posix::stream_has_room(socket_, parts.left())) return Outcome::timed_out;
   bool begun = false;
   for (;;) {
-    if (!begun && !deadline.is_forever() && !posix::stream_has_room(socket_, parts.left())) {
-      const Outcome waited = wait_for_room(interrupt, deadline, ec);
-      if (ec || waited != Outcome::done) return waited;
-      continue;
-    }
     state_.out.inside.store(1);
     MULTIPROCESSING_STOP_POINT("stream.send.inside");
-    const auto sent = parts.try_send(socket_);
+    const auto sent = parts.try_send(socket_, state_);
     const int error = errno;
     begun = begun || sent > 0;
     if (begun) MULTIPROCESSING_STOP_POINT("stream.send.sent");
     if (!begun || parts.left() == 0) state_.out.inside.store(0);
     if (parts.left() == 0) return Outcome::done;
     if (sent >= 0) continue;
-    Outcome waited = Outcome::timed_out;
-    if (error == EAGAIN) {
-      const detail::Deadline until = begun ? detail::Deadline{forever} : deadline;
-      waited = wait_for(Readiness::writable, interrupt, until, ec);
-      if (!ec && waited == Outcome::done) continue;
-      if (begun) break_it();
-    } else {
+    if (error != EAGAIN) {
       ec.assign(error, std::system_category());
       if (begun) state_.out.broken.store(1);
+      return Outcome::timed_out;
     }
-    return waited;
+    if (!begun) return Outcome::timed_out;
+    const Outcome waited = wait_for(Readiness::writable, interrupt, detail::Deadline{forever}, ec);
+    if (ec || waited != Outcome::done) {
+      break_it();
+      return waited;
+    }
   }
 }
 
@@ -268,7 +308,7 @@ inline Outcome Stream::read_message(std::uint8_t kind,
   std::array<std::byte, posix::long_header> header{};
   state_.in.inside.store(1);
   MULTIPROCESSING_STOP_POINT("stream.recv.inside");
-  const auto got = posix::receive_retrying(socket_, header.data(), posix::short_header);
+  const auto got = posix::receive_retrying(socket_, header.data(), posix::short_header, state_);
   if (got <= 0) {
     if (got < 0 && errno != EAGAIN) posix::assign_errno(ec);
     state_.in.inside.store(0);
@@ -321,10 +361,11 @@ inline Outcome Stream::read_all(std::span<std::byte> into,
                                 const Interrupt& interrupt,
                                 std::error_code& ec) const noexcept {
   while (done < into.size()) {
-    const auto got = posix::receive_retrying(socket_, into.data() + done, into.size() - done);
+    const auto got =
+        posix::receive_retrying(socket_, into.data() + done, into.size() - done, state_);
     if (got > 0) {
       done += static_cast<std::size_t>(got);
-    } else if (got == 0) {
+    } else if (got == 0 || errno == ECONNRESET) {
       ec = std::make_error_code(std::errc::connection_aborted);
       return Outcome::timed_out;
     } else if (errno == EAGAIN) {
@@ -350,7 +391,7 @@ inline Outcome Stream::wait(const Interrupt& interrupt,
 }
 
 inline void Stream::before_close() const noexcept {
-  if (is_shared_ && someone_died_inside()) break_it();
+  if (is_shared_(owner_) && someone_died_inside()) break_it();
 }
 
 }  // namespace multiprocessing::os
