@@ -47,13 +47,13 @@ void dict_figures(const std::string& name, const std::vector<T>& words) {
     map[word] = word;
   }
   std::size_t seen = 0;
-  const auto get = [&](std::size_t i) { seen += dict.get(words[i]) == words[i] ? 1 : 0; };
+  const auto get = [&](std::size_t i) { seen += dict.get(words[i]) == words[i] ? 1U : 0U; };
   const auto set = [&](std::size_t i) { dict.set(words[i], words[(i + 1) % keys]); };
   std::vector<benchmark::Contestant> readers{{"locked_unordered_map", [&] {
                                                 return nanoseconds([&](std::size_t i) {
                                                   const std::lock_guard guard{lock};
                                                   const T copy = map.at(words[i]);
-                                                  seen += copy == words[i] ? 1 : 0;
+                                                  seen += copy == words[i] ? 1U : 0U;
                                                 });
                                               }}};
   std::vector<benchmark::Contestant> writers{{"locked_unordered_map", [&] {
