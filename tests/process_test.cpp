@@ -456,9 +456,11 @@ TEST(Task, TravelsWhenWhatItHoldsDoes) {
   seen.clear();
   const mp::Task task([](std::string text) { seen.push_back(static_cast<int>(text.size())); },
                       std::string{"four"});
-  const auto bytes = mp::dumps(task);
-  mp::loads<mp::Task>(bytes)();
+  mp::Transit own_tree;
+  const auto bytes = mp::dumps(task, &own_tree);
+  mp::loads<mp::Task>(bytes, &own_tree)();
   EXPECT_EQ(seen, std::vector{4});
+  EXPECT_THROW(static_cast<void>(mp::loads<mp::Task>(bytes)), mp::SerializationError);
   EXPECT_FALSE(static_cast<bool>(mp::loads<mp::Task>(mp::dumps(mp::Task{}))));
   int here = 0;
   const mp::Task stuck([&here] { ++here; });

@@ -363,12 +363,12 @@ TEST(BaseManager, TellsOfAServerThatWasKilled) {
 TEST(BaseManager, ServesInThisProcess) {
   mp::BaseManager server{{.address = mp::Address{std::filesystem::absolute("s.socket").string()}}};
   Forked process{[&] {
-    mp::BaseManager forever{{.address = server.address()}};
+    mp::BaseManager forever{{.address = server.address(), .authkey = "key"}};
     forever.serve_forever();
   }};
   eventually([] { return std::filesystem::exists("s.socket"); });
   {
-    mp::BaseManager client{{.address = server.address()}};
+    mp::BaseManager client{{.address = server.address(), .authkey = "key"}};
     client.connect();
     EXPECT_EQ(client.create<Counter>(2).call<&Counter::process>(), process.pid());
   }

@@ -142,6 +142,7 @@ class Object {
   /// @brief The value of a dict's key, if it has it. @throws SerializationError it is no dict.
   [[nodiscard]] const Object* find(const Object& key) const;
 
+  /// @brief Whether type and value are equal.
   bool operator==(const Object& other) const;
 
  private:
