@@ -136,7 +136,7 @@ TEST_P(ManagerBetween, ProcessesRefusesAContainerOfAnotherKind) {
   mp::Pipe pipe;
   const mp::Manager manager;
   pipe.first.send(manager.list<int>());
-  EXPECT_THROW((pipe.second.recv<mp::ListProxy<long>>()), mp::SerializationError);
+  EXPECT_THROW(static_cast<void>(pipe.second.recv<mp::ListProxy<long>>()), mp::SerializationError);
 }
 
 TEST_P(ManagerBetween, ProcessesIsAsBeforeWhenOneIsKilledInAnUpdate) {

@@ -40,7 +40,9 @@ TEST(StreamConnection, TakesNoCodeFromTheOtherEnd) {
                                           static_cast<std::uint32_t>(name.size()), 0};
   append(&trailer, sizeof trailer);
   append(&mp::detail::object_mark, sizeof mp::detail::object_mark);
-  auto [ours, strangers] = connected({});
+  auto ends = connected({});
+  mp::Connection& ours = ends.first;
+  mp::Connection& strangers = ends.second;
   strangers.send_bytes(message);
   const std::string told =
       text_of<mp::SerializationError>([&] { static_cast<void>(ours.recv<Function>()); });

@@ -159,7 +159,9 @@ TEST_P(Executor, CancelsTheRestOfAMapThatIsClosed) {
     if (number == 1) mp::Event{event}.wait();
     return number;
   };
-  auto results = all.map(task, std::vector(20, ran), std::vector(20, go), std::views::iota(0, 20));
+  std::vector<int> numbers(20);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  auto results = all.map(task, std::vector(20, ran), std::vector(20, go), numbers);
   EXPECT_EQ(results.next(), 0);
   EXPECT_EQ(ran.get(), 0);
   EXPECT_EQ(ran.get(), 1);  // which is running now
