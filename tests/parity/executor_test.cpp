@@ -20,7 +20,6 @@
 #include <memory>
 #include <numeric>
 #include <optional>
-#include <ranges>
 #include <set>
 #include <stdexcept>
 #include <string>
