@@ -15,7 +15,7 @@ namespace mp = multiprocessing;
 class Worker : public mp::Process<Worker> {
  public:
   void run() override {
-    std::this_thread::sleep_for(std::chrono::seconds{2});
+    std::this_thread::sleep_for(std::chrono::seconds{2});  // its work
     std::cout << "i am " + name() + " at " + std::to_string(std::time(nullptr)) + "\n";
   }
   auto reduce() const { return mp::arguments(); }  // how spawn makes it again

@@ -435,7 +435,7 @@ TEST(BaseManager, GoesOnWhenClientsAreKilledAnywhere) {
         counter.call<&Counter::add>(1);
       }
     }};
-    std::this_thread::sleep_for(std::chrono::microseconds{i * 250});
+    std::this_thread::sleep_for(std::chrono::microseconds{i * 250});  // any moment will do
     client.kill();
   }
   EXPECT_GE(counter.call<&Counter::value>(), 0);

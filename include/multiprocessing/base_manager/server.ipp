@@ -209,9 +209,9 @@ inline void ServerSide::serve() {
     } catch (const std::invalid_argument&) {
       break;  // closed
     } catch (const std::system_error&) {
-      std::this_thread::sleep_for(breath);  // no descriptor or thread is left: perhaps then
+      std::this_thread::sleep_for(breath);  // nothing tells when a descriptor or thread is there
     } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(breath);
+      std::this_thread::sleep_for(breath);  // nor when memory is
     }
   }
   for (Talk& talk : talks_) talk.close();

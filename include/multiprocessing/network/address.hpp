@@ -21,12 +21,14 @@ namespace multiprocessing {
 /// @endcode
 struct Address {
  public:
+  // NOLINTBEGIN(*explicit*): text is an address wherever one is asked for, as in Python
   /// @brief A path.
-  Address(const char* path) : Address{std::string{path}} {}  // NOLINT(*explicit*)
+  Address(const char* path) : Address{std::string{path}} {}
   /// @overload
-  Address(std::string path)  // NOLINT(*explicit*)
+  Address(std::string path)
       : endpoint_{path.starts_with("\\\\") ? Family::af_pipe : Family::af_unix, std::move(path),
                   0} {}
+  // NOLINTEND(*explicit*)
   /// @brief A host, by name or number, and a port; 0: a free one.
   Address(std::string host, std::uint16_t port)
       : endpoint_{family_of(host), std::move(host), port} {}

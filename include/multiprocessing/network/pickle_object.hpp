@@ -102,28 +102,30 @@ class Object {
                              Dict>;
 
   Object() = default;  ///< None.
+  // NOLINTBEGIN(*explicit*): values stand in a list or dict as they are written, as in Python
   /// @brief None.
-  Object(std::nullptr_t) {}  // NOLINT(*explicit*)
+  Object(std::nullptr_t) {}
   /// @brief None.
-  Object(std::nullopt_t) {}  // NOLINT(*explicit*)
+  Object(std::nullopt_t) {}
   /// @brief None.
-  Object(std::monostate) {}  // NOLINT(*explicit*)
+  Object(std::monostate) {}
   /// @brief A str.
-  Object(std::string text) : value_{std::move(text)} {}  // NOLINT(*explicit*)
+  Object(std::string text) : value_{std::move(text)} {}
   /// @brief A bytes.
-  Object(Bytes bytes) : value_{std::move(bytes)} {}  // NOLINT(*explicit*)
+  Object(Bytes bytes) : value_{std::move(bytes)} {}
   /// @brief A list.
-  Object(List list) : value_{std::move(list)} {}  // NOLINT(*explicit*)
+  Object(List list) : value_{std::move(list)} {}
   /// @brief A tuple.
-  Object(Tuple tuple) : value_{std::move(tuple)} {}  // NOLINT(*explicit*)
+  Object(Tuple tuple) : value_{std::move(tuple)} {}
   /// @brief A dict.
-  Object(Dict dict) : value_{std::move(dict)} {}  // NOLINT(*explicit*)
+  Object(Dict dict) : value_{std::move(dict)} {}
   /// @brief What Python calls such a value; see above.
   template <class T>
   requires(!std::same_as<T, Object> && !std::same_as<T, std::string> && !std::same_as<T, Bytes> &&
            !std::same_as<T, List> && !std::same_as<T, Tuple> && !std::same_as<T, Dict>)  //
-      Object(const T& value)  // NOLINT(*explicit*)
+      Object(const T& value)
       : value_{made_of(value)} {}
+  // NOLINTEND(*explicit*)
 
   /// @brief Whichever it is.
   [[nodiscard]] const Value& value() const noexcept { return value_; }
