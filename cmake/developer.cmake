@@ -26,7 +26,7 @@ endif()
 
 set(MULTIPROCESSING_TEST_TIMEOUT_SCALE 1 CACHE STRING
   "What a test's time limits are multiplied by: more than 1 under a sanitizer or an emulator.")
-math(EXPR MULTIPROCESSING_TEST_TIMEOUT "120 * ${MULTIPROCESSING_TEST_TIMEOUT_SCALE}")
+math(EXPR MULTIPROCESSING_TEST_TIMEOUT "240 * ${MULTIPROCESSING_TEST_TIMEOUT_SCALE}")
 
 find_package(Python3 3.8 REQUIRED COMPONENTS Interpreter)
 

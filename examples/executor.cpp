@@ -28,12 +28,13 @@ int main(int argc, char** argv) {
   for (const auto& future : mp::as_completed(futures)) naps.insert(future.result());
   for (int milliseconds : naps) std::cout << "slept " << milliseconds << " ms\n";
 
-  auto slow = executor.submit(nap, 500);
+  auto slow = executor.submit(nap, 1000);
   try {
     slow.result(10ms);
   } catch (const mp::TimeoutError&) {
     std::cout << "not there yet\n";
   }
+  while (!slow.running() && !slow.done()) std::this_thread::sleep_for(1ms);
   std::cout << "cancelled: " << slow.cancel() << ", slept " << slow.result() << " ms\n";
 
   int sum = 0;

@@ -117,7 +117,7 @@ TEST(Listener, ConnectsWithAClientAtEveryKindOfPlace) {
         connection.send(std::string{"hello"});
         EXPECT_EQ(connection.recv<int>(), 7);
       }};
-      auto connection = listener.accept(30s);
+      auto connection = listener.accept();
       EXPECT_EQ(connection.recv<std::string>(), "hello");
       connection.send(7);
       client.join();
@@ -163,7 +163,7 @@ TEST(Listener, RefusesWhatIsNoPlace) {
   EXPECT_EQ(code_of([] { mp::Listener{{.address = mp::Address{R"(\\.\pipe\x)"}}}; }),
             std::errc::not_supported);
   EXPECT_EQ(code_of([] {
-              mp::Listener{{.address = mp::Address{"no.such.host.invalid", 1}}};
+              mp::Listener{{.address = mp::Address{"no such host", 1}}};  // nobody need be asked
             }).category(),
             std::generic_category());
   EXPECT_THROW((mp::Listener{{.address = mp::Address{"x"}, .family = mp::Family::af_inet}}),
@@ -212,9 +212,9 @@ TEST(Listener, ForkedChildAccepts) {
     mp::Listener listener{{.authkey = with_key ? std::optional<std::string>{"k"} : std::nullopt}};
     EXPECT_FALSE(listener.try_accept());  // makes what the child must not use
     Forked child{[&] { listener.accept().send(static_cast<int>(::getpid())); }};
-    auto client = mp::Client(
-        listener.address(),
-        {.authkey = with_key ? std::optional<std::string>{"k"} : std::nullopt, .timeout = 30s});
+    auto client = mp::Client(listener.address(),
+                             {.authkey = with_key ? std::optional<std::string>{"k"} : std::nullopt,
+                              .timeout = mp::forever});
     EXPECT_EQ(client.recv<int>(), child.pid());
     EXPECT_EQ(child.join(), 0);
   }
@@ -278,7 +278,7 @@ TEST(ListenerAccept, GoesOnWithAHundredClientsThatSayNothing) {
     if (i % 3 == 0) silent.back().say({"\0\0", 2});
   }
   std::thread client{[&] { mp::Client(listener.address(), {.authkey = "k"}).send(5); }};
-  EXPECT_EQ(listener.accept(30s).recv<int>(), 5);
+  EXPECT_EQ(listener.accept().recv<int>(), 5);
   client.join();
 }
 
@@ -289,8 +289,10 @@ TEST(ListenerAccept, SendsAwayTheSilentAfterTheirTimeAndTheOldestOfTooMany) {
     EXPECT_FALSE(listener.try_accept());
     EXPECT_EQ(silent.hear(4).size(), 4U);
     EXPECT_EQ(silent.hear(59).size(), 59U);
-    std::thread driver{[&] { EXPECT_FALSE(listener.try_accept(3s)); }};
+    std::thread driver{
+        [&] { EXPECT_THROW(static_cast<void>(listener.accept()), std::invalid_argument); }};
     EXPECT_EQ(silent.hear(1), "");
+    listener.close();
     driver.join();
   }
   rlimit before{};
@@ -312,7 +314,7 @@ TEST(ListenerAccept, SendsAwayTheSilentAfterTheirTimeAndTheOldestOfTooMany) {
 }
 
 TEST(ListenerAccept, ForgetsClientsThatLeaveAndTellsOfThoseWithoutTheKey) {
-  mp::Listener listener{{.authkey = "k"}};
+  mp::Listener listener{{.authkey = "k", .handshake_timeout = mp::forever}};
   { const Stranger gone{listener.address()}; }
   EXPECT_FALSE(listener.try_accept());
   EXPECT_FALSE(listener.try_accept());
@@ -345,12 +347,12 @@ TEST(ListenerAccept, ForgetsClientsThatLeaveAndTellsOfThoseWithoutTheKey) {
     EXPECT_THROW(accept(), mp::AuthenticationError) << words;
   }
   std::thread client{[&] { mp::Client(listener.address(), {.authkey = "k"}).send(1); }};
-  EXPECT_EQ(listener.accept(30s).recv<int>(), 1);
+  EXPECT_EQ(listener.accept().recv<int>(), 1);
   client.join();
 }
 
 TEST(ListenerAccept, TakesAHandshakeByteByByte) {
-  mp::Listener listener{{.authkey = "k"}};
+  mp::Listener listener{{.authkey = "k", .handshake_timeout = mp::forever}};
   const Stranger slow{listener.address()};
   EXPECT_FALSE(listener.try_accept());
   const std::string challenge = slow.hear(63).substr(4 + 11);
@@ -381,12 +383,12 @@ TEST(Client, NeedsTheSameKey) {
       EXPECT_THROW(static_cast<void>(mp::Client(listener.address(), {.authkey = key})),
                    mp::AuthenticationError);
     }};
-    EXPECT_THROW(static_cast<void>(listener.accept(30s)), mp::AuthenticationError);
+    EXPECT_THROW(static_cast<void>(listener.accept()), mp::AuthenticationError);
     client.join();
   }
   mp::Listener listener{{.authkey = ""}};
   std::thread client{[&] { mp::Client(listener.address(), {.authkey = ""}).send(1); }};
-  EXPECT_EQ(listener.accept(30s).recv<int>(), 1);
+  EXPECT_EQ(listener.accept().recv<int>(), 1);
   client.join();
 }
 

@@ -313,9 +313,15 @@ TEST(QueueWaiting, OfAStoppedProcessHoldsNobodyUp) {
   mp::Process putter{[&full] { full.put(1); }};
   for (auto* process : {&getter, &putter}) {
     process->start();
-    ASSERT_TRUE(eventually([&] { return sleeps_in_futex(*process->pid()); }));
-    ::kill(*process->pid(), SIGSTOP);
-    ASSERT_TRUE(eventually([&] { return state_of(*process->pid()) == 'T'; }));
+    const int pid = *process->pid();
+    ASSERT_TRUE(eventually([&] { return sleeps_in_futex(pid); }));
+    ASSERT_TRUE(eventually([&] {
+      ::kill(pid, SIGSTOP);
+      eventually([&] { return state_of(pid) == 'T'; });
+      if (sleeps_in_futex(pid)) return true;
+      ::kill(pid, SIGCONT);  // it had just woken up to look again, and may have had a lock
+      return false;
+    }));
   }
   empty.put(1);
   EXPECT_EQ(empty.get(), 1);

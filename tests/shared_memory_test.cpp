@@ -389,7 +389,9 @@ TEST(ResourceTracker, ThatIsStoppedIsAnErrorAndHoldsNobodyUp) {
             EAGAIN);
   ::kill(tracker, SIGCONT);
   EXPECT_EQ(trackers_of(::getpid()), std::vector<int>{tracker});
-  made.push_back(created(10));
+  EXPECT_TRUE(eventually([&] {  // as soon as it has read what it was told
+    return error_of([&] { made.push_back(created(10)); }) == 0;
+  }));
 }
 
 TEST(ResourceTracker, LeavesTheSignalMaskAndChildrenOfItsStarterAlone) {

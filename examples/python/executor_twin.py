@@ -19,11 +19,13 @@ if __name__ == "__main__":
         for milliseconds in sorted(future.result() for future in as_completed(futures)):
             print(f"slept {milliseconds} ms")
 
-        slow = executor.submit(nap, 500)
+        slow = executor.submit(nap, 1000)
         try:
             slow.result(0.01)
         except TimeoutError:
             print("not there yet")
+        while not slow.running() and not slow.done():
+            time.sleep(0.001)
         print(f"cancelled: {int(slow.cancel())}, slept {slow.result()} ms")
 
         print("sum", sum(executor.map(mul, [1, 2, 3], [4, 5, 6])))

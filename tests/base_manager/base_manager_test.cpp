@@ -142,7 +142,7 @@ mp::BaseManager& started(mp::BaseManager& manager) {
 }  // namespace
 
 TEST(BaseManager, CallsMethodsOfObjectsInAnotherProcess) {
-  mp::BaseManager manager;
+  mp::BaseManager manager{{.shutdown_timeout = mp::forever}};
   manager.start();
   const auto counter = manager.create<Counter>(10);
   EXPECT_EQ(counter.call<&Counter::add>(5), 15);
@@ -308,7 +308,8 @@ TEST(BaseManager, CallsItsInitializerInTheServer) {
 }
 
 TEST(BaseManager, ListensWhereItIsTold) {
-  mp::BaseManager by_path{{.address = mp::Address{std::filesystem::absolute("m.socket").string()}}};
+  mp::BaseManager by_path{{.address = mp::Address{std::filesystem::absolute("m.socket").string()},
+                           .shutdown_timeout = mp::forever}};
   by_path.start();
   EXPECT_TRUE(std::filesystem::exists("m.socket"));
   mp::BaseManager second{{.address = by_path.address()}};
@@ -366,12 +367,18 @@ TEST(BaseManager, ServesInThisProcess) {
     mp::BaseManager forever{{.address = server.address(), .authkey = "key"}};
     forever.serve_forever();
   }};
-  eventually([] { return std::filesystem::exists("s.socket"); });
-  {
-    mp::BaseManager client{{.address = server.address(), .authkey = "key"}};
-    client.connect();
-    EXPECT_EQ(client.create<Counter>(2).call<&Counter::process>(), process.pid());
-  }
+  std::optional<mp::BaseManager> client;
+  eventually([&] {  // the file is there a moment before somebody listens
+    try {
+      client.emplace(mp::BaseManagerOptions{.address = server.address(), .authkey = "key"});
+      client->connect();
+      return true;
+    } catch (const std::system_error&) {
+      return false;
+    }
+  });
+  EXPECT_EQ(client->create<Counter>(2).call<&Counter::process>(), process.pid());
+  client.reset();
   process.kill();
   eventually([] { return !std::filesystem::exists("s.socket"); });
 }

@@ -201,7 +201,8 @@ TEST_P(BaseManagerParity, IsStartedAgainAtTheSameAddress) {
   EXPECT_EQ(old.call<&FooBar::f>(), "f()");
   first.shutdown();
   for (int i = 0; i < 3; ++i) {
-    mp::BaseManager again{{.address = address, .authkey = "restart"}};
+    mp::BaseManager again{
+        {.address = address, .authkey = "restart", .shutdown_timeout = mp::forever}};
     again.start();
     EXPECT_EQ(again.address(), address);
     use(again);

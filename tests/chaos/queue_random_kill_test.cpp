@@ -130,7 +130,7 @@ class QueueRandomKill : public testing::TestWithParam<Load> {
     };
     while (!ledger->over) {
       const std::uint32_t mine = ledger->producers++;
-      if (mine >= most_producers) ::pause();
+      while (mine >= most_producers && !ledger->over) std::this_thread::sleep_for(1ms);
       for (std::uint32_t number = 0; number < most_items && !ledger->over;) {
         wait();
         std::vector<Item> items;

@@ -436,29 +436,35 @@ std::vector<std::string> points_of(const Case& which) {
   });
 }
 
+// @returns whether the victim was killed there, and not at its end before.
+bool is_killed_at(const std::string& point, const Case& which) {
+  const Things things = things_with(which.duplex);
+  which.prepare(things);
+  mp::Process victim{
+      {.start_method = mp::StartMethod::spawn}, be_victim, things, which.operation, point};
+  std::atomic<bool> is_over{false};
+  std::thread peer{[&] {
+    do {
+      which.peer(things);
+    } while (which.peer != nothing && !is_over);
+  }};
+  victim.start();
+  victim.join();
+  is_over = true;
+  peer.join();
+  which.check(things);
+  return victim.exitcode() == test::killed_code;
+}
+
 TEST_P(Spawned, KilledAtAnyStepTheOthersGoOn) {
   const Case& which = GetParam();
   for (const std::string& point : points_of(which)) {
     SCOPED_TRACE(point);
-    const Things things = things_with(which.duplex);
-    which.prepare(things);
-    mp::Process victim{
-        {.start_method = mp::StartMethod::spawn}, be_victim, things, which.operation, point};
-    std::atomic<bool> is_over{false};
-    std::thread peer{[&] {
-      do {
-        which.peer(things);
-      } while (which.peer != nothing && !is_over);
-    }};
-    victim.start();
-    victim.join();
-    is_over = true;
-    peer.join();
-    // Where a peer took part, the victim may have had nothing to do there.
-    if (which.peer == nothing) {
-      EXPECT_EQ(victim.exitcode(), test::killed_code);
-    }
-    which.check(things);
+    bool is_killed = is_killed_at(point, which);
+    if (which.peer != nothing) continue;  // the victim may have had nothing to do there
+    // On a busy machine a wait of 20 ms may be over before it has begun.
+    for (int more = 10; !is_killed && more > 0; --more) is_killed = is_killed_at(point, which);
+    EXPECT_TRUE(is_killed);
   }
 }
 

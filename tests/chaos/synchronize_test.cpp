@@ -347,9 +347,10 @@ TEST_P(LockStopPoint, KilledThereWithTheOthersAtWorkHoldsNobodyUp) {
   mp::Lock lock;
   std::array<Process, 2> workers{started_workers(*ledger, lock, 0),
                                  started_workers(*ledger, lock, 2)};
+  const mp::detail::Deadline enough{enough_killing};
   for (const std::string& point : points) {
     SCOPED_TRACE(point);
-    for (unsigned pass = 1; pass <= 10; ++pass) {
+    for (unsigned pass = 1; pass == 1 || (pass <= 10 && !enough.passed()); ++pass) {
       const Process victim = started([&] {
         test::stop_at(point, test::Stop::die, pass);
         for (int i = 0; i < 10; ++i) {
@@ -523,9 +524,11 @@ TEST_P(EventStopPoint, OfWaitLetsTheOthersGo) {
     event.clear();
     waiters.expect_all_back();
     EXPECT_FALSE(event.is_set());
-    ASSERT_TRUE(eventually([] { return test::stops_reached() == 1; }));
+    ASSERT_TRUE(eventually([&] { return test::stops_reached() == 1 || !victim->is_alive(); }));
     victim->kill();
-    EXPECT_EQ(code_of(victim), -SIGKILL);
+    // One who slept no longer than it may have rung before the victim could.
+    const bool was_left_out = point == "bell.ring.counted" && test::stops_reached() == 0;
+    EXPECT_EQ(code_of(victim), was_left_out ? 0 : -SIGKILL);
   }
 }
 

@@ -42,6 +42,9 @@ using test::started;
 
 namespace {
 
+// Random kills end then: where there are more processes than processors, each of them takes long.
+constexpr std::chrono::seconds enough_killing{20};
+
 // The points that some work comes by, of these kinds.
 std::vector<std::string> points_in(const std::vector<std::string>& kinds,
                                    const std::function<void()>& work) {
@@ -136,8 +139,10 @@ TEST(SemaphoreStopPoint, OfAcquireCostsTheUnitThatWasTakenAtMost) {
     const unsigned given = point == "semaphore.acquire.announced" ? 3 : 4;
     units.release(given);
     for (const auto& waiter : waiters) EXPECT_EQ(code_of(waiter), 0);
-    // Who slept first may have found nothing left to ring for.
-    if (victim->is_alive()) victim->kill();
+    if (point == "bell.ring.counted") {  // who slept first may have found nothing left to ring for
+      ASSERT_TRUE(eventually([&] { return units.get_value() == 0; }));
+      victim->kill();
+    }
     EXPECT_EQ(code_of(victim), -SIGKILL);
     EXPECT_EQ(units.get_value(), point == "semaphore.acquire.woken" ? 1U : 0U);
   }
@@ -166,7 +171,8 @@ TEST(SemaphoreRandomKill, NeitherLosesNorMakesUnits) {
   std::array<Process, 4> workers;
   for (std::size_t i = 0; i < workers.size(); ++i) workers[i] = new_worker(i);
   std::mt19937 random{5};
-  for (int kill = 0; kill < kills; ++kill) {
+  const mp::detail::Deadline enough{enough_killing};
+  for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
     std::this_thread::sleep_for(std::chrono::microseconds{random() % 500});  // any moment
     const std::size_t which = random() % workers.size();
     // All others stand still, so that what is missing is the dead one's.
@@ -218,16 +224,17 @@ void wait_for_word(const Shared<Word>& word, mp::Condition& condition) {
 TEST(ConditionStopPoint, OfNotifyWakesAllTheSame) {
   const auto points = points_in({"room", "wakeup", "lock"}, [] {
     mp::Condition condition;
+    bool is_there = false;  // guarded by the condition
     std::thread waiter{[&] {
       const std::lock_guard guard{condition};
+      is_there = true;
       condition.wait();
     }};
-    std::this_thread::sleep_for(50ms);
-    for (;;) {
+    eventually([&] {
       const std::lock_guard guard{condition};
-      condition.notify();
-      break;
-    }
+      if (is_there) condition.notify();
+      return is_there;
+    });
     for (int i = 0; i < 100; ++i) {
       const std::lock_guard guard{condition};
       condition.notify_all();
@@ -369,7 +376,8 @@ TEST(ConditionRandomKill, HoldsNobodyUp) {
   std::array<Process, 4> workers;
   for (std::size_t i = 0; i < workers.size(); ++i) workers[i] = new_worker(i);
   std::mt19937 random{9};
-  for (int kill = 0; kill < kills; ++kill) {
+  const mp::detail::Deadline enough{enough_killing};
+  for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
     std::this_thread::sleep_for(std::chrono::microseconds{random() % 1000});  // any moment
     const std::size_t which = random() % workers.size();
     workers[which]->kill();
@@ -451,7 +459,8 @@ TEST(BarrierRandomKill, NeverLetsAPartThrough) {
     std::atomic<int> wrong{0};
   };
   std::mt19937 random{13};
-  for (int kill = 0; kill < kills; ++kill) {
+  const mp::detail::Deadline enough{enough_killing};
+  for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
     const Shared<Rounds> rounds;
     mp::Barrier barrier{parties};
     std::array<Process, parties> processes;
@@ -550,7 +559,8 @@ TEST(ValueRandomKill, LosesNoUpdateAndTearsNone) {
   std::array<Process, 3> workers;
   for (std::size_t i = 0; i < workers.size(); ++i) workers[i] = new_worker(i);
   std::mt19937 random{17};
-  for (int kill = 0; kill < kills; ++kill) {
+  const mp::detail::Deadline enough{enough_killing};
+  for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
     std::this_thread::sleep_for(std::chrono::microseconds{random() % 500});  // any moment
     const std::size_t which = random() % workers.size();
     workers[which]->kill();

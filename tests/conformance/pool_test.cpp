@@ -394,7 +394,7 @@ TEST_P(PoolOf, TerminatesWhateverItsWorkersDo) {
   }
   eventually([&] { return pool.stats().running == 2; });
   pool.terminate();
-  EXPECT_TRUE(mp::active_children().empty());
+  EXPECT_TRUE(eventually([] { return mp::active_children().empty(); }));
 }
 
 // ---- what a review found ----

@@ -24,7 +24,7 @@ namespace {
 using namespace std::chrono_literals;
 
 std::string running;  // the test's name, for the handler
-double seconds_per_test = 50;
+double seconds_per_test = 100;
 std::function<void()> last_wish;
 timer_t timer;
 std::atomic<int> stacks_printed{0};
@@ -76,7 +76,7 @@ void bite(int) {
         process.state + ", waits in " + first_line(folder + "/wchan") + "\n");
     kill(process.pid, stack_signal());  // a forked child has our handler; any other ends by it
   }
-  if (!others.empty()) std::this_thread::sleep_for(300ms);
+  for (int naps = 100; !others.empty() && naps > 0; --naps) std::this_thread::sleep_for(10ms);
   for (const auto& process : others) kill(process.pid, SIGKILL);
   last_wish();
   std::signal(SIGABRT, SIG_DFL);

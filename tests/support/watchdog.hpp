@@ -8,7 +8,7 @@
 
 namespace test {
 
-/// @brief Gives every test 50 s of a machine that runs (a virtual one may stand still), times
+/// @brief Gives every test 100 s of a machine that runs (a virtual one may stand still), times
 /// MULTIPROCESSING_TEST_TIMEOUT_SCALE (or as many seconds as
 ///        MULTIPROCESSING_TEST_WATCHDOG says). Then it prints the test's name, the stack of each of
 ///        its threads and of its forked children, what its other descendants wait for, kills them,

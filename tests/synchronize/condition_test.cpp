@@ -209,8 +209,10 @@ TEST(ConditionWait, IsToldWhenTheOwnerDiesAndHoldsTheLockThen) {
   holding.acquire();
   ASSERT_TRUE(eventually([&] { return test::sleeps_in_futex(owner.pid()); }));
   std::atomic<int> told{0};
+  std::atomic<int> waiting{0};
   const auto wait = [&] {
     const std::lock_guard guard{condition};
+    ++waiting;
     try {
       while (told == 0) condition.wait();
       return;  // somebody mended it, and said so
@@ -230,8 +232,8 @@ TEST(ConditionWait, IsToldWhenTheOwnerDiesAndHoldsTheLockThen) {
   ASSERT_TRUE(eventually([&] { return test::sleeps_in_futex(second.pid()); }));
   Thread first_waiter{wait};
   Thread second_waiter{wait};
-  ASSERT_TRUE(eventually([&] { return first_waiter.sleeps() && second_waiter.sleeps(); }));
-  notify(condition, 1);
+  ASSERT_TRUE(eventually([&] { return waiting == 2; }));
+  notify(condition, 1);  // has the lock, so they have given it back
   ASSERT_TRUE(eventually([&] { return condition.locked(); }));
   second.kill();
   first_waiter.join();

@@ -16,7 +16,7 @@
 namespace test {
 namespace {
 
-double seconds_per_test = 50;
+double seconds_per_test = 100;
 std::function<void()> last_wish;
 HANDLE wakes = nullptr;  // the thread that waits for a test's end
 
