@@ -7,6 +7,7 @@
 #include <support/eventually.hpp>
 #if MULTIPROCESSING_POSIX
 #  include <support/forked.hpp>
+#  include <support/line.hpp>
 #endif
 #include <support/pool_tasks.hpp>
 #include <support/start_methods.hpp>
@@ -14,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -40,6 +42,7 @@
 #include <vector>
 
 #if MULTIPROCESSING_POSIX
+#  include <fcntl.h>
 #  include <pthread.h>
 #  include <unistd.h>
 #endif
@@ -620,6 +623,32 @@ TEST_P(PoolOf, LeavesCtrlCToItsParent) {
     return 5;
   });
   EXPECT_EQ(result.get(), 5);
+}
+
+TEST_P(PoolOf, EndsWithItsParentAtCtrlCAndNobodyPrintsOrStays) {
+  std::array<int, 2> output{};
+  ASSERT_EQ(::pipe2(output.data(), O_CLOEXEC), 0);
+  const test::Line line;
+  test::Forked session{[&] {
+    ::setsid();
+    for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) ::dup2(output[1], stream);
+    for (const int end : output) ::close(end);
+    std::signal(SIGINT, SIG_DFL);
+    mp::Pool waiting{2};
+    waiting.map(
+        [](const test::Line& to) {
+          to.say("ready");
+          test::wait_for_ever();
+        },
+        std::vector{line, line}, 1);
+  }};
+  ::close(output[1]);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(line.hear(), "ready");
+  ASSERT_EQ(::kill(-session.pid(), SIGINT), 0);  // as the terminal does
+  EXPECT_EQ(session.join(), -SIGINT);
+  char byte = 0;
+  EXPECT_EQ(::read(output[0], &byte, 1), 0);  // the end comes with the last who has it
+  ::close(output[0]);
 }
 #endif
 

@@ -9,6 +9,9 @@
 
 namespace multiprocessing::os {
 
+/// @brief What the compiler calls a type or a function, as the program writes it.
+[[nodiscard]] std::string readable_name(const char* name);
+
 /// @brief A type's name as the program writes it, for messages.
 [[nodiscard]] std::string readable_name(const std::type_info& type);
 

@@ -9,11 +9,15 @@
 
 namespace multiprocessing::os {
 
-inline std::string readable_name(const std::type_info& type) {
+inline std::string readable_name(const char* name) {
   int status = 0;
-  const std::unique_ptr<char, void (*)(void*)> name{
-      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free};
-  return name ? name.get() : type.name();
+  const std::unique_ptr<char, void (*)(void*)> text{
+      abi::__cxa_demangle(name, nullptr, nullptr, &status), &std::free};
+  return text ? text.get() : name;
+}
+
+inline std::string readable_name(const std::type_info& type) {
+  return readable_name(type.name());
 }
 
 inline std::string current_exception_type() {

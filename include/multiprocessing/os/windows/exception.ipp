@@ -13,18 +13,22 @@
 
 namespace multiprocessing::os {
 
-inline std::string readable_name(const std::type_info& type) {
+inline std::string readable_name(const char* name) {
 #if defined(__GNUC__)
   int status = 0;
-  const std::unique_ptr<char, void (*)(void*)> name{
-      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free};
-  if (name) return name.get();
+  const std::unique_ptr<char, void (*)(void*)> text{
+      abi::__cxa_demangle(name, nullptr, nullptr, &status), &std::free};
+  if (text) return text.get();
 #endif
-  std::string name_of_type = type.name();
+  std::string name_of_type = name;
   for (const char* const word : {"class ", "struct ", "enum "}) {
     if (name_of_type.starts_with(word)) return name_of_type.substr(std::string{word}.size());
   }
   return name_of_type;
+}
+
+inline std::string readable_name(const std::type_info& type) {
+  return readable_name(type.name());
 }
 
 inline std::string current_exception_type() {
