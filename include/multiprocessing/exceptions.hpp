@@ -8,6 +8,9 @@
 /// on what, and what to do.
 #include <cstddef>
 #include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -97,11 +100,66 @@ struct AbandonedLock : ProcessError {
   using ProcessError::ProcessError;
 };
 
+namespace detail {
+
+/// @brief An error's text, and lines behind it that are made when somebody asks for them.
+class LateText {
+ public:
+  LateText(std::string text, std::function<std::string()> make_lines)
+      : make_lines_{std::move(make_lines)}, text_{std::move(text)} {}
+  [[nodiscard]] const std::string& text() const { return made().text_; }
+  [[nodiscard]] const std::string& lines() const { return made().lines_; }
+
+ private:
+  const LateText& made() const {
+    std::call_once(once_, [this] {
+      std::string lines = make_lines_();
+      text_ += "\n" + lines;
+      lines_ = std::move(lines);
+    });
+    return *this;
+  }
+  mutable std::once_flag once_;
+  std::function<std::string()> make_lines_;
+  mutable std::string text_;
+  mutable std::string lines_;
+};
+
+}  // namespace detail
+
 /// @brief A worker process ended with a task in its hands, or a pool can do no more work. The text
-/// names the process, how it ended and the task.
+/// names the process, how it ended and the task; if it crashed, also where.
+///
 /// @python{concurrent.futures.process.BrokenProcessPool}
 struct BrokenProcessPool : ProcessError {
   using ProcessError::ProcessError;
+  /// @brief For this library. @param make_traceback none: it did not crash.
+  BrokenProcessPool(const std::string& text, std::function<std::string()> make_traceback)
+      : ProcessError{text} {
+    if (!make_traceback) return;
+    late_ = std::make_shared<const detail::LateText>(text, std::move(make_traceback));
+  }
+
+  /// @brief The text, and traceback() behind it.
+  [[nodiscard]] const char* what() const noexcept override {
+    try {
+      if (late_) return late_->text().c_str();
+    } catch (...) {  // no memory
+    }
+    return ProcessError::what();
+  }
+  /// @brief Where a worker crashed (SIGSEGV, SIGBUS, SIGFPE, SIGILL, abort): a line for each
+  /// function that was being run, the innermost first, with its name, its module and the offset in
+  /// it, which `addr2line -Cfe <module> <offset>` takes; file and line too, where
+  /// <multiprocessing/stacktrace.hpp> is included. Empty: it ended in another way, or its program
+  /// has a handler of its own for that signal; on Windows always.
+  ///
+  /// Names are looked for the first time that this or what() is called, in files.
+  /// @python{faulthandler}
+  [[nodiscard]] std::string traceback() const { return late_ ? late_->lines() : std::string{}; }
+
+ private:
+  std::shared_ptr<const detail::LateText> late_;
 };
 
 /// @brief The task was cancelled or killed, or its pool was terminated.

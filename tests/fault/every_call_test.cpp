@@ -51,7 +51,7 @@ extern "C" {
 namespace fault {
 
 // Those that cannot fail, or do not return; and the loader's, which module_test.cpp makes fail.
-using ::_exit, ::dlopen, ::exit, ::getcwd, ::getpid, ::readlink, ::sched_yield;
+using ::_exit, ::dlopen, ::exit, ::getcwd, ::getpid, ::raise, ::readlink, ::sched_yield;
 
 // How often each was called. Made when first asked for: a tracker makes calls before main().
 std::map<std::string, int>& calls() {
@@ -117,6 +117,7 @@ FAULT_ERRNO(recvmsg)
 FAULT_ERRNO(sched_getaffinity)
 FAULT_ERRNO(sendmsg)
 FAULT_ERRNO(setsockopt)
+FAULT_ERRNO(sigaltstack)
 FAULT_ERRNO(socketpair)
 FAULT_ERRNO(syscall)
 FAULT_ERRNO(sysconf)
@@ -386,6 +387,11 @@ void count_processors() {
   EXPECT_GE(os::usable_cpu_count(), 1U);
 }
 
+void record_crashes() {
+  const auto record = std::make_unique<os::CrashRecord>();
+  const os::CrashRecorder recorder{*record};
+}
+
 void limit_memory() {
   std::error_code ec;
   const os::MemoryLimit limit{std::size_t{1} << 40U, ec};
@@ -473,6 +479,7 @@ const std::vector<Operation> operations{
     {"random_bytes", use_random_bytes},
     {"processors", count_processors},
     {"limit_memory", limit_memory},
+    {"record_crashes", record_crashes},
     {"spawn", spawn},
     {"fork", fork_and_discard},
 };
@@ -582,6 +589,9 @@ const std::vector<Row> rows{
     {"sendmsg", EPIPE, {EPIPE}},
     {"setsockopt", ENOBUFS, {ENOBUFS}},
     {"setsockopt", ENOMEM, {ENOMEM}},
+    {"sigaction", EINVAL, {nothing}},
+    {"sigaltstack", ENOMEM, {nothing}},
+    {"sigaltstack", EPERM, {nothing}},
     {"socketpair", EMFILE, {EMFILE}},
     {"socketpair", ENFILE, {ENFILE}},
     {"socketpair", ENOMEM, {ENOMEM}},

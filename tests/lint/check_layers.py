@@ -24,7 +24,7 @@ RANKS = [
     ["process", "sharedctypes", "queues"],
     ["workers"],
     ["pool", "futures"],
-    ["network"],
+    ["network", "stacktrace"],
     ["managers", "base_manager"],
     ["context"],
     ["distributed", "gpu"],  # optional parts: nothing includes them
@@ -35,7 +35,7 @@ OPTIONAL = RANK["distributed"]
 UMBRELLA = "multiprocessing.hpp"
 INTERNAL = {"heap", "launch", "resource_tracker"}  # headers of their own that no user includes
 # What a user includes by itself: it needs what the rest does not, or few programs use it.
-APART = {"network", "managers", "base_manager"}
+APART = {"network", "managers", "base_manager", "stacktrace"}
 
 # Rank 0 has members that others of rank 0 may use: the tools in detail/.
 SHARED_TOOLS = {"detail"}

@@ -3,6 +3,7 @@
 /// @file board.hpp
 /// @brief What each worker is doing, in shared memory.
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/os/crash.hpp>
 #include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/reduction.hpp>
 
@@ -34,15 +35,15 @@ struct alignas(128) WorkerSlot {
   static constexpr std::uint64_t word_for(std::uint64_t task) noexcept { return task << 1U; }
 };
 
-/// @brief The slots of a crew, and behind them its book of code: what the workers need to know to
-/// run each kind of task, written once. @shape One handle; 128 bytes for each worker; the book
-/// grows, up to 64 MiB.
+/// @brief The slots of a crew; behind them where its workers say how they crashed; and its book of
+/// code: what the workers need to know to run each kind of task, written once. @shape One handle;
+/// 4 KiB for each worker; the book grows, up to 64 MiB.
 class Board {
  public:
   /// @throws std::system_error no handle or memory is left.
   static std::shared_ptr<Board> create(std::uint32_t places) {
     std::error_code ec;
-    const std::size_t book = sizeof(Header) + places * sizeof(WorkerSlot);
+    const std::size_t book = begin_of_book(places);
     auto region = os::SharedRegion::create(book + largest_book, ec);
     if (!ec) region.commit(0, book, ec);
     if (ec) throw std::system_error{ec, "cannot get shared memory for a pool"};
@@ -61,7 +62,7 @@ class Board {
     if (!ec) front.region_.commit(0, sizeof(Header), ec);  // it may be shorter than that
     if (ec) throw SerializationError{"what arrived is no pool's board: " + ec.message()};
     if (front.header().magic != expected_magic) throw SerializationError{"this is no pool's board"};
-    const std::size_t book = sizeof(Header) + front.header().places * sizeof(WorkerSlot);
+    const std::size_t book = begin_of_book(front.header().places);
     auto region = os::SharedRegion::adopt(std::move(handles[0]), book + largest_book, ec);
     if (ec) throw SerializationError{"what arrived is no pool's board: " + ec.message()};
     return std::shared_ptr<Board>{new Board{std::move(region)}};
@@ -73,6 +74,13 @@ class Board {
   [[nodiscard]] WorkerSlot& slot(std::uint32_t place) const {
     if (place >= header().places) throw SerializationError{"a pool's board has no such place"};
     return reinterpret_cast<WorkerSlot*>(region_.data() + sizeof(Header))[place];
+  }
+
+  /// @brief Where that worker says how it crashed. The parent clears it before a worker begins.
+  [[nodiscard]] os::CrashRecord& crash(std::uint32_t place) const {
+    static_cast<void>(slot(place));
+    std::byte* const first = region_.data() + sizeof(Header) + header().places * sizeof(WorkerSlot);
+    return reinterpret_cast<os::CrashRecord*>(first)[place];
   }
 
   /// @brief Writes a page of the book. The parent only, one thread at a time.
@@ -113,6 +121,9 @@ class Board {
     std::uint64_t places;
   };
 
+  static std::size_t begin_of_book(std::uint64_t places) noexcept {
+    return sizeof(Header) + places * (sizeof(WorkerSlot) + sizeof(os::CrashRecord));
+  }
   explicit Board(os::SharedRegion region) noexcept : region_{std::move(region)} {}
   [[nodiscard]] Header& header() const noexcept {
     return *reinterpret_cast<Header*>(region_.data());

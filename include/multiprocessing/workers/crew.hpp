@@ -12,6 +12,7 @@
 #include <multiprocessing/timeout.hpp>
 #include <multiprocessing/workers/board.hpp>
 #include <multiprocessing/workers/code.hpp>
+#include <multiprocessing/workers/crash_text.hpp>
 #include <multiprocessing/workers/message.hpp>
 #include <multiprocessing/workers/receiver.hpp>
 #include <multiprocessing/workers/stats.hpp>
@@ -245,10 +246,15 @@ class Crew : public std::enable_shared_from_this<Crew> {
   void bury(Place& place, PoolWorker& worker);
   [[nodiscard]] bool works_somewhere() const;  // the mutex is held
   [[nodiscard]] std::string describe(std::uint64_t task);
-  void lose(Place& place, std::uint64_t task, const std::string& death);
+  void lose(Place& place,
+            std::uint64_t task,
+            const std::string& death,
+            const std::function<std::string()>& crash);
   void watch_limits();
   bool condemn(Place& place, std::uint64_t task, bool for_time);  // the mutex is held
-  void break_down(const std::string& why, const std::exception_ptr& because);
+  void break_down(const std::string& why,
+                  const std::exception_ptr& because,
+                  const std::function<std::string()>& crash = {});
   void end_processes(os::Signal first);
   void join_workers();
   void stop_background();
@@ -271,7 +277,7 @@ class Crew : public std::enable_shared_from_this<Crew> {
 
   std::mutex mutex_;  // guards all that follows
   State state_ = State::running;
-  std::string why_broken_;
+  BrokenProcessPool why_broken_{""};
   std::vector<std::unique_ptr<Place>> places_;
   TaskTable table_;
   struct Waiting {

@@ -12,6 +12,8 @@ inline void Crew::start_process(Place& place) {
   slot.word.store(0, std::memory_order_relaxed);
   slot.begun.store(0, std::memory_order_relaxed);
   slot.ready.store(0, std::memory_order_seq_cst);
+  board_->crash(place.number).clear();
+  os::CrashRecorder::prepare();
   std::error_code ec;
   auto ends = os::TwoWayEnd::create(ec);
   if (ec) throw std::system_error{ec, "making a worker's channel"};
@@ -138,6 +140,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
   const int code = worker.exitcode().value_or(unknown_exit_code);
   const std::string death = "worker " + worker.name() + " (pid " +
                             std::to_string(worker.pid().value_or(0)) + ") " + end_text(code);
+  const auto crash = crash_words(board_->crash(place.number), code);
   std::vector<std::byte> message;
   for (std::size_t left = results_->qsize(); left > 0; --left) {  // all that it has said
     ResultHeader header;
@@ -161,7 +164,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     // What is not in the ring any more was in its hands.
     try {
       while (!place.sent.empty()) {
-        lose(place, place.sent.front().id, death);
+        lose(place, place.sent.front().id, death, crash);
         place.sent.pop_front();
       }
     } catch (...) {
@@ -181,9 +184,9 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
   }();
   log(LogLevel::info, death);
   if (gives_up) {
-    break_down("workers end before they begin: " + death, {});
+    break_down("workers end before they begin: " + death, {}, crash);
   } else if (options_.breaks_on_death && !expected) {
-    break_down(death, {});
+    break_down(death, {}, crash);
   }
 }
 
@@ -195,7 +198,10 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
 }
 
 /// A task that died with its worker. The mutex is held.
-inline void Crew::lose(Place& place, std::uint64_t task, const std::string& death) {
+inline void Crew::lose(Place& place,
+                       std::uint64_t task,
+                       const std::string& death,
+                       const std::function<std::string()>& crash) {
   TaskTable::Entry* const entry = table_.find(task);
   if (entry == nullptr) return;
   const bool was_killed = place.killed == task;
@@ -207,7 +213,8 @@ inline void Crew::lose(Place& place, std::uint64_t task, const std::string& deat
   }
   const std::string what = describe(task);
   if (!was_killed) {
-    fail_later(task, std::make_exception_ptr(BrokenProcessPool{death + " while it ran " + what}),
+    fail_later(task,
+               std::make_exception_ptr(BrokenProcessPool{death + " while it ran " + what, crash}),
                false);
   } else if (place.killed_for_time) {
     fail_later(task,
@@ -258,7 +265,9 @@ inline bool Crew::condemn(Place& place, std::uint64_t task, bool for_time) {
 }
 
 /// The pool can do no more work: everything fails.
-inline void Crew::break_down(const std::string& why, const std::exception_ptr& because) {
+inline void Crew::break_down(const std::string& why,
+                             const std::exception_ptr& because,
+                             const std::function<std::string()>& crash) {
   std::string text = std::string{options_.name} + " is broken: " + why;
   if (because) {
     try {
@@ -273,8 +282,8 @@ inline void Crew::break_down(const std::string& why, const std::exception_ptr& b
     const Locked lock{mutex_};
     if (state_ == State::broken || state_ == State::terminated) return;
     state_ = State::broken;
-    why_broken_ = text;
-    fail_all_later([&] { return with_nested(BrokenProcessPool{text}, because); }, false);
+    why_broken_ = BrokenProcessPool{text, crash};
+    fail_all_later([&] { return with_nested(why_broken_, because); }, false);
   }
   log(LogLevel::error, text);
   end_processes(os::Signal::terminate);

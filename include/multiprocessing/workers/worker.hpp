@@ -3,6 +3,7 @@
 /// @file worker.hpp
 /// @brief A crew's worker: the process, and what it does.
 #include <multiprocessing/connection/core.hpp>
+#include <multiprocessing/os/crash.hpp>
 #include <multiprocessing/os/exception.hpp>
 #include <multiprocessing/os/limits.hpp>
 #include <multiprocessing/os/process.hpp>
@@ -77,6 +78,7 @@ class WorkerLoop {
 
   /// @brief Until it is told to end.
   void run() {
+    const os::CrashRecorder recorder{link_.board->crash(link_.place)};
     if (!initialize()) return;
     slot_.ready.store(1, std::memory_order_seq_cst);
     MULTIPROCESSING_STOP_POINT("worker.ready");

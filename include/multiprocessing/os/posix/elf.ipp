@@ -45,31 +45,36 @@ void each_image(Visit visit) {
   return {image.dlpi_phdr, image.dlpi_phnum};
 }
 
-/// @brief Calls `visit(const Note&)` for each note of an image.
+/// @brief Calls `visit(const Note&)` for each note among some bytes. @param unit they are aligned
+/// to.
+template <class Visit>
+void each_note(std::span<const std::byte> notes, std::size_t unit, Visit visit) {
+  const auto rounded = [&](std::size_t size) { return (size + unit - 1) / unit * unit; };
+  const std::byte* at = notes.data();
+  std::size_t left = notes.size();
+  ElfW(Nhdr) note{};
+  while (left >= sizeof note) {
+    std::memcpy(&note, at, sizeof note);
+    const std::size_t descriptor = rounded(sizeof note + note.n_namesz);
+    const std::size_t end = descriptor + note.n_descsz;
+    if (end > left) break;
+    std::string_view owner{reinterpret_cast<const char*>(at) + sizeof note, note.n_namesz};
+    if (owner.ends_with('\0')) owner.remove_suffix(1);
+    visit(Note{owner, note.n_type, {at + descriptor, note.n_descsz}});
+    const std::size_t step = rounded(end);
+    if (step >= left) break;
+    at += step;
+    left -= step;
+  }
+}
+
+/// @brief The same for those of an image.
 template <class Visit>
 void each_note(const dl_phdr_info& image, Visit visit) {
-  const auto rounded = [](std::size_t size, std::size_t unit) {
-    return (size + unit - 1) / unit * unit;
-  };
   for (const ElfW(Phdr) & header : headers_of(image)) {
     if (header.p_type != PT_NOTE) continue;
-    const std::size_t unit = header.p_align == 8 ? 8 : 4;
-    const auto* at = reinterpret_cast<const std::byte*>(image.dlpi_addr + header.p_vaddr);
-    std::size_t left = header.p_memsz;
-    ElfW(Nhdr) note{};
-    while (left >= sizeof note) {
-      std::memcpy(&note, at, sizeof note);
-      const std::size_t descriptor = rounded(sizeof note + note.n_namesz, unit);
-      const std::size_t end = descriptor + note.n_descsz;
-      if (end > left) break;
-      std::string_view owner{reinterpret_cast<const char*>(at) + sizeof note, note.n_namesz};
-      if (owner.ends_with('\0')) owner.remove_suffix(1);
-      visit(Note{owner, note.n_type, {at + descriptor, note.n_descsz}});
-      const std::size_t step = rounded(end, unit);
-      if (step >= left) break;
-      at += step;
-      left -= step;
-    }
+    const auto* const at = reinterpret_cast<const std::byte*>(image.dlpi_addr + header.p_vaddr);
+    each_note({at, header.p_memsz}, header.p_align == 8 ? 8 : 4, visit);
   }
 }
 
