@@ -142,6 +142,8 @@ prerequisites() {
         _tool ninja ninja-build
         printf '#include <openssl/hmac.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
           _packages+=(libssl-dev) # for multiprocessing::network alone
+        printf '#include <png.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
+          _packages+=(libpng-dev) # for one of the examples alone
         ;;
       tests)
         _tool python3 python3

@@ -8,12 +8,17 @@ The program may be several words, e.g. an emulator and what it runs.
 
 Ids (numbers of five digits or more, hexadecimal ones, and what follows "pid", "id" or "subprocess:") and
 times (16:21:02.345, 0.123) differ from run to run and count as the same; and since several processes print at
-once, the lines are compared in sorted order."""
+once, the lines are compared in sorted order. Each runs in a folder of its own, and pictures that they leave there
+must have the same pixels."""
 import difflib
 import os
+import pathlib
 import re
+import struct
 import subprocess
 import sys
+import tempfile
+import zlib
 
 RULES = [
     (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "<date>"),
@@ -24,12 +29,39 @@ RULES = [
 ]
 
 
-def run(*command):
+def pixels(path):
+    """Width, height and grey pixels of a PNG of 8 bits. @source https://www.w3.org/TR/png/"""
+    content = path.read_bytes()
+    at, chunks = 8, {b"IDAT": b""}
+    while at < len(content):
+        size, name = struct.unpack_from(">I4s", content, at)
+        body = content[at + 8:at + 8 + size]
+        if zlib.crc32(name + body) != struct.unpack_from(">I", content, at + 8 + size)[0]:
+            sys.exit(f"{path}: damaged")
+        chunks[name] = chunks.get(name, b"") + body
+        at += 12 + size
+    width, height, *kind = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    if kind != [8, 0, 0, 0, 0]:
+        sys.exit(f"{path}: not a grey picture of 8 bits: {kind}")
+    data = zlib.decompress(chunks[b"IDAT"])
+    rows, above = [], bytes(width)
+    for y in range(height):
+        which, *row = data[y * (width + 1):(y + 1) * (width + 1)]
+        for x in range(width):
+            left, up, corner = (row[x - 1], above[x], above[x - 1]) if x else (0, above[x], 0)
+            nearest = min((left, up, corner), key=lambda each: abs(left + up - corner - each))
+            row[x] = row[x] + (0, left, up, (left + up) // 2, nearest)[which] & 0xFF
+        rows.append(row)
+        above = row
+    return width, height, rows
+
+
+def run(folder, *command):
     """What a program prints on stdout, as sorted lines with placeholders, and on stderr."""
     # Unbuffered, Python writes a line and its end apart, and other processes' lines come between.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                            check=False, env=environment)
+                            check=False, env=environment, cwd=folder)
     if result.returncode != 0:
         sys.exit(f"{' '.join(command)}: exit status {result.returncode}\n"
                  f"{result.stdout}{result.stderr}")
@@ -41,9 +73,18 @@ def run(*command):
 
 def main():
     method, twin, *program = sys.argv[1:]
-    ours, our_errors = run(*program, method)
-    program = program[-1]
-    theirs, their_errors = run(sys.executable, "-B", twin, method)
+    twin, program[-1] = os.path.abspath(twin), os.path.abspath(program[-1])
+    with tempfile.TemporaryDirectory() as here, tempfile.TemporaryDirectory() as there:
+        ours, our_errors = run(here, *program, method)
+        program = program[-1]
+        theirs, their_errors = run(there, sys.executable, "-B", twin, method)
+        our_files, their_files = (sorted(pathlib.Path(each).iterdir()) for each in (here, there))
+        names = [file.name for file in our_files], [file.name for file in their_files]
+        if names[0] != names[1]:
+            sys.exit(f"{program} {method} leaves {names[0]}, its twin {names[1]}")
+        for one, other in zip(our_files, their_files):
+            if pixels(one) != pixels(other):
+                sys.exit(f"{program} {method}: another {one.name} than its twin's")
     if not ours:
         sys.exit(f"{program} {method} printed nothing")
     if our_errors and not their_errors:

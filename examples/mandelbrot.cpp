@@ -1,43 +1,58 @@
 // SPDX-License-Identifier: BSL-1.0
-// A picture whose rows are computed by several processes.
+// A picture whose rows are computed by several processes, written as mandelbrot.png by libpng.
 //   ./mandelbrot [fork|spawn|forkserver]
 #include <multiprocessing.hpp>
 
+#include <cstdint>
 #include <iostream>
 #include <numeric>
-#include <string>
 #include <vector>
+
+#include <png.h>
 
 namespace mp = multiprocessing;
 
-constexpr int width = 72;
-constexpr int height = 24;
+constexpr unsigned width = 360;
+constexpr unsigned height = 240;
 
-std::string row(int y) {
-  const std::string shades = " .:-=+*#%@";
-  std::string text;
-  for (int x = 0; x < width; ++x) {
+std::vector<std::uint8_t> row(unsigned y) {
+  std::vector<std::uint8_t> shades;
+  for (unsigned x = 0; x < width; ++x) {
     const double cx = 3.0 * x / width - 2.0;
     const double cy = 2.0 * y / height - 1.0;
     double zx = 0;
     double zy = 0;
-    std::size_t steps = 0;
-    for (; steps < 90 && zx * zx + zy * zy < 4; ++steps) {
+    std::uint8_t shade = 255;
+    for (; shade > 0 && zx * zx + zy * zy < 4; --shade) {
       const double next = zx * zx - zy * zy + cx;
       zy = 2 * zx * zy + cy;
       zx = next;
     }
-    text += shades[steps / 10];
+    shades.push_back(shade);
   }
-  return text;
+  return shades;
 }
 
 int main(int argc, char** argv) {
   mp::freeze_support();
   if (argc > 1) mp::set_start_method(argv[1]);
 
-  std::vector<int> rows(height);
-  std::iota(rows.begin(), rows.end(), 0);
+  std::vector<unsigned> rows(height);
+  std::iota(rows.begin(), rows.end(), 0U);
+  std::vector<std::uint8_t> picture;
   mp::Pool pool;
-  for (const std::string& text : pool.imap(row, rows)) std::cout << text << "|\n";
+  for (const auto& shades : pool.imap(row, rows, 8)) {
+    picture.insert(picture.end(), shades.begin(), shades.end());
+  }
+
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  image.width = width;
+  image.height = height;
+  image.format = PNG_FORMAT_GRAY;
+  if (png_image_write_to_file(&image, "mandelbrot.png", 0, picture.data(), 0, nullptr) == 0) {
+    std::cerr << "mandelbrot.png: " << image.message << '\n';
+    return 1;
+  }
+  std::cout << "mandelbrot.png: " << width << " x " << height << '\n';
 }

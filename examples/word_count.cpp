@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// How often each word stands in some files, which are read by several processes; with progress.
+// How often each word stands in some files, which are read by several processes; with a progress
+// bar of Boost's.
 //   ./word_count [fork|spawn|forkserver] [<file>...]
 #include <multiprocessing.hpp>
+
+#include <boost/timer/progress_display.hpp>
 
 #include <fstream>
 #include <iostream>
@@ -26,16 +29,13 @@ int main(int argc, char** argv) {
   if (files.empty()) files = {"/etc/hostname", "/etc/passwd", "/etc/group", "/etc/hosts"};
 
   mp::Pool pool;
-  std::size_t last = 0;
-  const auto progress = [&](std::size_t done, std::size_t total) {
-    last = done;
-    std::cerr << '\r' << done << " of " << total << " files" << (done == total ? "\n" : "");
-  };
+  boost::timer::progress_display bar{files.size(), std::cerr};
+  const auto progress = [&](std::size_t done, std::size_t) { bar += done - bar.count(); };
   Counts all;
   for (const Counts& counts : pool.map({.progress = progress}, count_words, files, 1)) {
     for (const auto& [word, count] : counts) all[word] += count;
   }
   int words = 0;
   for (const auto& [word, count] : all) words += count;
-  std::cout << last << " files, " << words << " words, " << all.size() << " different\n";
+  std::cout << bar.count() << " files, " << words << " words, " << all.size() << " different\n";
 }

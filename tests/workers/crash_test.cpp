@@ -261,15 +261,20 @@ TEST(ReadCrash, BelievesNothing) {
 }
 
 TEST(ReadCrash, NamesNoFunctionOfAnotherBuild) {
-  os::CrashFrame frame;
-  frame.path = os::executable_path();
-  frame.is_program = true;
-  frame.module = {std::byte{'B'}, std::byte{1}};
-  frame.offset = 0x1000;
-  EXPECT_EQ(os::address_of(frame), 0U);
-  EXPECT_EQ(mp::detail::frame_text(frame), "  ? (its program + 0x1000)\n");
+  const auto address = reinterpret_cast<std::uintptr_t>(&crashes::reads_nowhere);
+  const os::Module module = os::module_of(address).value();
+  os::CrashFrame frame{module.path, module.id, true, address - module.base};
+  EXPECT_EQ(os::address_of(frame), address);
+  const std::string where = " + " + mp::detail::hexadecimal(frame.offset) + ")\n";
+  const std::string name = "  crashes::reads_nowhere(int) + 0x0 (" + frame.path + where;
+  EXPECT_EQ(mp::detail::frame_text(frame), name);
   frame.is_program = false;
-  EXPECT_EQ(mp::detail::frame_text(frame), "  ? (" + frame.path + " + 0x1000)\n");
+  EXPECT_EQ(mp::detail::frame_text(frame), name);
+  frame.module.back() ^= std::byte{1};
+  EXPECT_EQ(os::address_of(frame), 0U);
+  EXPECT_EQ(mp::detail::frame_text(frame), "  ? (" + frame.path + where);
+  frame.is_program = true;
+  EXPECT_EQ(mp::detail::frame_text(frame), "  ? (its program" + where);
 }
 
 }  // namespace
