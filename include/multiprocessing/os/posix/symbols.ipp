@@ -3,11 +3,15 @@
 #include <multiprocessing/os/posix/elf.ipp>
 #include <multiprocessing/os/symbols.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
-#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include <cxxabi.h>
@@ -25,56 +29,57 @@ namespace elf {
   return {text ? text.get() : name, offset};
 }
 
-/// An ELF file's sections. A file that is damaged, or another one meanwhile, names nothing.
+/// An ELF file's functions. A file that is damaged, or another one meanwhile, names nothing.
 class File {
  public:
-  explicit File(const std::string& path) : file_{path, std::ios::binary} {
+  explicit File(const std::string& path) {
+    std::error_code ec;  // to open a pipe is to wait for who writes into it
+    if (!std::filesystem::is_regular_file(path, ec)) return;
+    file_.open(path, std::ios::binary | std::ios::ate);
+    size_ = file_ ? static_cast<std::uint64_t>(file_.tellg()) : 0;
     ElfW(Ehdr) header{};
     if (!read(0, &header, 1) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
         header.e_ident[EI_CLASS] != (sizeof(void*) == 8 ? ELFCLASS64 : ELFCLASS32) ||
-        header.e_shentsize != sizeof sections_[0]) {
+        header.e_shentsize != sizeof(ElfW(Shdr))) {
       return;
     }
-    sections_.resize(header.e_shnum);
-    if (!read(header.e_shoff, sections_.data(), sections_.size())) sections_.clear();
+    std::vector<ElfW(Shdr)> sections(header.e_shnum);
+    if (!read(header.e_shoff, sections.data(), sections.size())) return;
+    for (const ElfW(Shdr) & section : sections) {
+      if (section.sh_type == SHT_NOTE) look_for_id(section);
+      if (section.sh_type != SHT_SYMTAB || section.sh_link >= sections.size()) continue;
+      symbols_ = content<ElfW(Sym)>(section);
+      names_ = sections[section.sh_link].sh_offset;
+    }
   }
 
-  [[nodiscard]] ModuleId build_id() {
-    ModuleId id;
-    for (const ElfW(Shdr) & section : sections_) {
-      if (section.sh_type != SHT_NOTE) continue;
-      const auto notes = content<std::byte>(section);
-      each_note(notes, section.sh_addralign == 8 ? 8 : 4, [&](const Note& note) {
-        if (note.owner != "GNU" || note.type != NT_GNU_BUILD_ID) return;
-        id.assign(1, kind_build_id);
-        id.insert(id.end(), note.descriptor.begin(), note.descriptor.end());
-      });
-    }
-    return id;
-  }
+  [[nodiscard]] const ModuleId& build_id() const noexcept { return id_; }
 
   [[nodiscard]] std::optional<Symbol> find(std::uint64_t address) {
-    for (const ElfW(Shdr) & section : sections_) {
-      if (section.sh_type != SHT_SYMTAB || section.sh_link >= sections_.size()) continue;
-      for (const ElfW(Sym) & symbol : content<ElfW(Sym)>(section)) {
-        if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF) continue;
-        if (address < symbol.st_value || address - symbol.st_value >= symbol.st_size) continue;
-        std::string name;
-        file_.clear();
-        file_.seekg(
-            static_cast<std::streamoff>(sections_[section.sh_link].sh_offset + symbol.st_name));
-        if (!std::getline(file_, name, '\0') || name.empty()) return std::nullopt;
-        return readable(name.c_str(), address - symbol.st_value);
-      }
+    for (const ElfW(Sym) & symbol : symbols_) {
+      if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF) continue;
+      if (address < symbol.st_value || address - symbol.st_value >= symbol.st_size) continue;
+      std::string name;
+      file_.clear();
+      file_.seekg(static_cast<std::streamoff>(names_ + symbol.st_name));
+      if (!std::getline(file_, name, '\0') || name.empty()) return std::nullopt;
+      return readable(name.c_str(), address - symbol.st_value);
     }
     return std::nullopt;
   }
 
  private:
+  void look_for_id(const ElfW(Shdr) & section) {
+    const auto notes = content<std::byte>(section);
+    each_note(notes, section.sh_addralign == 8 ? 8 : 4, [&](const Note& note) {
+      if (note.owner != "GNU" || note.type != NT_GNU_BUILD_ID) return;
+      id_.assign(1, kind_build_id);
+      id_.insert(id_.end(), note.descriptor.begin(), note.descriptor.end());
+    });
+  }
   template <class T>
   [[nodiscard]] std::vector<T> content(const ElfW(Shdr) & section) {
-    constexpr std::uint64_t most = std::uint64_t{1} << 30U;
-    std::vector<T> items(section.sh_size < most ? section.sh_size / sizeof(T) : 0);
+    std::vector<T> items(section.sh_size <= size_ ? section.sh_size / sizeof(T) : 0);
     if (!read(section.sh_offset, items.data(), items.size())) items.clear();
     return items;
   }
@@ -87,7 +92,10 @@ class File {
   }
 
   std::ifstream file_;
-  std::vector<ElfW(Shdr)> sections_;
+  std::uint64_t size_ = 0;
+  ModuleId id_;
+  std::vector<ElfW(Sym)> symbols_;
+  std::uint64_t names_ = 0;
 };
 
 }  // namespace elf
@@ -103,7 +111,15 @@ inline std::uintptr_t address_of(const CrashFrame& frame) {
   return module ? module->base + static_cast<std::uintptr_t>(frame.offset) : 0;
 }
 
-inline std::optional<Symbol> find_symbol(const CrashFrame& frame) {
+struct Symbols::Files {
+  std::vector<std::pair<std::string, elf::File>> all;
+};
+
+inline Symbols::Symbols() : files_{std::make_unique<Files>()} {}
+
+inline Symbols::~Symbols() = default;
+
+inline std::optional<Symbol> Symbols::find(const CrashFrame& frame) {
   const std::uintptr_t address = address_of(frame);
   Dl_info found{};
   if (address != 0 && ::dladdr(reinterpret_cast<void*>(address), &found) != 0 &&
@@ -111,10 +127,16 @@ inline std::optional<Symbol> find_symbol(const CrashFrame& frame) {
     return elf::readable(found.dli_sname,
                          address - reinterpret_cast<std::uintptr_t>(found.dli_saddr));
   }
-  if (frame.is_program && address != 0) return elf::File{"/proc/self/exe"}.find(frame.offset);
-  elf::File file{frame.path};
-  if (frame.module.empty() || file.build_id() != frame.module) return std::nullopt;
-  return file.find(frame.offset);
+  const bool is_this_program = frame.is_program && address != 0;
+  if (frame.module.empty() && !is_this_program) return std::nullopt;
+  const std::string path = is_this_program ? "/proc/self/exe" : frame.path;
+  auto at = std::find_if(files_->all.begin(), files_->all.end(),
+                         [&](const auto& known) { return known.first == path; });
+  if (at == files_->all.end()) {
+    at = files_->all.emplace(at, path, elf::File{path});
+  }
+  // /proc/self/exe is the loader's file where the loader was told to run the program.
+  return at->second.build_id() == frame.module ? at->second.find(frame.offset) : std::nullopt;
 }
 
 }  // namespace multiprocessing::os
