@@ -119,8 +119,8 @@ TEST_P(Executor, EndsAMapWhoseTimeIsOver) {
     return x;
   };
   auto results = all.map(mp::MapOptions{.timeout = 200ms}, wait, std::vector{0, 2, 1});
-  EXPECT_EQ(all.submit(square, 3).result(),
-            9);  // behind the first's: what is there is given, however late
+  EXPECT_EQ(all.submit(square, 3).result(), 9);  // behind the first's
+  // what is there is given, however late
   EXPECT_EQ(results.next(), 0);
   EXPECT_THROW(while (results.next()){}, mp::TimeoutError);
   EXPECT_EQ(results.next(), std::nullopt);
