@@ -167,7 +167,7 @@ TEST(PoolRandomKill, ResolvesEveryFutureOnceUnderLoad) {
     mp::ProcessPoolExecutor executor{workers};
     std::mt19937 random{20141207};
     mp::Queue<int> queue;
-    std::set<int> victims;
+    std::set<std::pair<std::size_t, std::size_t>> victims;  // ids of processes come again
     std::vector<mp::Future<mp::Queue<int>>> handles;
     const std::string text(300, 'x');
     while (killed < kills()) {
@@ -193,8 +193,9 @@ TEST(PoolRandomKill, ResolvesEveryFutureOnceUnderLoad) {
       std::this_thread::sleep_for(
           std::chrono::microseconds{std::uniform_int_distribution<int>{0, 2000}(random)});
       const auto all = executor.stats().workers;
-      const auto& victim = all[random() % all.size()];
-      if (victim.pid && victims.insert(*victim.pid).second) {
+      const std::size_t place = random() % all.size();
+      const auto& victim = all[place];
+      if (victim.pid && victims.insert({place, victim.restarts}).second) {
         test::kill_process(*victim.pid);
         ++killed;
       }
