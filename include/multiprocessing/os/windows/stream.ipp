@@ -19,7 +19,7 @@ inline void StreamState::initialise(std::error_code& ec) noexcept {
 inline void Stream::after_open() const {
   if (windows::is_named_pipe(socket_)) {
     state_.keeps_messages.store(1);
-    windows::EmptyMessages::here().begin(socket_);
+    windows::EmptyMessages::here().begin(socket_, state_.empty_messages);
     return;
   }
   std::error_code ec;
@@ -84,15 +84,13 @@ inline Outcome Stream::wait_for(Readiness what,
       ec = std::make_error_code(std::errc::connection_aborted);
       return Outcome::timed_out;
     }
-    const bool keeps_messages = state_.keeps_messages.load() != 0;
-    if (keeps_messages && windows::has_empty_message(socket_, state_)) return Outcome::done;
+    if (what == Readiness::readable && state_.empty_messages.load() != 0) return Outcome::done;
     const detail::Deadline look{
         deadline.left(is_shared ? Interrupt::longest_blind_wait : unshared_wait)};
     const Waited waited =
         what == Readiness::readable
             ? wait_ready(socket_, what, interrupt, look, ec)
             : windows::wait_writable(windows::as_socket(socket_), interrupt, look, ec);
-    if (!ec && keeps_messages && windows::has_empty_message(socket_, state_)) return Outcome::done;
     if (ec || waited != Waited::timed_out || deadline.passed()) return as_outcome(waited);
   }
 }

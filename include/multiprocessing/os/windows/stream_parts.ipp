@@ -140,12 +140,6 @@ inline std::size_t size_of_next(HANDLE pipe) noexcept {
   return left;
 }
 
-// What this process's waits have taken is all sharers'.
-inline bool has_empty_message(HANDLE pipe, StreamState& state) noexcept {
-  while (EmptyMessages::here().take(pipe)) ++state.empty_messages;
-  return state.empty_messages.load() != 0;
-}
-
 // The message that is there, if one is: by one read, so that whoever dies took all of it or
 // nothing. By the holder of the lock. May throw std::bad_alloc; then it is there still.
 inline Outcome take_message(HANDLE pipe,
@@ -154,7 +148,7 @@ inline Outcome take_message(HANDLE pipe,
                             std::size_t max,
                             IncomingMessage& into,
                             std::error_code& ec) {
-  if (has_empty_message(pipe, state)) {
+  if (state.empty_messages.load() != 0) {
     --state.empty_messages;
     into = IncomingMessage{kind, std::vector<std::byte>{}};
     return Outcome::done;

@@ -5,6 +5,8 @@
 #include <multiprocessing/os/windows/api.ipp>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <map>
 #include <memory>
@@ -63,49 +65,40 @@ inline bool is_pipe(HANDLE handle) noexcept {
   return MULTIPROCESSING_SYSTEM(GetFileType)(handle) == FILE_TYPE_PIPE;
 }
 
-// A read of no bytes takes nothing from a pipe, but a message that has none. Of the pipes that may
-// carry such, how many were taken, so that they are received all the same.
+// A read of no bytes takes nothing from a pipe, but a message that has none. How many were taken is
+// counted for the pipes that may carry such, so that they are received all the same.
 struct EmptyMessages {
+  using Count = std::atomic<std::uint32_t>;
+
   std::mutex mutex;
-  std::map<HANDLE, unsigned> taken;
-  std::atomic<unsigned> count{0};  // of all
+  std::map<HANDLE, Count*> of_pipes;  // where all who share the pipe see it
+  std::atomic<std::size_t> pipes{0};
 
   static EmptyMessages& here() {
     static auto& one = process_wide<EmptyMessages>();
     return one;
   }
   void note(HANDLE pipe) noexcept {
+    if (pipes.load() == 0) return;
     const std::lock_guard lock{mutex};
-    const auto found = taken.find(pipe);
-    if (found == taken.end()) return;
-    ++found->second;
-    ++count;
+    const auto found = of_pipes.find(pipe);
+    if (found != of_pipes.end()) ++*found->second;
   }
   bool has(HANDLE pipe) noexcept {
-    if (count.load() == 0) return false;
+    if (pipes.load() == 0) return false;
     const std::lock_guard lock{mutex};
-    const auto found = taken.find(pipe);
-    return found != taken.end() && found->second != 0;
+    const auto found = of_pipes.find(pipe);
+    return found != of_pipes.end() && found->second->load() != 0;
   }
-  bool take(HANDLE pipe) noexcept {
-    if (count.load() == 0) return false;
+  void begin(HANDLE pipe, Count& count) {
     const std::lock_guard lock{mutex};
-    const auto found = taken.find(pipe);
-    if (found == taken.end() || found->second == 0) return false;
-    --found->second;
-    --count;
-    return true;
-  }
-  void begin(HANDLE pipe) {
-    const std::lock_guard lock{mutex};
-    taken.try_emplace(pipe, 0U);
+    of_pipes.insert_or_assign(pipe, &count);
+    pipes.store(of_pipes.size());
   }
   void end(HANDLE pipe) noexcept {
     const std::lock_guard lock{mutex};
-    const auto found = taken.find(pipe);
-    if (found == taken.end()) return;
-    count -= found->second;
-    taken.erase(found);
+    of_pipes.erase(pipe);
+    pipes.store(of_pipes.size());
   }
 };
 
