@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSL-1.0
 # multiprocessing_add_network(<library>): the target multiprocessing::network, which is <library> and
-# OpenSSL's libcrypto; on Windows <library> alone. Without OpenSSL no target, and a line that says so.
+# OpenSSL's libcrypto; on Windows the system's sockets and hashes. Without OpenSSL no target, and a line that says so.
 # Used by this tree and by the installed package.
 function(multiprocessing_add_network library)
   if(TARGET multiprocessing::network)
     return()
   endif()
-  if(NOT WIN32)
+  if(WIN32)
+    set(libraries bcrypt ws2_32)
+  else()
     if(NOT TARGET OpenSSL::Crypto)
       find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)
       if(TARGET OpenSSL::Crypto)
@@ -17,9 +19,9 @@ function(multiprocessing_add_network library)
       message(STATUS "multiprocessing::network is left out: no OpenSSL 3 (Debian, Ubuntu: apt install libssl-dev)")
       return()
     endif()
-    set(crypto OpenSSL::Crypto)
+    set(libraries OpenSSL::Crypto)
   endif()
   add_library(multiprocessing_network INTERFACE IMPORTED GLOBAL)
-  target_link_libraries(multiprocessing_network INTERFACE ${library} ${crypto})
+  target_link_libraries(multiprocessing_network INTERFACE ${library} ${libraries})
   add_library(multiprocessing::network ALIAS multiprocessing_network)
 endfunction()

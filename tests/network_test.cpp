@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// Not on Windows: there are no Listener and Client there yet
 #include <multiprocessing/network.hpp>
 #include <multiprocessing/process.hpp>
 
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 
 #include <gtest/gtest.h>
 
@@ -24,18 +25,21 @@
 #include <utility>
 #include <vector>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include <network/stranger.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <sys/resource.h>
+#  include <sys/stat.h>
+#  include <unistd.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::eventually;
+using test::Stranger;
+using test::stream_family;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 
 namespace {
 
@@ -52,46 +56,19 @@ std::error_code code_of(const auto& action) {
 std::vector<mp::ListenerOptions> every_place() {
   std::vector<mp::ListenerOptions> all;
   all.push_back({});
+#if MULTIPROCESSING_POSIX
   all.push_back({.address = mp::Address{"listener.socket"}});
   all.push_back({.address = mp::Address{std::string{"\0multiprocessing-test", 21} +
                                         std::to_string(::getpid())}});
+#else
+  all.push_back({.address = mp::Address{R"(\\.\pipe\multiprocessing-test-)" +
+                                        std::to_string(mp::current_process().pid())}});
+#endif
   all.push_back({.family = mp::Family::af_inet});
-  if (std::filesystem::exists("/proc/net/if_inet6"))
+  if (MULTIPROCESSING_WINDOWS || std::filesystem::exists("/proc/net/if_inet6"))
     all.push_back({.family = mp::Family::af_inet6});
   return all;
 }
-
-// What a stranger does: a connected socket without any of the library.
-class Stranger {
- public:
-  explicit Stranger(const mp::Address& address) {
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    address.path().copy(name.sun_path, sizeof name.sun_path - 1);
-    socket_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    EXPECT_EQ(::connect(socket_, reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
-  }
-  Stranger(Stranger&& other) noexcept : socket_{std::exchange(other.socket_, -1)} {}
-  Stranger(const Stranger&) = delete;
-  Stranger& operator=(const Stranger&) = delete;
-  Stranger& operator=(Stranger&&) = delete;
-  ~Stranger() {
-    if (socket_ >= 0) ::close(socket_);
-  }
-  void say(std::string_view bytes) const {
-    EXPECT_EQ(::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(bytes.size()));
-  }
-  [[nodiscard]] std::string hear(std::size_t size) const {
-    std::string text(size, '\0');
-    const auto got = ::recv(socket_, text.data(), size, MSG_WAITALL);
-    text.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
-    return text;
-  }
-
- private:
-  int socket_ = -1;
-};
 
 TEST(Address, KnowsItsFamily) {
   EXPECT_EQ(mp::Address{"/run/x"}.family(), mp::Family::af_unix);
@@ -156,22 +133,46 @@ TEST(Listener, SecondAtThePlaceOfTheFirstThrows) {
 }
 
 TEST(Listener, RefusesWhatIsNoPlace) {
+#if MULTIPROCESSING_POSIX
   EXPECT_EQ(code_of([] { mp::Listener{{.address = mp::Address{std::string(200, 'x')}}}; }),
             std::errc::filename_too_long);
   EXPECT_EQ(code_of([] { mp::Listener{{.address = mp::Address{"no/such/folder"}}}; }),
             std::errc::no_such_file_or_directory);
-  EXPECT_EQ(code_of([] { mp::Listener{{.address = mp::Address{R"(\\.\pipe\x)"}}}; }),
-            std::errc::not_supported);
+#else
+  EXPECT_EQ(code_of([] { mp::Listener{{.address = mp::Address{R"(\\elsewhere\pipe\x)"}}}; }),
+            std::errc::invalid_argument);
+#endif
   EXPECT_EQ(code_of([] {
               mp::Listener{{.address = mp::Address{"no such host", 1}}};  // nobody need be asked
             }).category(),
             std::generic_category());
-  EXPECT_THROW((mp::Listener{{.address = mp::Address{"x"}, .family = mp::Family::af_inet}}),
-               std::invalid_argument);
+  EXPECT_THROW(
+      (mp::Listener{{.address = mp::Address{MULTIPROCESSING_WINDOWS ? R"(\\.\pipe\x)" : "x"},
+                     .family = mp::Family::af_inet}}),
+      std::invalid_argument);
   EXPECT_THROW((mp::Listener{{.backlog = -1}}), std::invalid_argument);
   EXPECT_FALSE(std::filesystem::exists("x"));
 }
 
+// CPython's ValueError for a family that this system has not.
+TEST(Listener, AndClientRefuseAFamilyThatIsNotHere) {
+  const mp::Address address{MULTIPROCESSING_WINDOWS ? "a.socket" : R"(\\.\pipe\x)"};
+  const std::string name = MULTIPROCESSING_WINDOWS ? "AF_UNIX" : "AF_PIPE";
+  const auto told = [&](const auto& action) -> std::string {
+    try {
+      action();
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "nothing";
+  };
+  const std::string why = ": the family " + name + " is not recognized on this system";
+  EXPECT_EQ(told([&] { mp::Listener{{.address = address}}; }), "Listener" + why);
+  EXPECT_EQ(told([&] { mp::Listener{{.family = address.family()}}; }), "Listener" + why);
+  EXPECT_EQ(told([&] { static_cast<void>(mp::Client(address)); }), "Client" + why);
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: no files for sockets
 TEST(Listener, FileGoesWithCloseAndOnlyIfItIsStillItsOwn) {
   mp::Listener listener{{.address = mp::Address{"a.socket"}}};
   EXPECT_TRUE(std::filesystem::exists("a.socket"));
@@ -188,7 +189,9 @@ TEST(Listener, FileGoesWithCloseAndOnlyIfItIsStillItsOwn) {
   EXPECT_TRUE(std::filesystem::exists("b.socket"));
   std::filesystem::remove("b.socket");
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Listener, FileStaysWhenAForkedChildEndsAndGoesWithTheProcessThatIsKilled) {
   {
     const mp::Listener listener{{.address = mp::Address{"c.socket"}}};
@@ -206,7 +209,9 @@ TEST(Listener, FileStaysWhenAForkedChildEndsAndGoesWithTheProcessThatIsKilled) {
   child.kill();
   eventually([] { return !std::filesystem::exists("d.socket"); });
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(Listener, ForkedChildAccepts) {
   for (const bool with_key : {false, true}) {
     mp::Listener listener{{.authkey = with_key ? std::optional<std::string>{"k"} : std::nullopt}};
@@ -219,6 +224,7 @@ TEST(Listener, ForkedChildAccepts) {
     EXPECT_EQ(child.join(), 0);
   }
 }
+#endif
 
 TEST(ListenerAccept, WaitsNoLongerThanItMay) {
   for (const bool with_key : {false, true}) {
@@ -270,7 +276,7 @@ TEST(ListenerAccept, ManyThreadsTakeManyClients) {
 }
 
 TEST(ListenerAccept, GoesOnWithAHundredClientsThatSayNothing) {
-  mp::Listener listener{{.backlog = 8, .authkey = "k"}};
+  mp::Listener listener{{.family = stream_family, .backlog = 8, .authkey = "k"}};
   std::vector<Stranger> silent;
   for (int i = 0; i < 100; ++i) {
     silent.emplace_back(listener.address());
@@ -284,7 +290,7 @@ TEST(ListenerAccept, GoesOnWithAHundredClientsThatSayNothing) {
 
 TEST(ListenerAccept, SendsAwayTheSilentAfterTheirTimeAndTheOldestOfTooMany) {
   {
-    mp::Listener listener{{.authkey = "k", .handshake_timeout = 20ms}};
+    mp::Listener listener{{.family = stream_family, .authkey = "k", .handshake_timeout = 20ms}};
     const Stranger silent{listener.address()};
     EXPECT_FALSE(listener.try_accept());
     EXPECT_EQ(silent.hear(4).size(), 4U);
@@ -295,12 +301,14 @@ TEST(ListenerAccept, SendsAwayTheSilentAfterTheirTimeAndTheOldestOfTooMany) {
     listener.close();
     driver.join();
   }
+#if MULTIPROCESSING_POSIX
   rlimit before{};
   ::getrlimit(RLIMIT_NOFILE, &before);
   const rlimit more{std::max<rlim_t>(before.rlim_cur, 2000), before.rlim_max};
   if (::setrlimit(RLIMIT_NOFILE, &more) != 0) GTEST_SKIP() << "few descriptors";
+#endif
   {
-    mp::Listener listener{{.backlog = 8, .authkey = "k"}};
+    mp::Listener listener{{.family = stream_family, .backlog = 8, .authkey = "k"}};
     std::vector<Stranger> silent;
     for (int i = 0; i < 258; ++i) {
       silent.emplace_back(listener.address());
@@ -310,11 +318,14 @@ TEST(ListenerAccept, SendsAwayTheSilentAfterTheirTimeAndTheOldestOfTooMany) {
     EXPECT_EQ(silent[1].hear(100).size(), 63U);
     EXPECT_EQ(silent[2].hear(63).size(), 63U);
   }
+#if MULTIPROCESSING_POSIX
   ::setrlimit(RLIMIT_NOFILE, &before);
+#endif
 }
 
 TEST(ListenerAccept, ForgetsClientsThatLeaveAndTellsOfThoseWithoutTheKey) {
-  mp::Listener listener{{.authkey = "k", .handshake_timeout = mp::forever}};
+  mp::Listener listener{
+      {.family = stream_family, .authkey = "k", .handshake_timeout = mp::forever}};
   { const Stranger gone{listener.address()}; }
   EXPECT_FALSE(listener.try_accept());
   EXPECT_FALSE(listener.try_accept());
@@ -352,7 +363,8 @@ TEST(ListenerAccept, ForgetsClientsThatLeaveAndTellsOfThoseWithoutTheKey) {
 }
 
 TEST(ListenerAccept, TakesAHandshakeByteByByte) {
-  mp::Listener listener{{.authkey = "k", .handshake_timeout = mp::forever}};
+  mp::Listener listener{
+      {.family = stream_family, .authkey = "k", .handshake_timeout = mp::forever}};
   const Stranger slow{listener.address()};
   EXPECT_FALSE(listener.try_accept());
   const std::string challenge = slow.hear(63).substr(4 + 11);
@@ -421,7 +433,8 @@ TEST(Client, WaitsNoLongerThanItMay) {
 }
 
 TEST(Client, SaysThatNobodyListens) {
-  EXPECT_EQ(code_of([] { static_cast<void>(mp::Client("nobody.socket")); }),
+  const mp::Address nobody{MULTIPROCESSING_WINDOWS ? R"(\\.\pipe\nobody)" : "nobody.socket"};
+  EXPECT_EQ(code_of([&] { static_cast<void>(mp::Client(nobody)); }),
             std::errc::no_such_file_or_directory);
   mp::Listener listener{{.family = mp::Family::af_inet}};
   const mp::Address address = listener.address();
@@ -456,7 +469,7 @@ TEST(Listener, IsWaitedForTogetherWithOtherThings) {
 }
 
 TEST(Listener, AClientWithoutTheKeyMakesWaitReadyAndAcceptThrow) {
-  mp::Listener listener{{.authkey = "k"}};
+  mp::Listener listener{{.family = stream_family, .authkey = "k"}};
   const Stranger stranger{listener.address()};
   stranger.say("GET / HTTP/1.1\r\n");
   EXPECT_EQ(mp::wait({listener}), std::vector<std::size_t>{0});
@@ -464,7 +477,7 @@ TEST(Listener, AClientWithoutTheKeyMakesWaitReadyAndAcceptThrow) {
 }
 
 TEST(Listener, IsReadableWhenThereIsSomethingToDo) {
-  mp::Listener listener{{.authkey = "k"}};
+  mp::Listener listener{{.family = stream_family, .authkey = "k"}};
   std::thread client{[&] { mp::Client(listener.address(), {.authkey = "k"}).send(3); }};
   std::optional<mp::Connection> accepted;
   while (!accepted) {
@@ -475,6 +488,7 @@ TEST(Listener, IsReadableWhenThereIsSomethingToDo) {
   client.join();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: rlimit
 TEST(Listener, OutOfDescriptorsSaysSoAndTheClientGoesOnWaiting) {
   mp::Listener listener;
   auto client = mp::Client(listener.address());
@@ -488,9 +502,11 @@ TEST(Listener, OutOfDescriptorsSaysSoAndTheClientGoesOnWaiting) {
   EXPECT_EQ(code, std::errc::too_many_files_open);
   EXPECT_EQ(listener.accept().recv<int>(), 9);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: rlimit
 TEST(Listener, OutOfDescriptorsSendsTheOldestStrangerAwayForTheNext) {
-  mp::Listener listener{{.backlog = 4, .authkey = "k"}};
+  mp::Listener listener{{.family = stream_family, .backlog = 4, .authkey = "k"}};
   const Stranger first{listener.address()};
   EXPECT_FALSE(listener.try_accept());
   const Stranger second{listener.address()};
@@ -506,7 +522,9 @@ TEST(Listener, OutOfDescriptorsSendsTheOldestStrangerAwayForTheNext) {
   EXPECT_EQ(first.hear(100).size(), 63U);
   EXPECT_EQ(second.hear(100).size(), 63U);
 }
+#endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: umask
 TEST(Listener, WhereNobodySaidWhereIsForThisUserAlone) {
   const auto mode_of = [](const mp::Listener& listener) {
     struct ::stat status {};
@@ -518,5 +536,6 @@ TEST(Listener, WhereNobodySaidWhereIsForThisUserAlone) {
   EXPECT_EQ(mode_of(mp::Listener{{.address = mp::Address{"open.socket"}}}), 0777U);
   ::umask(before);
 }
+#endif
 
 }  // namespace

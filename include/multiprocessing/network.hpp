@@ -4,7 +4,8 @@
 /// @brief Connections between processes that are no relatives: to other programs, machines, and to
 /// Python's multiprocessing. @python{multiprocessing.connection.Listener, Client}
 ///
-/// Not in <multiprocessing.hpp>. Needs OpenSSL's libcrypto: CMake target multiprocessing::network.
+/// Not in <multiprocessing.hpp>. Needs OpenSSL's libcrypto, on Windows ws2_32 and bcrypt: CMake
+/// target multiprocessing::network.
 #include <multiprocessing/connection.hpp>
 #include <multiprocessing/network/address.hpp>
 #include <multiprocessing/network/dialing.hpp>
@@ -22,8 +23,8 @@ namespace multiprocessing {
 
 /// @brief What a Listener is to be.
 struct ListenerOptions {
-  /// None: a new one of the family: a file in the folder for temporary files, for this user alone
-  /// whatever the umask, or a free port of this machine alone.
+  /// None: a new one of the family: a file in the folder for temporary files, or a named pipe, for
+  /// this user alone whatever the umask; or a free port of this machine alone.
   std::optional<Address> address = {};
   /// None: the address's; without one af_unix (Windows: af_pipe). For a host by name, whether IPv4
   /// (none) or IPv6.
@@ -57,9 +58,9 @@ struct ListenerOptions {
 /// @processes the one that made it, and its forked children.
 class Listener {
  public:
-  /// @throws std::system_error the address is taken, is not this machine's, or the system refuses;
-  ///   on Windows always: there are none there yet.
-  /// @throws std::invalid_argument the family does not fit the address; backlog < 0.
+  /// @throws std::system_error the address is taken, is not this machine's, or the system refuses.
+  /// @throws std::invalid_argument the family does not fit the address, or is not this system's:
+  ///   af_pipe on POSIX, af_unix on Windows; backlog < 0.
   explicit Listener(ListenerOptions options = {});
 
   /// @brief Waits for a client, and for its handshake where there is a key.
@@ -95,7 +96,9 @@ class Listener {
   [[nodiscard]] bool closed() const noexcept { return core_->closed(); }
 
   /// @brief For poll, epoll and the like: readable when accept() has something to do, which with a
-  /// key need not be a connection yet: call try_accept() then.
+  /// key need not be a connection yet: call try_accept() then. Windows: an event. Of a named pipe
+  /// with a key it does not tell what clients in their handshake say: call try_accept() anyway, now
+  /// and then.
   /// @throws std::invalid_argument closed.
   [[nodiscard]] native_handle_type fileno() const { return core_->fileno(); }
   /// @brief For wait(): goes on with handshakes. @returns whether accept() would not have to wait.
@@ -124,13 +127,14 @@ struct ClientOptions {
 /// (by fork, in a state, through a duplex pipe): a lock travels along. When one of them dies inside
 /// a message, every later call of the others throws ConnectionError, and so does recv() at the
 /// other end. A timeout is for a message's beginning: one that has begun is waited for as long as
-/// the peer lives. No handles travel.
+/// the peer lives. No handles travel. A named pipe has messages of its own, whole whoever dies, no
+/// larger than the system takes at once.
 /// @param address a host's name is tried at each of its addresses, those of IPv4 first.
 /// @param options the listener's key, and how long to wait.
 /// @throws TimeoutError not within the time.
 /// @throws AuthenticationError the listener has another key, or none, or knows HMAC-MD5 only.
-/// @throws std::system_error nobody listens there (ECONNREFUSED, ENOENT), or the system refuses;
-///   on Windows always.
+/// @throws std::system_error nobody listens there (ECONNREFUSED, ENOENT), or the system refuses.
+/// @throws std::invalid_argument this system has no such addresses.
 /// @threads any.
 [[nodiscard]] inline Connection Client(const Address& address, ClientOptions options = {}) {
   return detail::connection_of(detail::dial(address, options.authkey, options.legacy_md5,

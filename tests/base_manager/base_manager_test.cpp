@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 // What a BaseManager does, and what it refuses.
-// Not on Windows: there are no Listener and Client there yet
 #include <multiprocessing/base_manager.hpp>
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/synchronize.hpp>
 
+#include <support/child.hpp>
+#include <support/codes.hpp>
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 
 #include <gtest/gtest.h>
 
@@ -14,6 +17,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
+#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <map>
@@ -27,12 +31,17 @@
 #include <utility>
 #include <vector>
 
-#include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <unistd.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+using test::Child;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
+#endif
 
 namespace {
 
@@ -52,7 +61,7 @@ class Counter {
   void fail_by(int n) { throw TooMuch{"too much", n}; }
   void fail_oddly() { throw 42; }
   [[nodiscard]] Counter doubled() const { return Counter{2 * value_}; }
-  [[nodiscard]] int process() const { return ::getpid(); }
+  [[nodiscard]] int process() const { return mp::current_process().pid(); }
   void slowly_add(int n) {  // a race, where two do it at once
     const int before = value_;
     std::this_thread::yield();
@@ -93,6 +102,7 @@ class Registry {
     return counters_.at(name).keep<&Counter::doubled>();
   }
   void drop(const std::string& name) { counters_.erase(name); }
+#if MULTIPROCESSING_POSIX
   // In a child of the server: the same objects, not copies of them.
   void add_in_a_child(int n) {
     Forked child{[&] {
@@ -100,6 +110,7 @@ class Registry {
     }};
     if (child.join() != 0) throw std::runtime_error{"the child failed"};
   }
+#endif
 
  private:
   std::map<std::string, mp::Proxy<Counter>> counters_;
@@ -147,7 +158,7 @@ TEST(BaseManager, CallsMethodsOfObjectsInAnotherProcess) {
   const auto counter = manager.create<Counter>(10);
   EXPECT_EQ(counter.call<&Counter::add>(5), 15);
   EXPECT_EQ(counter.call<&Counter::value>(), 15);
-  EXPECT_NE(counter.call<&Counter::process>(), ::getpid());
+  EXPECT_NE(counter.call<&Counter::process>(), mp::current_process().pid());
   EXPECT_EQ(counter.call<&Counter::process>(), manager.pid());
   counter.call<&Counter::reset>();
   EXPECT_EQ(counter.call<&Counter::value>(), 0);
@@ -222,9 +233,11 @@ TEST(BaseManager, LetsObjectsHoldProxiesOfOthers) {
   const auto a = registry.call<&Registry::get>("a");
   EXPECT_EQ(a.call<&Counter::add>(10), 11);
   EXPECT_EQ(registry.call<&Registry::total>(), 13);
+#if MULTIPROCESSING_POSIX
   registry.call<&Registry::add_in_a_child>(100);
   EXPECT_EQ(registry.call<&Registry::total>(), 213);
   EXPECT_EQ(a.call<&Counter::add>(-100), 11);
+#endif
   {
     const auto twice = registry.call<&Registry::twice>("a");
     EXPECT_EQ(twice.call<&Counter::value>(), 22);
@@ -277,6 +290,7 @@ TEST(BaseManager, StartsOnceAndEndsOnce) {
   EXPECT_THROW(static_cast<void>(manager.create<Counter>()), mp::ProcessError);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(BaseManager, IsItsMakersOnly) {
   mp::BaseManager manager;
   const auto counter = started(manager).create<Counter>(1);
@@ -291,6 +305,7 @@ TEST(BaseManager, IsItsMakersOnly) {
   EXPECT_EQ(counter.call<&Counter::value>(), 2);
   eventually([&] { return manager.number_of_objects() == 1; });
 }
+#endif
 
 TEST(BaseManager, CallsItsInitializerInTheServer) {
   const auto begin = [](int with) { begun = with; };
@@ -303,15 +318,16 @@ TEST(BaseManager, CallsItsInitializerInTheServer) {
   const auto fail = [] { throw std::domain_error{"not today"}; };
   EXPECT_THROW(failing.start(mp::Task{fail}), std::domain_error);
   mp::BaseManager dying;
-  const auto die = [] { ::_exit(3); };
+  const auto die = [] { std::_Exit(3); };
   EXPECT_THROW(dying.start(mp::Task{die}), mp::EOFError);
 }
 
 TEST(BaseManager, ListensWhereItIsTold) {
-  mp::BaseManager by_path{{.address = mp::Address{std::filesystem::absolute("m.socket").string()},
-                           .shutdown_timeout = mp::forever}};
+  const mp::Address path{MULTIPROCESSING_WINDOWS ? R"(\\.\pipe\multiprocessing-test-manager)"
+                                                 : std::filesystem::absolute("m.socket").string()};
+  mp::BaseManager by_path{{.address = path, .shutdown_timeout = mp::forever}};
   by_path.start();
-  EXPECT_TRUE(std::filesystem::exists("m.socket"));
+  EXPECT_EQ(std::filesystem::exists("m.socket"), MULTIPROCESSING_POSIX != 0);
   mp::BaseManager second{{.address = by_path.address()}};
   try {
     second.start();
@@ -353,14 +369,17 @@ TEST(BaseManager, EndsWithinItsTimeout) {
 TEST(BaseManager, TellsOfAServerThatWasKilled) {
   mp::BaseManager manager;
   const auto counter = started(manager).create<Counter>();
-  ::kill(manager.pid().value(), SIGKILL);
+  for (auto& child : mp::active_children()) {
+    if (child.pid() == manager.pid()) child.kill();
+  }
   manager.join();
   EXPECT_ANY_THROW(counter.call<&Counter::value>());
   EXPECT_ANY_THROW(counter.call<&Counter::value>());
   manager.shutdown();
-  EXPECT_EQ(manager.exitcode(), -SIGKILL);
+  EXPECT_EQ(manager.exitcode(), test::killed_code);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(BaseManager, ServesInThisProcess) {
   mp::BaseManager server{{.address = mp::Address{std::filesystem::absolute("s.socket").string()}}};
   Forked process{[&] {
@@ -382,25 +401,27 @@ TEST(BaseManager, ServesInThisProcess) {
   process.kill();
   eventually([] { return !std::filesystem::exists("s.socket"); });
 }
+#endif
 
 // ---- clients that die ----
 
 TEST(BaseManager, ReleasesWhatADeadClientHeld) {
   mp::BaseManager manager{{.authkey = "key"}};
   manager.start();
-  const mp::Address address = manager.address();
-  Forked client{[&] {
-    mp::BaseManager own{{.address = address, .authkey = "key"}};
-    own.connect();
-    const auto one = own.create<Counter>();
-    const auto two = one.keep<&Counter::doubled>();
-    for (;;) ::pause();
-  }};
+  Child client{[](const mp::os::Endpoint& address) {
+                 mp::BaseManager own{{.address = mp::Address{address}, .authkey = "key"}};
+                 own.connect();
+                 const auto one = own.create<Counter>();
+                 const auto two = one.keep<&Counter::doubled>();
+                 for (;;) std::this_thread::sleep_for(1h);
+               },
+               manager.address().endpoint()};
   eventually([&] { return manager.number_of_objects() == 2; });
   client.kill();
   eventually([&] { return manager.number_of_objects() == 0; });
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 // Its child holds nothing of its connection.
 TEST(BaseManager, ReleasesWhatADeadClientHeldWhoseChildLives) {
   mp::BaseManager manager;
@@ -426,22 +447,25 @@ TEST(BaseManager, ReleasesWhatADeadClientHeldWhoseChildLives) {
   ::kill(child, SIGKILL);
   eventually([&] { return ::kill(child, 0) != 0; });
 }
+#endif
 
 TEST(BaseManager, GoesOnWhenClientsAreKilledAnywhere) {
   mp::BaseManager manager;
   manager.start();
-  const mp::Address address = manager.address();
   const auto counter = manager.create<Counter>();
-  for (int i = 0; i < 40; ++i) {
-    Forked client{[&] {
-      mp::BaseManager own{{.address = address}};
-      own.connect();
-      for (;;) {
-        const auto one = own.create<Counter>();
-        one.call<&Counter::slowly_add>(1);
-        counter.call<&Counter::add>(1);
-      }
-    }};
+  constexpr int clients = MULTIPROCESSING_WINDOWS ? 10 : 40;
+  for (int i = 0; i < clients; ++i) {
+    Child client{[](const mp::os::Endpoint& address, mp::Proxy<Counter> shared) {
+                   mp::BaseManager own{{.address = mp::Address{address}}};
+                   own.connect();
+                   for (;;) {
+                     const auto one = own.create<Counter>();
+                     one.call<&Counter::slowly_add>(1);
+                     shared.call<&Counter::add>(1);
+                   }
+                 },
+                 manager.address().endpoint(), counter};
+    if (MULTIPROCESSING_WINDOWS) eventually([&] { return counter.call<&Counter::value>() > i; });
     std::this_thread::sleep_for(std::chrono::microseconds{i * 250});  // any moment will do
     client.kill();
   }
@@ -487,7 +511,7 @@ std::vector<std::byte> run_request(const mp::CodeReference& reference) {
 
 struct AnotherKey {
   using Signature = void(mp::Decoder&);
-  static void entry(mp::Decoder&) { ::_exit(9); }
+  static void entry(mp::Decoder&) { std::_Exit(9); }
 };
 
 }  // namespace

@@ -367,7 +367,7 @@ TEST(AcceptFrom, TellsOfWhatWouldLast) {
     fault::failing_with = error;
     fault::failing_turn = 1;
     mp::os::Endpoint peer;
-    EXPECT_FALSE(mp::os::accept_from(listener.get(), peer, ec));
+    EXPECT_FALSE(mp::os::accept_from(listener, peer, ec));
     EXPECT_EQ(ec.value(), error);
   }
   forget();

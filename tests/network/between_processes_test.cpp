@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
 // What a stream is to processes, whichever way they were started: as a pipe.
-// Not on Windows: there are no Listener and Client there yet
 #include <multiprocessing/network.hpp>
 
 #include <conformance/connection_between.hpp>
@@ -8,6 +7,8 @@
 using namespace connection_between;
 
 namespace {
+
+constexpr const char* local_family = MULTIPROCESSING_WINDOWS ? "af_pipe" : "af_unix";
 
 std::pair<mp::Connection, mp::Connection> connected(mp::ListenerOptions options) {
   mp::Listener listener{std::move(options)};
@@ -18,7 +19,7 @@ INSTANTIATE_TEST_SUITE_P(
     Of,
     ConnectionBetween,
     testing::Combine(testing::ValuesIn(mp::get_all_start_methods()),
-                     testing::Values(KindBetween{"af_unix", [] { return connected({}); }, true},
+                     testing::Values(KindBetween{local_family, [] { return connected({}); }, true},
                                      KindBetween{
                                          "af_inet",
                                          [] { return connected({.family = mp::Family::af_inet}); },

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-// Not on Windows: there are no Listener and Client there yet
 #include <multiprocessing/network.hpp>
 
 #include <connection/every_connection.hpp>
@@ -7,6 +6,8 @@
 using namespace every_connection;
 
 namespace {
+
+constexpr const char* local_family = MULTIPROCESSING_WINDOWS ? "af_pipe" : "af_unix";
 
 std::pair<mp::Connection, mp::Connection> connected(mp::ListenerOptions options) {
   mp::Listener listener{std::move(options)};
@@ -17,7 +18,7 @@ std::pair<mp::Connection, mp::Connection> connected(mp::ListenerOptions options)
 INSTANTIATE_TEST_SUITE_P(
     ,
     EveryConnection,
-    testing::Values(Kind{"af_unix", [] { return connected({}); }, true},
+    testing::Values(Kind{local_family, [] { return connected({}); }, true},
                     Kind{"af_inet", [] { return connected({.family = mp::Family::af_inet}); }, true,
                          true}),
     [](const auto& kind) { return std::string{kind.param.name}; });

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 // What CPython's tests pin of Listener and Client, under every start method: _TestListenerClient,
 // TestIgnoreEINTR.test_ignore_listener, OtherTest.
-// Not on Windows: there are no Listener and Client there yet
 #include <multiprocessing/network.hpp>
 #include <multiprocessing/process.hpp>
 
-#include <support/eventually.hpp>
-#include <support/processes.hpp>
 #include <support/start_methods.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/eventually.hpp>
+#  include <support/processes.hpp>
+#endif
 
 #include <gtest/gtest.h>
 
@@ -22,18 +23,22 @@
 #include <utility>
 #include <vector>
 
-#include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <unistd.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 
 namespace {
 
+constexpr auto local_family = MULTIPROCESSING_WINDOWS ? mp::Family::af_pipe : mp::Family::af_unix;
+
 class NetworkParity : public test::EveryStartMethod {
  protected:
   static std::vector<mp::Listener> every_listener() {
     std::vector<mp::Listener> all;
-    for (const auto family : {mp::Family::af_unix, mp::Family::af_inet}) {
+    for (const auto family : {local_family, mp::Family::af_inet}) {
       all.push_back(mp::Listener{{.family = family, .authkey = "k"}});
       all.push_back(mp::Listener{{.family = family}});
     }
@@ -51,7 +56,7 @@ struct Place {
 };
 Place place_of(const mp::Listener& listener, bool has_key) {
   const mp::Address address = listener.address();
-  if (address.family() == mp::Family::af_unix) return {address.path(), "", 0, has_key};
+  if (!address.is_internet()) return {address.path(), "", 0, has_key};
   return {"", address.host(), address.port(), has_key};
 }
 mp::Connection connect(const Place& place) {
@@ -84,7 +89,7 @@ TEST_P(NetworkParity, AChildIsTheClient) {
 
 // test_issue14725
 TEST_P(NetworkParity, AClientThatLeftBeforeItWasAcceptedIsHeard) {
-  for (const auto family : {mp::Family::af_unix, mp::Family::af_inet}) {
+  for (const auto family : {local_family, mp::Family::af_inet}) {
     mp::Listener listener{{.family = family}};
     mp::Process process{say_hello, place_of(listener, false)};
     process.start();
@@ -116,6 +121,7 @@ TEST_P(NetworkParity, AClientPollsWhatIsSentAtOnce) {
   }
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
 // test_ignore_listener
 void disturb_and_connect(const Place& place) {
   const int parent = mp::parent_process()->pid();
@@ -147,6 +153,7 @@ TEST_P(NetworkParity, AcceptGoesOnThroughSignals) {
   EXPECT_GT(signals, 0);
   ::sigaction(SIGUSR1, &before, nullptr);
 }
+#endif
 
 // OtherTest.test_answer_challenge_auth_failure, test_deliver_challenge_auth_failure
 TEST(HandshakeParity, AWelcomeThatIsNoneIsRefused) {

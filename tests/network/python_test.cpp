@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What CPython's own Listener and Client say to ours.
-// Not on Windows: there are no Listener and Client there yet
+// Not on Windows: no Python of that system to test with
 #include <multiprocessing/network.hpp>
 
 #include <gtest/gtest.h>

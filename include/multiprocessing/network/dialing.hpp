@@ -5,6 +5,7 @@
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/network/address.hpp>
 #include <multiprocessing/network/negotiation.hpp>
+#include <multiprocessing/network/socket_file.hpp>
 #include <multiprocessing/network/stream_core.hpp>
 #include <multiprocessing/os/socket.hpp>
 #include <multiprocessing/timeout.hpp>
@@ -25,6 +26,7 @@ inline std::shared_ptr<ConnectionCore> dial(const Address& address,
   const auto too_late = [&](const char* what) {
     return TimeoutError{"Client: " + address.to_string() + what + " in time"};
   };
+  require_family("Client", address.family());
   std::error_code ec;
   os::Outcome outcome{};
   os::UniqueHandle socket = os::connect_to(address.endpoint(), {}, deadline, outcome, ec);

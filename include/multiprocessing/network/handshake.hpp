@@ -37,13 +37,23 @@ class BoundedFrame {
     for (const std::byte one : std::span{bytes_}.first(header)) {
       size = size << 8U | std::to_integer<std::uint32_t>(one);
     }
-    if (size > longest) {
-      throw AuthenticationError{"a message of the handshake has " + std::to_string(size) +
-                                " bytes, the longest has 256: the other end is no Listener or "
-                                "Client, or expects no key"};
-    }
+    if (size > longest) refuse("a message of the handshake has " + std::to_string(size) + " bytes");
     size_ = size;
     is_sized_ = true;
+  }
+  /// @brief Where a message goes that comes whole, without its size before it.
+  [[nodiscard]] std::span<std::byte> room() noexcept { return std::span{bytes_}.subspan(header); }
+  /// @brief It came whole.
+  void took_whole(std::size_t size) noexcept {
+    size_ = size;
+    filled_ = header + size;
+    is_sized_ = true;
+  }
+  /// @throws AuthenticationError a message is too long.
+  [[noreturn]] static void refuse(const std::string& what) {
+    throw AuthenticationError{what +
+                              ", the longest has 256: the other end is no Listener or Client, or "
+                              "expects no key"};
   }
   [[nodiscard]] bool complete() const noexcept { return is_sized_ && filled_ == end(); }
   /// @brief The complete message; the next one begins.

@@ -50,7 +50,7 @@ class ListenerCore {
   static constexpr std::size_t most_in_handshake = 256;
 
   static std::shared_ptr<ListenerCore> create(ListenerPlan plan);
-  ListenerCore(os::UniqueHandle socket, SocketFile file, os::Endpoint bound, ListenerPlan plan);
+  ListenerCore(os::ListeningSocket socket, SocketFile file, os::Endpoint bound, ListenerPlan plan);
   ListenerCore(const ListenerCore&) = delete;
   ListenerCore& operator=(const ListenerCore&) = delete;
   ~ListenerCore() { close(); }
@@ -101,6 +101,8 @@ class ListenerCore {
    public:
     explicit Borrowed(ListenerCore& core) : core_{core} {
       const std::lock_guard lock{process_state().mutex};
+      // What those in another thread's hands say meanwhile must still be told of.
+      if (core_.in_hands_ == 0) os::begin_look(core_.set_.get());
       clients.swap(core_.clients_);
       taken_ = clients.size();
       core_.in_hands_ += taken_;
@@ -123,7 +125,11 @@ class ListenerCore {
     if (!call.entered()) throw std::invalid_argument{"this Listener is closed"};
   }
   native_handle_type handle();
+  [[nodiscard]] std::chrono::nanoseconds longest_sleep() const;
   std::optional<Accepted> step();
+  std::optional<Accepted> step_with_key();
+  std::optional<Accepted> step_without_key();
+  bool take_client(Accepted& into);
   std::optional<Accepted> take_found();
   std::optional<Accepted> go_on();
   std::optional<Accepted> admit(Accepted accepted);
@@ -135,7 +141,7 @@ class ListenerCore {
   }
 
   CallsInFlight calls_;
-  os::UniqueHandle socket_;
+  os::ListeningSocket socket_;
   os::UniqueHandle set_;  // with a key: of the socket and the clients
   SocketFile file_;
   os::Endpoint bound_;
@@ -147,7 +153,7 @@ class ListenerCore {
   std::uint32_t set_made_ = 0;  // how many forks lie before the process whose set it is
 };
 
-inline ListenerCore::ListenerCore(os::UniqueHandle socket,
+inline ListenerCore::ListenerCore(os::ListeningSocket socket,
                                   SocketFile file,
                                   os::Endpoint bound,
                                   ListenerPlan plan)
@@ -166,7 +172,7 @@ inline std::shared_ptr<ListenerCore> ListenerCore::create(ListenerPlan plan) {
   std::error_code ec;
   SocketFile file{where};
   os::Endpoint bound;
-  os::UniqueHandle socket = os::listen_at(where, plan.backlog, bound, ec);
+  os::ListeningSocket socket = os::listen_at(where, plan.backlog, bound, ec);
   if (ec) throw std::system_error{ec, what};
   file.is_there();
   return std::make_shared<ListenerCore>(std::move(socket), std::move(file), std::move(bound),
@@ -175,13 +181,12 @@ inline std::shared_ptr<ListenerCore> ListenerCore::create(ListenerPlan plan) {
 
 // The handle to wait for. Also where a fork is noticed.
 inline native_handle_type ListenerCore::handle() {
-  if (!plan_.authkey) return socket_.get();
+  if (!plan_.authkey) return socket_.handle.get();
   const std::lock_guard lock{process_state().mutex};
   const std::uint32_t here = process_state().forks.load();
   if (set_ && set_made_ == here) return set_.get();
   std::error_code ec;
-  os::UniqueHandle set = os::make_ready_set(ec);
-  if (!ec) os::add_to_ready_set(set.get(), socket_.get(), ec);
+  os::UniqueHandle set = os::make_ready_set(socket_, ec);
   if (ec) throw std::system_error{ec, "Listener: cannot wait for clients"};
   clients_.clear();
   in_hands_ = 0;
@@ -204,14 +209,23 @@ inline std::shared_ptr<ConnectionCore> ListenerCore::try_accept(const Deadline& 
       return core;
     }
     if (deadline.passed()) return nullptr;
-    constexpr std::chrono::seconds look_for_the_late{1};
     std::error_code ec;
-    const Deadline until = plan_.authkey ? Deadline{deadline.left(look_for_the_late)} : deadline;
+    const Deadline until = plan_.authkey ? Deadline{deadline.left(longest_sleep())} : deadline;
     const auto waited =
         os::wait_ready(handle(), os::Readiness::readable, calls_.interrupt(), until, ec);
     if (ec) throw std::system_error{ec, "accept: waiting at " + address().to_string()};
     if (waited == os::Waited::interrupted) throw std::invalid_argument{"this Listener is closed"};
   }
+}
+
+// With a key: then those that are late are sent away. Of what a pipe's clients say nobody tells.
+inline std::chrono::nanoseconds ListenerCore::longest_sleep() const {
+  constexpr std::chrono::seconds look_for_the_late{1};
+  constexpr std::chrono::milliseconds look_at_pipes{5};
+  if (bound_.family != Family::af_pipe) return look_for_the_late;
+  const std::lock_guard lock{process_state().mutex};
+  if (clients_.empty() && in_hands_ == 0) return look_for_the_late;
+  return look_at_pipes;
 }
 
 inline bool ListenerCore::prepare_wait() {
@@ -233,26 +247,48 @@ inline bool ListenerCore::prepare_wait() {
 
 // A client that is through, without waiting.
 inline std::optional<ListenerCore::Accepted> ListenerCore::step() {
-  handle();
-  if (plan_.authkey) {
-    if (auto found = take_found()) return found;
-    if (auto accepted = go_on()) return accepted;
+  const native_handle_type told_by = handle();
+  try {
+    auto through = plan_.authkey ? step_with_key() : step_without_key();
+    if (through && plan_.authkey) os::look_again(told_by);
+    return through;
+  } catch (...) {
+    os::look_again(told_by);
+    throw;
   }
+}
+
+inline std::optional<ListenerCore::Accepted> ListenerCore::step_without_key() {
+  os::begin_look(socket_.handle.get());
+  Accepted accepted;
+  if (!take_client(accepted) || !accepted.socket) return std::nullopt;
+  return accepted;
+}
+
+inline std::optional<ListenerCore::Accepted> ListenerCore::step_with_key() {
+  if (auto found = take_found()) return found;
+  if (auto accepted = go_on()) return accepted;
   constexpr int at_once = 64;
   for (int i = 0; i < at_once; ++i) {
     Accepted accepted;
-    std::error_code ec;
-    accepted.socket = os::accept_from(socket_.get(), accepted.peer, ec);
-    if (ec == std::errc::too_many_files_open || ec == std::errc::too_many_files_open_in_system) {
-      if (!somebody_waits()) break;
-      if (forget_oldest()) continue;
-    }
-    if (ec) throw std::system_error{ec, "accept: at " + address().to_string()};
-    if (!accepted.socket) break;
-    if (!plan_.authkey) return accepted;
+    if (!take_client(accepted)) return std::nullopt;
+    if (!accepted.socket) continue;
     if (auto through = admit(std::move(accepted))) return through;
   }
+  os::look_again(set_.get());
   return std::nullopt;
+}
+
+// False: nobody waits. Without a socket: one was sent away for it, so try again.
+inline bool ListenerCore::take_client(Accepted& into) {
+  std::error_code ec;
+  into.socket = os::accept_from(socket_, into.peer, ec);
+  if (ec == std::errc::too_many_files_open || ec == std::errc::too_many_files_open_in_system) {
+    if (!somebody_waits()) return false;
+    if (forget_oldest()) return true;
+  }
+  if (ec) throw std::system_error{ec, "accept: at " + address().to_string()};
+  return static_cast<bool>(into.socket);
 }
 
 inline std::optional<ListenerCore::Accepted> ListenerCore::take_found() {
@@ -304,9 +340,9 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::admit(Accepted accept
   }
   if (progress == Negotiation::Progress::left) return std::nullopt;
   std::error_code ec;
+  const std::lock_guard lock{process_state().mutex};  // no look may come between the two
   os::add_to_ready_set(set_.get(), client.negotiation.handle(), ec);
   if (ec) throw std::system_error{ec, "accept: waiting for a client's handshake"};
-  const std::lock_guard lock{process_state().mutex};
   clients_.splice(clients_.end(), one);
   if (clients_.size() > most_in_handshake) forget(clients_, clients_.begin());
   return std::nullopt;
@@ -317,7 +353,7 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::admit(Accepted accept
 inline bool ListenerCore::somebody_waits() const {
   std::error_code ec;
   const Deadline now{std::chrono::seconds{0}};
-  const auto waited = os::wait_ready(socket_.get(), os::Readiness::readable, {}, now, ec);
+  const auto waited = os::wait_ready(socket_.handle.get(), os::Readiness::readable, {}, now, ec);
   return ec || waited == os::Waited::ready;
 }
 
@@ -336,7 +372,7 @@ inline void ListenerCore::close() noexcept {
     const std::lock_guard lock{process_state().mutex};
     clients_.clear();
     found_.clear();
-    socket_.reset();
+    socket_ = {};
     set_.reset();
   }
   file_.remove();

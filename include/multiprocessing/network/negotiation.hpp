@@ -29,7 +29,9 @@ class Negotiation {
 
   /// @throws std::system_error there are no random bytes.
   Negotiation(os::UniqueHandle socket, Handshake::Side side, std::string key, bool allows_md5)
-      : socket_{std::move(socket)}, handshake_{side, std::move(key), allows_md5, random()} {}
+      : socket_{std::move(socket)},
+        handshake_{side, std::move(key), allows_md5, random()},
+        keeps_messages_{os::keeps_messages(socket_.get())} {}
 
   /// @throws AuthenticationError it has not; it was told so.
   Progress go_on() {
@@ -40,12 +42,8 @@ class Negotiation {
         if (!first.empty() && !say(first)) return Progress::left;
       }
       while (!handshake_.done()) {
-        bool ended = false;
-        std::error_code ec;
-        const std::size_t got = os::receive_now(socket_.get(), frame_.wanted(), ended, ec);
-        if (ended || ec) return Progress::left;
-        if (got == 0 && !frame_.complete()) return Progress::waiting;
-        frame_.took(got);
+        const auto progress = hear();
+        if (progress != Progress::done) return progress;
         if (!frame_.complete()) continue;
         const std::string reply = handshake_.take(frame_.take());
         if (!reply.empty() && !say(reply)) return Progress::left;
@@ -67,9 +65,29 @@ class Negotiation {
     if (ec) throw std::system_error{ec, "cannot make a challenge"};
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
+  // done: something came.
+  Progress hear() {
+    bool ended = false;
+    std::error_code ec;
+    if (keeps_messages_) {
+      const auto size = os::receive_message_now(socket_.get(), frame_.room(), ended, ec);
+      if (ec == std::errc::message_size)
+        BoundedFrame::refuse("a message of the handshake has more bytes");
+      if (ended || ec) return Progress::left;
+      if (!size) return Progress::waiting;
+      frame_.took_whole(*size);
+      return Progress::done;
+    }
+    const std::size_t got = os::receive_now(socket_.get(), frame_.wanted(), ended, ec);
+    if (ended || ec) return Progress::left;
+    if (got == 0 && !frame_.complete()) return Progress::waiting;
+    frame_.took(got);
+    return Progress::done;
+  }
   // There is room for what little is said, unless the other means harm.
   bool say(std::string_view message) const {
-    const std::string frame = BoundedFrame::framed(message);
+    const std::string frame =
+        keeps_messages_ ? std::string{message} : BoundedFrame::framed(message);
     std::error_code ec;
     return os::send_now(socket_.get(), std::as_bytes(std::span{frame}), ec) == frame.size();
   }
@@ -77,6 +95,7 @@ class Negotiation {
   os::UniqueHandle socket_;
   Handshake handshake_;
   BoundedFrame frame_;
+  bool keeps_messages_;
   bool begun_ = false;
 };
 

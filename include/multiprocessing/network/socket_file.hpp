@@ -22,8 +22,8 @@
 
 namespace multiprocessing::detail {
 
-/// @brief A path for a socket that nobody has and nobody can guess.
-inline std::string new_socket_path() {
+/// @brief A name for a socket that nobody has and nobody can guess.
+inline std::string new_socket_name() {
   std::array<std::byte, 16> bytes{};
   std::error_code ec;
   os::random_bytes(bytes, ec);
@@ -34,25 +34,37 @@ inline std::string new_socket_path() {
     name += digits[std::to_integer<unsigned>(one) >> 4U];
     name += digits[std::to_integer<unsigned>(one) & 15U];
   }
-  return (std::filesystem::temp_directory_path() / name).string();
+  return name;
 }
 
-/// @throws std::invalid_argument the family does not fit the address.
+/// @throws std::invalid_argument this system has no such places. @python{ValueError}
+inline void require_family(const char* who, Family family) {
+  if (os::has_family(family)) return;
+  const std::string name = family == Family::af_pipe ? "AF_PIPE" : "AF_UNIX";
+  throw std::invalid_argument{std::string{who} + ": the family " + name +
+                              " is not recognized on this system"};
+}
+
+/// @throws std::invalid_argument the family does not fit the address, or is not this system's.
 inline os::Endpoint place_to_listen(const std::optional<Address>& address,
                                     const std::optional<Family>& family) {
   if (!address) {
-    switch (family.value_or(Family::af_unix)) {
+    const Family wanted = family.value_or(os::default_family());
+    require_family("Listener", wanted);
+    switch (wanted) {
       case Family::af_unix:
-        return {Family::af_unix, new_socket_path(), 0, true};
+        return {Family::af_unix,
+                (std::filesystem::temp_directory_path() / new_socket_name()).string(), 0, true};
       case Family::af_inet:
         return {Family::af_inet, "127.0.0.1", 0};
       case Family::af_inet6:
         return {Family::af_inet6, "::1", 0};
       case Family::af_pipe:
-        return {Family::af_pipe, "\\\\.\\pipe\\" + new_socket_path(), 0};
+        return {Family::af_pipe, R"(\\.\pipe\)" + new_socket_name(), 0, true};
     }
   }
   os::Endpoint where = address->endpoint();
+  require_family("Listener", where.family);
   if (!family || *family == where.family) return where;
   const bool is_other_internet =
       address->is_internet() && (*family == Family::af_inet || *family == Family::af_inet6);

@@ -38,6 +38,7 @@ class StreamCore final : public ConnectionCore, public std::enable_shared_from_t
     std::error_code ec;
     core->state().initialise(ec);
     if (ec) throw std::system_error{ec, "making a Connection"};
+    core->stream().after_open();
     return core;
   }
   explicit StreamCore(os::UniqueHandle socket)
@@ -66,7 +67,10 @@ class StreamCore final : public ConnectionCore, public std::enable_shared_from_t
   static std::shared_ptr<ConnectionCore> load(Decoder& decoder) {
     auto core = reduction::load_shared<StreamCore>(decoder);
     auto block = SharedObject<StreamBlock>::load(decoder);
-    if (!core->block_) core->block_.emplace(std::move(block));
+    if (!core->block_) {
+      core->block_.emplace(std::move(block));
+      core->stream().after_open();
+    }
     return core;
   }
 

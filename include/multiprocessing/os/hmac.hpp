@@ -14,7 +14,7 @@ namespace multiprocessing::os {
 /// @param digest "md5", "sha256", "sha384", "sha3_256" or "sha3_384", as Python's hashlib has them.
 /// @param key any bytes, none too.
 /// @errors `not_supported`: there is no such digest, or the system's policy forbids it (FIPS, MD5).
-/// @source RFC 2104. POSIX: OpenSSL's libcrypto. Windows: `not_supported`, always.
+/// @source RFC 2104. POSIX: OpenSSL's libcrypto. Windows: BCrypt; SHA-3 from Windows 11 24H2 on.
 [[nodiscard]] std::string hmac(std::string_view digest,
                                std::string_view key,
                                std::string_view message,

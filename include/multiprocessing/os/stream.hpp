@@ -36,6 +36,11 @@ struct StreamState {
   /// 1: the connection was reset, so its end is not a clean one: what the other end sent last may
   /// be lost. Said to all, for the system says it once. Never cleared.
   std::atomic<std::uint32_t> was_reset;
+  /// 1: a named pipe, whose messages are whole by themselves. Set by everybody who opens the end.
+  std::atomic<std::uint32_t> keeps_messages;
+  /// Messages without bytes that those who wait for a named pipe have taken; received before
+  /// others.
+  std::atomic<std::uint32_t> empty_messages;
 
   /// @errors as RobustLock::initialise().
   void initialise(std::error_code& ec) noexcept;
@@ -47,7 +52,11 @@ struct StreamState {
 /// Any number of threads and processes may use it at once. Whoever dies between messages disturbs
 /// nobody. When one dies inside a message, the next call of any other answers
 /// `connection_aborted`, so do all later ones, and the other end gets half a message and no more.
-/// @source Lib/multiprocessing/connection.py, Connection._send_bytes, _recv_bytes.
+///
+/// A named pipe (Windows) carries each message as one of its own, without a size, as CPython's
+/// `PipeConnection`: it is taken whole or not at all, so nobody dies inside one. What is sent is
+/// limited by what the system takes at once.
+/// @source Lib/multiprocessing/connection.py, Connection._send_bytes, _recv_bytes; PipeConnection.
 class Stream {
  public:
   /// @brief Whether other processes may have the end of this owner too.
@@ -61,9 +70,13 @@ class Stream {
          const void* owner) noexcept
       : socket_{socket}, state_{state}, is_shared_{is_shared}, owner_{owner} {}
 
+  /// @brief Once in each process that has the end, before anything else. POSIX: nothing.
+  /// @throws std::bad_alloc std::system_error the system has no sockets.
+  void after_open() const;
+
   /// @brief Sends a message whole. The deadline is for its beginning: one that has begun goes on
   /// until it is through, or nobody is there to take it. With a limit, one that does not find room
-  /// whole begins only when nothing else is unread.
+  /// whole begins only when nothing else is unread (Windows: where there is some room).
   /// @param tail more bytes of the message.
   /// @errors EPIPE: nobody has the other end; no signal is raised. `connection_aborted`: broken.
   /// Interrupted inside the message, it breaks the stream.

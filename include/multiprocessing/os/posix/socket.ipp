@@ -218,10 +218,18 @@ inline UniqueHandle connect_to_one(const SocketAddress& where,
 
 }  // namespace posix
 
-inline UniqueHandle listen_at(const Endpoint& where,
-                              int backlog,
-                              Endpoint& bound,
-                              std::error_code& ec) noexcept try {
+inline Family default_family() noexcept {
+  return Family::af_unix;
+}
+
+inline bool has_family(Family family) noexcept {
+  return family != Family::af_pipe;
+}
+
+inline ListeningSocket listen_at(const Endpoint& where,
+                                 int backlog,
+                                 Endpoint& bound,
+                                 std::error_code& ec) noexcept try {
   const auto all = posix::addresses_of(where, true, ec);
   if (ec) return {};
   posix::SocketAddress address = all.front();
@@ -255,21 +263,21 @@ inline UniqueHandle listen_at(const Endpoint& where,
     return {};
   }
   bound = posix::endpoint_of(address);
-  return socket;
+  return {std::move(socket), nullptr};
 } catch (const std::bad_alloc&) {
   ec = std::make_error_code(std::errc::not_enough_memory);
   return {};
 }
 
-inline UniqueHandle accept_from(native_handle_type listener,
+inline UniqueHandle accept_from(const ListeningSocket& listener,
                                 Endpoint& peer,
                                 std::error_code& ec) noexcept try {
   ec.clear();
   for (;;) {
     posix::SocketAddress address;
     address.size = sizeof address.storage;
-    const int taken =
-        MULTIPROCESSING_SYSTEM(accept4)(listener, address.get(), &address.size, SOCK_CLOEXEC);
+    const int taken = MULTIPROCESSING_SYSTEM(accept4)(listener.handle.get(), address.get(),
+                                                      &address.size, SOCK_CLOEXEC);
     if (taken >= 0) {
       UniqueHandle socket = posix::above_streams(taken, ec);
       if (ec) return {};
@@ -311,6 +319,10 @@ inline UniqueHandle connect_to(const Endpoint& where,
   return {};
 }
 
+inline bool keeps_messages(native_handle_type /*connection*/) noexcept {
+  return false;
+}
+
 inline std::size_t receive_now(native_handle_type socket,
                                std::span<std::byte> into,
                                bool& ended,
@@ -332,12 +344,21 @@ inline std::size_t receive_now(native_handle_type socket,
   }
 }
 
-inline std::size_t send_now(native_handle_type socket,
+inline std::optional<std::size_t> receive_message_now(native_handle_type /*pipe*/,
+                                                      std::span<std::byte> /*into*/,
+                                                      bool& ended,
+                                                      std::error_code& ec) noexcept {
+  ended = false;
+  ec = std::make_error_code(std::errc::not_supported);
+  return std::nullopt;
+}
+
+inline std::size_t send_now(native_handle_type connection,
                             std::span<const std::byte> bytes,
                             std::error_code& ec) noexcept {
   ec.clear();
   for (;;) {
-    const auto sent = MULTIPROCESSING_SYSTEM(send)(socket, bytes.data(), bytes.size(),
+    const auto sent = MULTIPROCESSING_SYSTEM(send)(connection, bytes.data(), bytes.size(),
                                                    MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent >= 0) return static_cast<std::size_t>(sent);
     if (errno == EAGAIN) return 0;
@@ -348,8 +369,11 @@ inline std::size_t send_now(native_handle_type socket,
   }
 }
 
-inline UniqueHandle make_ready_set(std::error_code& ec) noexcept {
-  return posix::above_streams(MULTIPROCESSING_SYSTEM(epoll_create1)(EPOLL_CLOEXEC), ec);
+inline UniqueHandle make_ready_set(const ListeningSocket& listener, std::error_code& ec) noexcept {
+  UniqueHandle set = posix::above_streams(MULTIPROCESSING_SYSTEM(epoll_create1)(EPOLL_CLOEXEC), ec);
+  if (!ec) add_to_ready_set(set.get(), listener.handle.get(), ec);
+  if (ec) return {};
+  return set;
 }
 
 inline void add_to_ready_set(native_handle_type set,
@@ -368,6 +392,10 @@ inline void remove_from_ready_set(native_handle_type set, native_handle_type han
   epoll_event unused{};
   MULTIPROCESSING_SYSTEM(epoll_ctl)(set, EPOLL_CTL_DEL, handle, &unused);
 }
+
+inline void begin_look(native_handle_type /*set*/) noexcept {}
+
+inline void look_again(native_handle_type /*set*/) noexcept {}
 
 inline MemoryIdentity file_identity(const std::string& path, std::error_code& ec) noexcept {
   struct stat status {};

@@ -151,6 +151,8 @@ inline void StreamState::initialise(std::error_code& ec) noexcept {
   if (!ec) in.lock.initialise(ec);
 }
 
+inline void Stream::after_open() const {}
+
 inline bool Stream::someone_died_inside() const noexcept {
   const auto died = [](const StreamDirection& direction) {
     // Asked twice: in between the next may have got the lock, and be inside alive.

@@ -3,11 +3,23 @@
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/windows/api.ipp>
 
+#include <atomic>
+
 namespace multiprocessing::os {
+
+namespace windows {
+
+// Set with the first socket. Says whether the handle was one, and closes it then.
+inline std::atomic<bool (*)(HANDLE) noexcept> close_if_socket{nullptr};
+
+}  // namespace windows
 
 inline void close_handle(native_handle_type handle) noexcept {
   const DWORD kept = MULTIPROCESSING_SYSTEM(GetLastError)();
-  MULTIPROCESSING_SYSTEM(CloseHandle)(handle);
+  const auto close_if_socket = windows::close_if_socket.load(std::memory_order_acquire);
+  if (close_if_socket == nullptr || !close_if_socket(handle)) {
+    MULTIPROCESSING_SYSTEM(CloseHandle)(handle);
+  }
   MULTIPROCESSING_SYSTEM(SetLastError)(kept);
 }
 

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
+#include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/os/windows/api.ipp>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -60,11 +65,49 @@ inline bool is_pipe(HANDLE handle) noexcept {
   return MULTIPROCESSING_SYSTEM(GetFileType)(handle) == FILE_TYPE_PIPE;
 }
 
+// A read of no bytes takes nothing from a pipe, but a message that has none. How many were taken is
+// counted for the pipes that may carry such, so that they are received all the same.
+struct EmptyMessages {
+  using Count = std::atomic<std::uint32_t>;
+
+  std::mutex mutex;
+  std::map<HANDLE, Count*> of_pipes;  // where all who share the pipe see it
+  std::atomic<std::size_t> pipes{0};
+
+  static EmptyMessages& here() {
+    static auto& one = process_wide<EmptyMessages>();
+    return one;
+  }
+  void note(HANDLE pipe) noexcept {
+    if (pipes.load() == 0) return;
+    const std::lock_guard lock{mutex};
+    const auto found = of_pipes.find(pipe);
+    if (found != of_pipes.end()) ++*found->second;
+  }
+  bool has(HANDLE pipe) noexcept {
+    if (pipes.load() == 0) return false;
+    const std::lock_guard lock{mutex};
+    const auto found = of_pipes.find(pipe);
+    return found != of_pipes.end() && found->second->load() != 0;
+  }
+  void begin(HANDLE pipe, Count& count) {
+    const std::lock_guard lock{mutex};
+    of_pipes.insert_or_assign(pipe, &count);
+    pipes.store(of_pipes.size());
+  }
+  void end(HANDLE pipe) noexcept {
+    const std::lock_guard lock{mutex};
+    of_pipes.erase(pipe);
+    pipes.store(of_pipes.size());
+  }
+};
+
 // What a handle has to be waited for by. A pipe is not: it becomes "signalled" for any reason. A
-// read of no bytes ends when there is something to read, and takes nothing.
+// read of no bytes ends when there is something to read; that holds for a connected socket, too,
+// which is of the same type for the system.
 class Watched {
  public:
-  Watched(HANDLE handle, std::error_code& ec) : object_{handle} {
+  Watched(HANDLE handle, std::error_code& ec) : handle_{handle}, object_{handle} {
     ec.clear();
     if (!is_pipe(handle)) return;
     DWORD available = 0;
@@ -72,17 +115,27 @@ class Watched {
         0) {
       const DWORD error = MULTIPROCESSING_SYSTEM(GetLastError)();
       is_ready_ = error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED;
-      if (!is_ready_) ec = as_error(error);
-      return;
+      if (error == ERROR_INVALID_HANDLE || error == ERROR_ACCESS_DENIED) ec = as_error(error);
+      if (ec) return;
     }
-    is_ready_ = available != 0;
+    is_ready_ = is_ready_ || available != 0 || EmptyMessages::here().has(handle);
     if (is_ready_) return;
     read_ = std::make_unique<Operation>(handle, ec);
     if (ec) return;
     object_ = read_->event();
-    is_ready_ = MULTIPROCESSING_SYSTEM(ReadFile)(handle, &nothing, 0, nullptr, read_->get()) != 0 ||
-                MULTIPROCESSING_SYSTEM(GetLastError)() != ERROR_IO_PENDING;
-    if (!is_ready_) read_->begun();
+    const bool done =
+        MULTIPROCESSING_SYSTEM(ReadFile)(handle, &nothing, 0, nullptr, read_->get()) != 0;
+    is_ready_ = done || MULTIPROCESSING_SYSTEM(GetLastError)() != ERROR_IO_PENDING;
+    if (done) EmptyMessages::here().note(handle);
+    is_pending_ = !is_ready_;
+    if (is_pending_) read_->begun();
+  }
+  Watched(Watched&&) noexcept = default;
+  Watched(const Watched&) = delete;
+  Watched& operator=(const Watched&) = delete;
+  Watched& operator=(Watched&&) = delete;
+  ~Watched() {
+    if (read_ && is_pending_ && read_->finish().error == 0) EmptyMessages::here().note(handle_);
   }
 
   [[nodiscard]] HANDLE object() const noexcept { return object_; }
@@ -93,8 +146,10 @@ class Watched {
 
  private:
   static inline char nothing = 0;
+  HANDLE handle_;
   HANDLE object_;
   bool is_ready_ = false;
+  bool is_pending_ = false;
   std::unique_ptr<Operation> read_;  // at a place that stays
 };
 
