@@ -51,7 +51,7 @@ extern "C" {
 namespace fault {
 
 // Those that cannot fail, or do not return; and the loader's, which module_test.cpp makes fail.
-using ::_exit, ::dlopen, ::exit, ::getcwd, ::getpid, ::raise, ::readlink, ::sched_yield;
+using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::raise, ::readlink, ::sched_yield;
 
 // How often each was called. Made when first asked for: a tracker makes calls before main().
 std::map<std::string, int>& calls() {
@@ -706,6 +706,33 @@ TEST(EveryCallOfThese, HasARow) {
     EXPECT_TRUE(fault::calls().contains(row.call)) << row.call << " is never made";
   }
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they handle the signal
+TEST(EveryCallOfACrash, MayFailAndTheProcessEnds) {
+  const auto record = std::make_unique<os::CrashRecord>();
+  for (const char* const call :
+       {"mmap", "pthread_sigmask", "sigaction", "sigaltstack", "syscall"}) {
+    for (int turn = 1; turn <= 10; ++turn) {
+      SCOPED_TRACE(std::string{call} + ", turn " + std::to_string(turn));
+      const pid_t pid = ::fork();
+      if (pid == 0) {
+        forget();
+        fault::failing = call;
+        fault::failing_turn = turn;
+        fault::failing_with = EPERM;
+        os::posix::crashes.is_prepared = false;
+        os::posix::crashes.stack = nullptr;
+        const os::CrashRecorder recorder{*record};
+        std::raise(SIGSEGV);
+        ::_exit(0);
+      }
+      int status = 0;
+      EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+      EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV) << status;
+    }
+  }
+}
+#endif
 
 TEST(EveryCallOfAChild, ThatBeginsIsToldOrPassedOver) {
   const std::map<std::string, std::vector<int>> told{

@@ -40,13 +40,13 @@ extern "C" {
 
 namespace fault {
 
-using ::_exit, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlink, ::sched_yield, ::dup2,
-    ::eventfd, ::faccessat, ::fchdir, ::fork, ::fstat, ::ioctl, ::kill, ::linkat, ::memfd_create,
-    ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll, ::ppoll, ::prctl, ::prlimit, ::pwritev2,
-    ::read, ::recv, ::recvmsg, ::sched_getaffinity, ::sendmsg, ::setsockopt, ::socketpair,
-    ::syscall, ::sysconf, ::tee, ::unlink, ::unsetenv, ::waitid, ::waitpid, ::writev, ::posix_spawn,
-    ::pthread_atfork, ::pthread_mutex_init, ::close, ::write, ::pread, ::getrandom, ::raise,
-    ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,
+using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlink, ::sched_yield,
+    ::dup2, ::eventfd, ::faccessat, ::fchdir, ::fork, ::fstat, ::ioctl, ::kill, ::linkat,
+    ::memfd_create, ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll, ::ppoll, ::prctl, ::prlimit,
+    ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity, ::sendmsg, ::setsockopt,
+    ::socketpair, ::syscall, ::sysconf, ::tee, ::unlink, ::unsetenv, ::waitid, ::waitpid, ::writev,
+    ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::write, ::pread, ::getrandom,
+    ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,
     ::on_exit;
 
 int refuses_from = 0;  // the so many-th request for memory, and all after it; 0: none

@@ -35,11 +35,13 @@ struct CrashRecord {
     std::array<char, 240> path{};    ///< Cut off where it is longer.
   };
 
+  enum : std::uint32_t { no_cause, by_address, by_process };
+
   std::atomic<std::int32_t> code;      ///< The exit code to be; 0: nothing is written yet.
   std::atomic<std::uint32_t> frames;   ///< How many there are.
   std::atomic<std::uint32_t> modules;  ///< How many there are.
-  std::atomic<bool> has_address;       ///< `address` is there.
-  std::uint64_t address;               ///< Of the memory that could not be used.
+  std::atomic<std::uint32_t> cause;    ///< What `subject` is.
+  std::uint64_t subject;  ///< Memory that could not be used, or the process that sent the signal.
   std::array<std::uint64_t, most_frames> offsets;
   std::array<std::uint8_t, most_frames> modules_of;
   std::array<Module, most_modules> module;
@@ -48,7 +50,7 @@ struct CrashRecord {
   void clear() noexcept {
     frames = 0;
     modules = 0;
-    has_address = false;
+    cause = no_cause;
     code = 0;
   }
 };
@@ -56,10 +58,12 @@ struct CrashRecord {
 static_assert(sizeof(CrashRecord) <= 4096);
 
 /// @brief For as long as it lives, a crash of this process (POSIX: SIGSEGV, SIGBUS, SIGFPE, SIGILL,
-/// SIGABRT) leaves where it happened in a record. The process ends as it would without it: with the
-/// same code, and core dumps begin at the same place.
+/// SIGABRT) leaves where it happened in a record. The process ends as it would without it: the
+/// signal comes a second time, as it was, to the same place, so the exit code and a core dump are
+/// the same. A crash that cannot be recorded, because it happens again or takes two seconds, ends
+/// the process there, by its signal all the same.
 ///
-/// What called the maker of this object is not recorded.
+/// The maker of this object, and what called it, are not recorded.
 ///
 /// Where the program has a handler for a signal already, or sets one later, that one is called and
 /// nothing is recorded. Crashes in any thread are recorded, but a stack that is full only in the
@@ -93,6 +97,7 @@ struct CrashFrame {
 struct CrashTrace {
   std::vector<CrashFrame> frames;             ///< The innermost first.
   std::optional<std::uint64_t> address = {};  ///< Of the memory that could not be used.
+  std::optional<std::uint64_t> sender = {};   ///< The other process that sent the signal.
 };
 
 /// @brief What the record of a process says that has ended with `code`. Nothing in it is believed:
@@ -109,12 +114,15 @@ inline std::optional<CrashTrace> read_crash(const CrashRecord& record, int code)
   if (code == 0 || record.code != code || frames == 0) return std::nullopt;
   CrashTrace trace;
   const std::string program = executable_path();
-  if (record.has_address) trace.address = record.address;
+  const std::uint32_t cause = record.cause;
+  if (cause == CrashRecord::by_address) trace.address = record.subject;
+  if (cause == CrashRecord::by_process) trace.sender = record.subject;
   for (std::size_t i = 0; i < frames; ++i) {
     CrashFrame& frame = trace.frames.emplace_back();
     frame.offset = record.offsets[i];
-    if (record.modules_of[i] >= modules) continue;
-    const CrashRecord::Module& module = record.module[record.modules_of[i]];
+    const std::size_t number = record.modules_of[i];  // once: it may still be written to
+    if (number >= modules) continue;
+    const CrashRecord::Module& module = record.module[number];
     const auto id_size = std::min<std::size_t>(module.id_size, module.id.size());
     frame.module.assign(module.id.data(), module.id.data() + id_size);
     frame.path.assign(module.path.data(),

@@ -47,6 +47,9 @@ inline std::atomic<PlaceNamer> place_namer{nullptr};
 [[nodiscard]] inline std::string crash_text(const os::CrashTrace& trace) {
   std::string text = "It crashed";
   if (trace.address) text += " at memory address " + hexadecimal(*trace.address);
+  if (trace.sender) {
+    text = "Process " + std::to_string(*trace.sender) + " sent the signal; it was at";
+  }
   text += ", most recent call first:\n";
   std::size_t again = 0;
   for (std::size_t i = 0; i < trace.frames.size(); ++i) {

@@ -10,6 +10,8 @@
 #include <dlfcn.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <unwind.h>
@@ -21,6 +23,8 @@ namespace multiprocessing::os {
 namespace posix {
 
 inline constexpr std::array crash_signals{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+inline constexpr std::size_t crash_stack_size = std::size_t{64} << 10U;
+inline constexpr unsigned most_seconds = 2;
 
 struct Crashes {
   std::atomic<CrashRecord*> record{nullptr};
@@ -29,12 +33,10 @@ struct Crashes {
   std::atomic<pthread_t> thread{};
   std::atomic<pthread_t> maker{};        // who made the recorder, and how deep its stack was:
   std::atomic<std::uintptr_t> depth{0};  // what called that is of no interest
-  std::atomic<bool> has_stack{false};
+  std::atomic<void*> stack{nullptr};     // for signals; never given back
   std::atomic<bool> is_prepared{false};
 };
 inline constinit Crashes crashes;
-// Without initializer, so that it takes no room in the file.
-alignas(16) inline std::array<std::byte, std::size_t{64} << 10U> crash_stack;
 
 inline void note_module(CrashRecord::Module& module, const dl_find_object& found) noexcept {
   module.begin = reinterpret_cast<std::uintptr_t>(found.dlfo_map_start);
@@ -98,28 +100,36 @@ inline _Unwind_Reason_Code on_frame(_Unwind_Context* context, void* data) noexce
   auto& walk = *static_cast<Walk*>(data);
   int is_interrupted = 0;  // else the address is the one behind a call
   const std::uintptr_t address = _Unwind_GetIPInfo(context, &is_interrupted);
+  const std::uintptr_t frame = _Unwind_GetCFA(context);
   walk.is_outside |= is_interrupted != 0;
   if (walk.record == nullptr) return _URC_NORMAL_STOP;
   if (!walk.is_outside) return _URC_NO_REASON;
   if (address == 0 && is_interrupted == 0) return _URC_NORMAL_STOP;
   constexpr std::uintptr_t near = std::size_t{1} << 20U;  // else it is another stack
-  if (crashes.maker == ::pthread_self() && _Unwind_GetCFA(context) - crashes.depth < near) {
+  if (crashes.maker == ::pthread_self() && frame - crashes.depth < near) {
     return _URC_NORMAL_STOP;
   }
   return note_frame(*walk.record, is_interrupted != 0 ? address : address - 1) ? _URC_NO_REASON
                                                                                : _URC_NORMAL_STOP;
 }
 
-/// A jump to where no code is, e.g. through a null pointer to a function: who jumped is known from
-/// what the call left on the stack.
+[[nodiscard]] inline bool has_address(const siginfo_t& info) noexcept {
+  return (info.si_signo == SIGSEGV || info.si_signo == SIGBUS) && info.si_code > 0 &&
+         info.si_code != SI_KERNEL;
+}
+
+/// A jump to where no code can run, e.g. through a null pointer to a function: who jumped is known
+/// from what the call left on the stack.
 class JumpUndone {
  public:
-  JumpUndone(CrashRecord& record, void* context) noexcept
+  JumpUndone(CrashRecord& record, const siginfo_t& info, void* context) noexcept
       : place_{static_cast<ucontext_t*>(context)->uc_mcontext}, before_{place_} {
 #if defined(__x86_64__)
-    dl_find_object found{};
     const auto to = static_cast<std::uintptr_t>(place_.gregs[REG_RIP]);
-    if (::_dl_find_object(reinterpret_cast<void*>(to), &found) == 0) return;
+    const bool is_no_address = info.si_code == SI_KERNEL && to >> 47U != 0;
+    const bool is_no_code =
+        has_address(info) && reinterpret_cast<std::uintptr_t>(info.si_addr) == to;
+    if (!is_no_address && !is_no_code) return;
     note_frame(record, to);
     std::uintptr_t from = 0;
     read_image(static_cast<std::uintptr_t>(place_.gregs[REG_RSP]), &from, sizeof from);
@@ -127,6 +137,7 @@ class JumpUndone {
     place_.gregs[REG_RSP] += greg_t{sizeof from};
 #else
     static_cast<void>(record);
+    static_cast<void>(info);
 #endif
   }
   JumpUndone(const JumpUndone&) = delete;
@@ -140,15 +151,22 @@ class JumpUndone {
   mcontext_t before_;
 };
 
+inline void note_cause(CrashRecord& record, const siginfo_t& info) noexcept {
+  if (has_address(info)) {
+    record.subject = reinterpret_cast<std::uintptr_t>(info.si_addr);
+    record.cause = CrashRecord::by_address;
+  } else if (info.si_code == SI_USER || info.si_code == SI_TKILL || info.si_code == SI_QUEUE) {
+    if (info.si_pid == crashes.process) return;
+    record.subject = static_cast<std::uint64_t>(info.si_pid);
+    record.cause = CrashRecord::by_process;
+  }
+}
+
 inline void record_crash(CrashRecord& record, const siginfo_t& info, void* context) noexcept {
   record.clear();
   record.code = -info.si_signo;
-  if (info.si_code > 0 && info.si_code != SI_KERNEL &&
-      (info.si_signo == SIGSEGV || info.si_signo == SIGBUS)) {
-    record.address = reinterpret_cast<std::uintptr_t>(info.si_addr);
-    record.has_address = true;
-  }
-  const JumpUndone jump{record, context};
+  note_cause(record, info);
+  const JumpUndone jump{record, info, context};
   Walk walk{&record, false};
   _Unwind_Backtrace(&on_frame, &walk);
 }
@@ -159,81 +177,135 @@ inline void set_default(int signal) noexcept {
   MULTIPROCESSING_SYSTEM(sigaction)(signal, &action, nullptr);
 }
 
+inline void change_mask(int how, int signal) noexcept {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, signal);
+  MULTIPROCESSING_SYSTEM(pthread_sigmask)(how, &set, nullptr);
+}
+
+/// Ends the process, with the record as good as it got.
+inline void end_by(int signal) noexcept {
+  set_default(signal);
+  change_mask(SIG_UNBLOCK, signal);
+  MULTIPROCESSING_SYSTEM(raise)(signal);
+}
+
+/// The unwinder asks for locks and memory where code was registered at run time; damaged memory may
+/// make it run in circles.
+inline void limit_time() noexcept {
+  struct sigaction action {};
+  action.sa_handler = [](int) { end_by(crashes.first); };
+  MULTIPROCESSING_SYSTEM(sigaction)(SIGALRM, &action, nullptr);
+  change_mask(SIG_UNBLOCK, SIGALRM);
+  MULTIPROCESSING_SYSTEM(alarm)(most_seconds);
+}
+
+/// When the handler returns: to the interrupted instruction, with what the kernel said of it. The
+/// instruction by itself might not do it again.
+inline void send_again(int signal, siginfo_t* info) noexcept {
+  change_mask(SIG_BLOCK, signal);
+  const long thread = MULTIPROCESSING_SYSTEM(syscall)(SYS_gettid);
+  if (MULTIPROCESSING_SYSTEM(syscall)(SYS_rt_tgsigqueueinfo, MULTIPROCESSING_SYSTEM(getpid)(),
+                                      thread, signal, info) != 0) {
+    MULTIPROCESSING_SYSTEM(raise)(signal);
+  }
+}
+
 inline void on_crash(int signal, siginfo_t* info, void* context) noexcept {
   const int error = errno;
   int none = 0;
   const bool is_ours = crashes.process == MULTIPROCESSING_SYSTEM(getpid)();
   if (is_ours && crashes.first.compare_exchange_strong(none, signal)) {
     crashes.thread = ::pthread_self();
+    limit_time();
     if (CrashRecord* const record = crashes.record) record_crash(*record, *info, context);
-  } else if (is_ours && crashes.thread == ::pthread_self()) {  // the record is as good as it gets
-    set_default(none);
-    MULTIPROCESSING_SYSTEM(raise)(none);
+  } else if (is_ours && crashes.thread == ::pthread_self()) {
+    end_by(none);
   } else if (is_ours) {  // another thread was first: it ends the process when it has said where
-    constexpr int moments = 1000;
-    for (int i = 0; i < moments; ++i) MULTIPROCESSING_SYSTEM(poll)(nullptr, 0, 1);
+    for (;;) MULTIPROCESSING_SYSTEM(poll)(nullptr, 0, -1);
   }
   set_default(signal);
-  // What the kernel found wrong it finds wrong again; what was sent comes but once.
-  if (info->si_code <= 0) MULTIPROCESSING_SYSTEM(raise)(signal);
+  send_again(signal, info);
   errno = error;
 }
 
-[[nodiscard]] inline bool has_handler(int signal,
-                                      void (*handler)(int, siginfo_t*, void*)) noexcept {
+/// Where the action is `before`; another one stays.
+inline void replace_action(int signal,
+                           void (*before)(int, siginfo_t*, void*),
+                           const struct sigaction& action) noexcept {
   struct sigaction now {};
-  if (MULTIPROCESSING_SYSTEM(sigaction)(signal, nullptr, &now) != 0) return false;
-  if (handler == nullptr) return (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL;
-  return (now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == handler;
+  if (MULTIPROCESSING_SYSTEM(sigaction)(signal, &action, &now) != 0) return;
+  if (now.sa_sigaction != before) MULTIPROCESSING_SYSTEM(sigaction)(signal, &now, nullptr);
+}
+
+/// The stack's lowest page is nobody's: who needs more ends there, and writes over nothing.
+inline void make_crash_stack() noexcept {
+  const std::size_t guard = std::size_t{4} << 10U;
+  void* const memory = MULTIPROCESSING_SYSTEM(mmap)(nullptr, guard + crash_stack_size, PROT_NONE,
+                                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return;
+  void* const stack = MULTIPROCESSING_SYSTEM(mmap)(static_cast<std::byte*>(memory) + guard,
+                                                   crash_stack_size, PROT_READ | PROT_WRITE,
+                                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  if (stack != MAP_FAILED) crashes.stack = stack;
 }
 
 }  // namespace posix
 
-inline CrashRecorder::CrashRecorder(CrashRecord& record) noexcept {
+// Not inline: the frame below it is the first that counts.
+[[gnu::noinline]] inline CrashRecorder::CrashRecorder(CrashRecord& record) noexcept {
   prepare();
   posix::crashes.first = 0;
   posix::crashes.record = &record;
   posix::crashes.process = MULTIPROCESSING_SYSTEM(getpid)();
   posix::crashes.maker = ::pthread_self();
-  posix::crashes.depth = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  posix::crashes.depth = reinterpret_cast<std::uintptr_t>(__builtin_dwarf_cfa());
   stack_t stack{};
-  if (MULTIPROCESSING_SYSTEM(sigaltstack)(nullptr, &stack) == 0 &&
+  if (posix::crashes.stack != nullptr &&
+      MULTIPROCESSING_SYSTEM(sigaltstack)(nullptr, &stack) == 0 &&
       (stack.ss_flags & SS_DISABLE) != 0) {
     stack.ss_flags = 0;
-    stack.ss_sp = posix::crash_stack.data();
-    stack.ss_size = posix::crash_stack.size();
-    posix::crashes.has_stack = MULTIPROCESSING_SYSTEM(sigaltstack)(&stack, nullptr) == 0;
+    stack.ss_sp = posix::crashes.stack;
+    stack.ss_size = posix::crash_stack_size;
+    MULTIPROCESSING_SYSTEM(sigaltstack)(&stack, nullptr);
   }
   struct sigaction action {};
   action.sa_sigaction = &posix::on_crash;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-  for (const int signal : posix::crash_signals) {  // a forked worker's worker has ours already
-    if (!posix::has_handler(signal, nullptr)) continue;
-    MULTIPROCESSING_SYSTEM(sigaction)(signal, &action, nullptr);
-  }
+  ::sigfillset(&action.sa_mask);
+  ::sigdelset(&action.sa_mask, SIGALRM);
+  for (const int signal : posix::crash_signals) ::sigdelset(&action.sa_mask, signal);
+  for (const int signal : posix::crash_signals) posix::replace_action(signal, nullptr, action);
 }
 
 inline CrashRecorder::~CrashRecorder() {
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
   for (const int signal : posix::crash_signals) {
-    if (posix::has_handler(signal, &posix::on_crash)) posix::set_default(signal);
+    posix::replace_action(signal, &posix::on_crash, action);
   }
-  if (posix::crashes.has_stack.exchange(false)) {
-    stack_t none{};
-    none.ss_flags = SS_DISABLE;
-    MULTIPROCESSING_SYSTEM(sigaltstack)(&none, nullptr);
+  stack_t stack{};
+  if (MULTIPROCESSING_SYSTEM(sigaltstack)(nullptr, &stack) == 0 && stack.ss_sp != nullptr &&
+      stack.ss_sp == posix::crashes.stack) {
+    stack.ss_flags = SS_DISABLE;
+    MULTIPROCESSING_SYSTEM(sigaltstack)(&stack, nullptr);
   }
   posix::crashes.record = nullptr;
 }
 
 inline void CrashRecorder::prepare() noexcept {
-  if (posix::crashes.is_prepared.exchange(true)) return;
+  if (posix::crashes.is_prepared) return;
   posix::Walk walk{nullptr, false};
   _Unwind_Backtrace(&posix::on_frame, &walk);  // the loader looks it up now, not in the handler
   dl_find_object found{};
   ::_dl_find_object(reinterpret_cast<void*>(&posix::on_crash), &found);
   stack_t stack{};
   MULTIPROCESSING_SYSTEM(sigaltstack)(nullptr, &stack);
-  static_cast<void>(posix::has_handler(SIGSEGV, nullptr));
+  struct sigaction action {};
+  MULTIPROCESSING_SYSTEM(sigaction)(SIGSEGV, nullptr, &action);
+  posix::make_crash_stack();
+  posix::crashes.is_prepared = true;  // now: another thread may fork meanwhile
 }
 
 }  // namespace multiprocessing::os
