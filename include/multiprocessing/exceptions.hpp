@@ -107,22 +107,22 @@ class LateText {
  public:
   LateText(std::string text, std::function<std::string()> make_lines)
       : make_lines_{std::move(make_lines)}, text_{std::move(text)} {}
-  [[nodiscard]] const std::string& text() const { return made().text_; }
+  [[nodiscard]] const std::string& text() const { return made().whole_; }
   [[nodiscard]] const std::string& lines() const { return made().lines_; }
 
  private:
   const LateText& made() const {
     std::call_once(once_, [this] {
-      std::string lines = make_lines_();
-      text_ += "\n" + lines;
-      lines_ = std::move(lines);
+      lines_ = make_lines_();
+      whole_ = text_ + "\n" + lines_;
     });
     return *this;
   }
   mutable std::once_flag once_;
   std::function<std::string()> make_lines_;
-  mutable std::string text_;
+  std::string text_;
   mutable std::string lines_;
+  mutable std::string whole_;
 };
 
 }  // namespace detail

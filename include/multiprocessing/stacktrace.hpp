@@ -13,12 +13,17 @@
 /// this header: function and offset. Other macros of Boost.Stacktrace work as it describes them.
 /// On Windows it changes nothing.
 /// @python{faulthandler: file and line}
+#include <multiprocessing/os/module.hpp>
 #include <multiprocessing/os/source_line.hpp>
 #include <multiprocessing/workers/crash_text.hpp>
+
+#include <cstdint>
 
 namespace multiprocessing::detail {
 
 [[maybe_unused]] inline const bool places_have_lines = [] {
+  // A plug-in that brings it may be closed before the namer is asked.
+  if (!os::keep_loaded(reinterpret_cast<std::uintptr_t>(&os::source_line))) return false;
   place_namer.store(&os::source_line);
   return true;
 }();

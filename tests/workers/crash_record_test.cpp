@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <new>
 #include <string>
 #include <thread>
@@ -24,6 +25,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <unistd.h>
@@ -255,6 +257,19 @@ TEST_F(CrashRecord, DoesNotKeepAProcessThatWaitsForItsOwnLock) {
     crashes::gives_up_in_malloc();
   });
   EXPECT_EQ(death.code, -SIGABRT);
+}
+
+TEST(CrashText, WaitsForNoFileThatIsNone) {
+  std::string folder = (std::filesystem::temp_directory_path() / "multiprocessing.XXXXXX").string();
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  const std::string path = folder + "/pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const std::string text = "  ? (" + path + " + 0x1)\n";
+  for (const os::ModuleId& id : {os::ModuleId{}, os::ModuleId{std::byte{'B'}, std::byte{1}}}) {
+    const os::CrashTrace trace{{{path, id, false, 1}}};
+    EXPECT_TRUE(multiprocessing::detail::crash_text(trace).ends_with(text));
+  }
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -267,14 +267,15 @@ TEST(ReadCrash, NamesNoFunctionOfAnotherBuild) {
   EXPECT_EQ(os::address_of(frame), address);
   const std::string where = " + " + mp::detail::hexadecimal(frame.offset) + ")\n";
   const std::string name = "  crashes::reads_nowhere(int) + 0x0 (" + frame.path + where;
-  EXPECT_EQ(mp::detail::frame_text(frame), name);
+  os::Symbols symbols;
+  EXPECT_EQ(mp::detail::frame_text(frame, symbols), name);
   frame.is_program = false;
-  EXPECT_EQ(mp::detail::frame_text(frame), name);
+  EXPECT_EQ(mp::detail::frame_text(frame, symbols), name);
   frame.module.back() ^= std::byte{1};
   EXPECT_EQ(os::address_of(frame), 0U);
-  EXPECT_EQ(mp::detail::frame_text(frame), "  ? (" + frame.path + where);
+  EXPECT_EQ(mp::detail::frame_text(frame, symbols), "  ? (" + frame.path + where);
   frame.is_program = true;
-  EXPECT_EQ(mp::detail::frame_text(frame), "  ? (its program" + where);
+  EXPECT_EQ(mp::detail::frame_text(frame, symbols), "  ? (its program" + where);
 }
 
 }  // namespace

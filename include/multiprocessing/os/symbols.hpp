@@ -6,6 +6,7 @@
 #include <multiprocessing/os/crash.hpp>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -22,12 +23,25 @@ struct Symbol {
 /// @throws std::bad_alloc
 [[nodiscard]] std::uintptr_t address_of(const CrashFrame& frame);
 
-/// @brief The function that contains the place of a frame: of those that the module exports, and of
-/// those that its file names, if it still is the file of that build and was not stripped.
-/// @returns none: nobody knows. Windows: always.
-/// @throws std::bad_alloc
-/// @threads Any number. It reads a file: not where somebody waits.
-[[nodiscard]] std::optional<Symbol> find_symbol(const CrashFrame& frame);
+/// @brief Finds functions. A file that it has opened it keeps for the next frame.
+/// @threads One at a time. It reads files: not where somebody waits.
+class Symbols {
+ public:
+  Symbols();
+  Symbols(const Symbols&) = delete;
+  Symbols& operator=(const Symbols&) = delete;
+  ~Symbols();
+
+  /// @brief The function that contains the place of a frame: of those that the module exports, and
+  /// of those that its file names, if it still is the file of that build and was not stripped.
+  /// @returns none: nobody knows. Windows: always.
+  /// @throws std::bad_alloc
+  [[nodiscard]] std::optional<Symbol> find(const CrashFrame& frame);
+
+ private:
+  struct Files;
+  std::unique_ptr<Files> files_;
+};
 
 }  // namespace multiprocessing::os
 

@@ -28,12 +28,12 @@ inline std::atomic<PlaceNamer> place_namer{nullptr};
 }
 
 /// @brief One line, e.g. "  Parser::next() + 0x1c (/usr/bin/program + 0x12ef)".
-[[nodiscard]] inline std::string frame_text(const os::CrashFrame& frame) {
+[[nodiscard]] inline std::string frame_text(const os::CrashFrame& frame, os::Symbols& symbols) {
   const std::uintptr_t address = os::address_of(frame);
   const PlaceNamer namer = place_namer.load();
   std::string name = namer != nullptr && address != 0 ? namer(address) : std::string{};
   if (name.empty()) {
-    const auto symbol = os::find_symbol(frame);
+    const auto symbol = symbols.find(frame);
     name = symbol ? symbol->name + " + " + hexadecimal(symbol->offset) : "?";
   }
   const bool is_another = frame.is_program && address == 0;
@@ -51,6 +51,7 @@ inline std::atomic<PlaceNamer> place_namer{nullptr};
     text = "Process " + std::to_string(*trace.sender) + " sent the signal; it was at";
   }
   text += ", most recent call first:\n";
+  os::Symbols symbols;
   std::size_t again = 0;
   for (std::size_t i = 0; i < trace.frames.size(); ++i) {
     const bool is_last = i + 1 == trace.frames.size();
@@ -58,7 +59,7 @@ inline std::atomic<PlaceNamer> place_namer{nullptr};
       ++again;
       continue;
     }
-    text += frame_text(trace.frames[i]);
+    text += frame_text(trace.frames[i], symbols);
     if (again != 0) text += "    and " + std::to_string(std::exchange(again, 0)) + " times more\n";
   }
   if (trace.frames.size() == os::CrashRecord::most_frames) text += "  ...\n";

@@ -7,7 +7,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include <dlfcn.h>
@@ -20,29 +25,18 @@ namespace elf {
 /// An ELF file. One that is damaged, or another one meanwhile, names nothing.
 class File {
  public:
-  explicit File(const std::string& path) : file_{path, std::ios::binary} {
+  explicit File(std::string path) : path_{std::move(path)} {
+    std::error_code ec;  // to open a pipe is to wait for who writes into it
+    if (std::filesystem::is_regular_file(path_, ec)) file_.open(path_, std::ios::binary);
     if (!read(0, &header_, sizeof header_) || std::memcmp(header_.e_ident, ELFMAG, SELFMAG) != 0 ||
         header_.e_ident[EI_CLASS] != (sizeof(void*) == 8 ? ELFCLASS64 : ELFCLASS32)) {
       header_.e_shnum = 0;
     }
+    look_for_id();
   }
 
-  [[nodiscard]] ModuleId build_id() {
-    ModuleId id;
-    for (unsigned i = 0; i < header_.e_shnum; ++i) {
-      constexpr std::size_t most = std::size_t{1} << 16U;
-      const ElfW(Shdr) section = section_at(i);
-      if (section.sh_type != SHT_NOTE || section.sh_size > most) continue;
-      std::vector<std::byte> notes(section.sh_size);
-      if (!read(section.sh_offset, notes.data(), notes.size())) continue;
-      each_note(notes, section.sh_addralign == 8 ? 8 : 4, [&](const Note& note) {
-        if (note.owner != "GNU" || note.type != NT_GNU_BUILD_ID) return;
-        id.assign(1, kind_build_id);
-        id.insert(id.end(), note.descriptor.begin(), note.descriptor.end());
-      });
-    }
-    return id;
-  }
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] const ModuleId& build_id() const noexcept { return id_; }
 
   [[nodiscard]] std::optional<Symbol> find(std::uint64_t address) {
     for (unsigned i = 0; i < header_.e_shnum; ++i) {
@@ -65,6 +59,20 @@ class File {
   }
 
  private:
+  void look_for_id() {
+    for (unsigned i = 0; i < header_.e_shnum; ++i) {
+      constexpr std::size_t most = std::size_t{1} << 16U;
+      const ElfW(Shdr) section = section_at(i);
+      if (section.sh_type != SHT_NOTE || section.sh_size > most) continue;
+      std::vector<std::byte> notes(section.sh_size);
+      if (!read(section.sh_offset, notes.data(), notes.size())) continue;
+      each_note(notes, section.sh_addralign == 8 ? 8 : 4, [&](const Note& note) {
+        if (note.owner != "GNU" || note.type != NT_GNU_BUILD_ID) return;
+        id_.assign(1, kind_build_id);
+        id_.insert(id_.end(), note.descriptor.begin(), note.descriptor.end());
+      });
+    }
+  }
   [[nodiscard]] ElfW(Shdr) section_at(unsigned number) {
     ElfW(Shdr) section{};
     if (number < header_.e_shnum) {
@@ -85,8 +93,10 @@ class File {
     return !file_.fail();
   }
 
+  std::string path_;
   std::ifstream file_;
   ElfW(Ehdr) header_{};
+  ModuleId id_;
 };
 
 }  // namespace elf
@@ -102,7 +112,22 @@ inline std::uintptr_t address_of(const CrashFrame& frame) {
   return module ? module->base + static_cast<std::uintptr_t>(frame.offset) : 0;
 }
 
-inline std::optional<Symbol> find_symbol(const CrashFrame& frame) {
+struct Symbols::Files {
+  std::vector<elf::File> all;
+
+  elf::File& at(const std::string& path) {
+    for (elf::File& file : all) {
+      if (file.path() == path) return file;
+    }
+    return all.emplace_back(path);
+  }
+};
+
+inline Symbols::Symbols() : files_{std::make_unique<Files>()} {}
+
+inline Symbols::~Symbols() = default;
+
+inline std::optional<Symbol> Symbols::find(const CrashFrame& frame) {
   const std::uintptr_t address = address_of(frame);
   Dl_info found{};
   if (address != 0 && ::dladdr(reinterpret_cast<void*>(address), &found) != 0 &&
@@ -110,10 +135,11 @@ inline std::optional<Symbol> find_symbol(const CrashFrame& frame) {
     return Symbol{readable_name(found.dli_sname),
                   address - reinterpret_cast<std::uintptr_t>(found.dli_saddr)};
   }
-  if (frame.is_program && address != 0) return elf::File{"/proc/self/exe"}.find(frame.offset);
-  elf::File file{frame.path};
-  if (frame.module.empty() || file.build_id() != frame.module) return std::nullopt;
-  return file.find(frame.offset);
+  const bool is_this_program = frame.is_program && address != 0;
+  if (frame.module.empty() && !is_this_program) return std::nullopt;
+  elf::File& file = files_->at(is_this_program ? "/proc/self/exe" : frame.path);
+  // /proc/self/exe is the loader's file where the loader was told to run the program.
+  return file.build_id() == frame.module ? file.find(frame.offset) : std::nullopt;
 }
 
 }  // namespace multiprocessing::os

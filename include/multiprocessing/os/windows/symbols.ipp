@@ -8,7 +8,13 @@ inline std::uintptr_t address_of(const CrashFrame& /*frame*/) {
   return 0;
 }
 
-inline std::optional<Symbol> find_symbol(const CrashFrame& /*frame*/) {
+struct Symbols::Files {};
+
+inline Symbols::Symbols() = default;
+
+inline Symbols::~Symbols() = default;
+
+inline std::optional<Symbol> Symbols::find(const CrashFrame& /*frame*/) {
   return std::nullopt;
 }
 
