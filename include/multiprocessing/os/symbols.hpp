@@ -23,7 +23,7 @@ struct Symbol {
 /// @throws std::bad_alloc
 [[nodiscard]] std::uintptr_t address_of(const CrashFrame& frame);
 
-/// @brief Finds functions. What it has read of a file it keeps for the next frame.
+/// @brief Finds functions. A file that it has opened it keeps for the next frame.
 /// @threads One at a time. It reads files: not where somebody waits.
 class Symbols {
  public:

@@ -5,6 +5,7 @@
 #include <multiprocessing/os/symbols.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -21,73 +22,81 @@ namespace multiprocessing::os {
 
 namespace elf {
 
-/// An ELF file's functions. A file that is damaged, or another one meanwhile, names nothing.
+/// An ELF file. One that is damaged, or another one meanwhile, names nothing.
 class File {
  public:
-  explicit File(const std::string& path) {
+  explicit File(std::string path) : path_{std::move(path)} {
     std::error_code ec;  // to open a pipe is to wait for who writes into it
-    if (!std::filesystem::is_regular_file(path, ec)) return;
-    file_.open(path, std::ios::binary | std::ios::ate);
-    size_ = file_ ? static_cast<std::uint64_t>(file_.tellg()) : 0;
-    ElfW(Ehdr) header{};
-    if (!read(0, &header, 1) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-        header.e_ident[EI_CLASS] != (sizeof(void*) == 8 ? ELFCLASS64 : ELFCLASS32) ||
-        header.e_shentsize != sizeof(ElfW(Shdr))) {
-      return;
+    if (std::filesystem::is_regular_file(path_, ec)) file_.open(path_, std::ios::binary);
+    if (!read(0, &header_, sizeof header_) || std::memcmp(header_.e_ident, ELFMAG, SELFMAG) != 0 ||
+        header_.e_ident[EI_CLASS] != (sizeof(void*) == 8 ? ELFCLASS64 : ELFCLASS32)) {
+      header_.e_shnum = 0;
     }
-    std::vector<ElfW(Shdr)> sections(header.e_shnum);
-    if (!read(header.e_shoff, sections.data(), sections.size())) return;
-    for (const ElfW(Shdr) & section : sections) {
-      if (section.sh_type == SHT_NOTE) look_for_id(section);
-      if (section.sh_type != SHT_SYMTAB || section.sh_link >= sections.size()) continue;
-      symbols_ = content<ElfW(Sym)>(section);
-      names_ = sections[section.sh_link].sh_offset;
-    }
+    look_for_id();
   }
 
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] const ModuleId& build_id() const noexcept { return id_; }
 
   [[nodiscard]] std::optional<Symbol> find(std::uint64_t address) {
-    for (const ElfW(Sym) & symbol : symbols_) {
-      if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF) continue;
-      if (address < symbol.st_value || address - symbol.st_value >= symbol.st_size) continue;
-      std::string name;
-      file_.clear();
-      file_.seekg(static_cast<std::streamoff>(names_ + symbol.st_name));
-      if (!std::getline(file_, name, '\0') || name.empty()) return std::nullopt;
-      return Symbol{readable_name(name.c_str()), address - symbol.st_value};
+    for (unsigned i = 0; i < header_.e_shnum; ++i) {
+      const ElfW(Shdr) section = section_at(i);
+      if (section.sh_type != SHT_SYMTAB) continue;
+      ElfW(Sym) symbols[512];
+      for (std::uint64_t done = 0; done < section.sh_size; done += sizeof symbols) {
+        const std::uint64_t size = std::min<std::uint64_t>(section.sh_size - done, sizeof symbols);
+        if (!read(section.sh_offset + done, symbols, size)) return std::nullopt;
+        for (std::size_t k = 0; k < size / sizeof symbols[0]; ++k) {
+          const ElfW(Sym)& symbol = symbols[k];
+          if (ELF64_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF) continue;
+          if (address < symbol.st_value || address - symbol.st_value >= symbol.st_size) continue;
+          return named(section_at(section.sh_link).sh_offset + symbol.st_name,
+                       address - symbol.st_value);
+        }
+      }
     }
     return std::nullopt;
   }
 
  private:
-  void look_for_id(const ElfW(Shdr) & section) {
-    const auto notes = content<std::byte>(section);
-    each_note(notes, section.sh_addralign == 8 ? 8 : 4, [&](const Note& note) {
-      if (note.owner != "GNU" || note.type != NT_GNU_BUILD_ID) return;
-      id_.assign(1, kind_build_id);
-      id_.insert(id_.end(), note.descriptor.begin(), note.descriptor.end());
-    });
+  void look_for_id() {
+    for (unsigned i = 0; i < header_.e_shnum; ++i) {
+      constexpr std::size_t most = std::size_t{1} << 16U;
+      const ElfW(Shdr) section = section_at(i);
+      if (section.sh_type != SHT_NOTE || section.sh_size > most) continue;
+      std::vector<std::byte> notes(section.sh_size);
+      if (!read(section.sh_offset, notes.data(), notes.size())) continue;
+      each_note(notes, section.sh_addralign == 8 ? 8 : 4, [&](const Note& note) {
+        if (note.owner != "GNU" || note.type != NT_GNU_BUILD_ID) return;
+        id_.assign(1, kind_build_id);
+        id_.insert(id_.end(), note.descriptor.begin(), note.descriptor.end());
+      });
+    }
   }
-  template <class T>
-  [[nodiscard]] std::vector<T> content(const ElfW(Shdr) & section) {
-    std::vector<T> items(section.sh_size <= size_ ? section.sh_size / sizeof(T) : 0);
-    if (!read(section.sh_offset, items.data(), items.size())) items.clear();
-    return items;
+  [[nodiscard]] ElfW(Shdr) section_at(unsigned number) {
+    ElfW(Shdr) section{};
+    if (number < header_.e_shnum) {
+      read(header_.e_shoff + number * sizeof section, &section, sizeof section);
+    }
+    return section;
   }
-  template <class T>
-  bool read(std::uint64_t at, T* into, std::size_t count) {
+  [[nodiscard]] std::optional<Symbol> named(std::uint64_t at, std::uint64_t offset) {
+    std::string name;
+    if (!read(at, nullptr, 0) || !std::getline(file_, name, '\0') || name.empty())
+      return std::nullopt;
+    return Symbol{readable_name(name.c_str()), offset};
+  }
+  bool read(std::uint64_t at, void* into, std::size_t size) {
     file_.clear();
     file_.seekg(static_cast<std::streamoff>(at));
-    file_.read(reinterpret_cast<char*>(into), static_cast<std::streamsize>(count * sizeof(T)));
+    file_.read(static_cast<char*>(into), static_cast<std::streamsize>(size));
     return !file_.fail();
   }
 
+  std::string path_;
   std::ifstream file_;
-  std::uint64_t size_ = 0;
+  ElfW(Ehdr) header_{};
   ModuleId id_;
-  std::vector<ElfW(Sym)> symbols_;
-  std::uint64_t names_ = 0;
 };
 
 }  // namespace elf
@@ -104,7 +113,14 @@ inline std::uintptr_t address_of(const CrashFrame& frame) {
 }
 
 struct Symbols::Files {
-  std::vector<std::pair<std::string, elf::File>> all;
+  std::vector<elf::File> all;
+
+  elf::File& at(const std::string& path) {
+    for (elf::File& file : all) {
+      if (file.path() == path) return file;
+    }
+    return all.emplace_back(path);
+  }
 };
 
 inline Symbols::Symbols() : files_{std::make_unique<Files>()} {}
@@ -121,14 +137,9 @@ inline std::optional<Symbol> Symbols::find(const CrashFrame& frame) {
   }
   const bool is_this_program = frame.is_program && address != 0;
   if (frame.module.empty() && !is_this_program) return std::nullopt;
-  const std::string path = is_this_program ? "/proc/self/exe" : frame.path;
-  auto at = std::find_if(files_->all.begin(), files_->all.end(),
-                         [&](const auto& known) { return known.first == path; });
-  if (at == files_->all.end()) {
-    at = files_->all.emplace(at, path, elf::File{path});
-  }
+  elf::File& file = files_->at(is_this_program ? "/proc/self/exe" : frame.path);
   // /proc/self/exe is the loader's file where the loader was told to run the program.
-  return at->second.build_id() == frame.module ? at->second.find(frame.offset) : std::nullopt;
+  return file.build_id() == frame.module ? file.find(frame.offset) : std::nullopt;
 }
 
 }  // namespace multiprocessing::os
