@@ -133,7 +133,7 @@ class LateText {
 /// @python{concurrent.futures.process.BrokenProcessPool}
 struct BrokenProcessPool : ProcessError {
   using ProcessError::ProcessError;
-  /// @brief For this library. @param make_traceback none: it did not crash.
+  /// @brief For this library. @param text its first line. @param make_traceback none: no crash.
   BrokenProcessPool(const std::string& text, std::function<std::string()> make_traceback)
       : ProcessError{text} {
     if (!make_traceback) return;
