@@ -369,9 +369,13 @@ TEST(BaseManager, EndsWithinItsTimeout) {
 TEST(BaseManager, TellsOfAServerThatWasKilled) {
   mp::BaseManager manager;
   const auto counter = started(manager).create<Counter>();
+  int killed = 0;
   for (auto& child : mp::active_children()) {
-    if (child.pid() == manager.pid()) child.kill();
+    if (child.pid() != manager.pid()) continue;
+    child.kill();
+    ++killed;
   }
+  ASSERT_EQ(killed, 1);
   manager.join();
   EXPECT_ANY_THROW(counter.call<&Counter::value>());
   EXPECT_ANY_THROW(counter.call<&Counter::value>());

@@ -58,6 +58,12 @@ class Raw {
                             nullptr));
     EXPECT_EQ(sent, message.size());
   }
+  [[nodiscard]] DWORD instances() const {
+    DWORD count = 0;
+    EXPECT_TRUE(
+        ::GetNamedPipeHandleStateW(pipe_.get(), nullptr, &count, nullptr, nullptr, nullptr, 0));
+    return count;
+  }
   [[nodiscard]] std::string recv() const {
     std::string message(1U << 20U, '\0');
     DWORD got = 0;
@@ -212,5 +218,70 @@ TEST(NamedPipe, ClientWaitsForAnInstance) {
   client.join();
   second->send(2);
   EXPECT_EQ(next.recv<int>(), 2);
+}
+
+// The system forgets then what the thread asked for, and says that this has ended.
+TEST(NamedPipe, AThreadThatAcceptedAndEndedIsNoClient) {
+  mp::Listener listener;
+  const auto accept_in_a_thread = [&listener] {
+    std::thread{[&listener] {
+      const auto client = mp::Client(listener.address());
+      listener.accept().close();
+    }}.join();
+  };
+  accept_in_a_thread();
+  EXPECT_FALSE(listener.try_accept());
+  EXPECT_FALSE(listener.try_accept(20ms));
+  accept_in_a_thread();
+  EXPECT_TRUE(mp::wait({listener}, 20ms).empty());
+  std::thread late{[&] { mp::Client(listener.address()).send(1); }};
+  EXPECT_EQ(listener.accept().recv<int>(), 1);
+  late.join();
+  accept_in_a_thread();
+  auto before_anybody_asked_again = mp::Client(listener.address());
+  before_anybody_asked_again.send(2);
+  EXPECT_EQ(mp::wait({listener}), std::vector<std::size_t>{0});
+  EXPECT_EQ(listener.accept(0s).recv<int>(), 2);
+  EXPECT_FALSE(listener.try_accept());
+}
+
+TEST(NamedPipe, AThreadThatMadeItAndEndedIsNoClient) {
+  for (int i = 0; i < 20; ++i) {
+    std::optional<mp::Listener> listener;
+    std::thread{[&] { listener.emplace(); }}.join();
+    EXPECT_TRUE(i % 2 == 0 || mp::wait({*listener}, 0s).empty());
+    EXPECT_FALSE(listener->try_accept());
+    std::thread asking{[&] { EXPECT_FALSE(listener->try_accept()); }};
+    std::thread accepting{[&] { EXPECT_EQ(listener->accept().recv<int>(), 3); }};
+    asking.join();
+    mp::Client(listener->address()).send(3);
+    accepting.join();
+  }
+}
+
+// Without a key, at every kind of place.
+TEST(NamedPipe, WaitIsNotDeceivedByTheEventAlone) {
+  for (const auto family : {mp::Family::af_pipe, mp::Family::af_inet}) {
+    mp::Listener listener{{.family = family}};
+    mp::os::set_event(listener.fileno());
+    EXPECT_TRUE(mp::wait({listener}, 0s).empty());
+    auto one = mp::Client(listener.address());
+    one.send(1);
+    EXPECT_EQ(mp::wait({listener}), std::vector<std::size_t>{0});
+    EXPECT_EQ(mp::wait({listener}), std::vector<std::size_t>{0});
+    EXPECT_EQ(mp::wait({mp::Waitable{listener.fileno()}}), std::vector<std::size_t>{0});
+    auto two = mp::Client(listener.address());
+    two.send(1);
+    EXPECT_EQ(listener.accept(0s).recv<int>(), 1);
+    EXPECT_EQ(listener.accept().recv<int>(), 1);
+    EXPECT_FALSE(listener.try_accept());
+    EXPECT_TRUE(mp::wait({listener}, 0s).empty());
+  }
+}
+
+TEST(NamedPipe, HasNoMoreInstancesThanAreOfUse) {
+  mp::Listener listener{{.backlog = 1'000}};
+  EXPECT_EQ(Raw::client(listener.address()).instances(), 256U);
+  mp::os::set_event(listener.fileno());  // the destructor waits for the system, not for this
 }
 #endif

@@ -231,7 +231,7 @@ inline std::chrono::nanoseconds ListenerCore::longest_sleep() const {
 inline bool ListenerCore::prepare_wait() {
   const CallsInFlight::Call call{calls_};
   require(call);
-  if (!plan_.authkey) return somebody_waits();
+  if (!plan_.authkey && !socket_.place) return somebody_waits();
   std::list<Found> found;
   try {
     auto accepted = step();
@@ -242,6 +242,7 @@ inline bool ListenerCore::prepare_wait() {
   }
   const std::lock_guard lock{process_state().mutex};
   found_.splice(found_.end(), found);
+  os::look_again(socket_.handle.get());
   return true;
 }
 
@@ -259,9 +260,13 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::step() {
 }
 
 inline std::optional<ListenerCore::Accepted> ListenerCore::step_without_key() {
+  if (auto found = take_found()) return found;
   os::begin_look(socket_.handle.get());
   Accepted accepted;
-  if (!take_client(accepted) || !accepted.socket) return std::nullopt;
+  const bool is_one = take_client(accepted) && accepted.socket;
+  const std::lock_guard lock{process_state().mutex};
+  if (!found_.empty()) os::look_again(socket_.handle.get());  // by a thread that waits
+  if (!is_one) return std::nullopt;
   return accepted;
 }
 
@@ -284,7 +289,7 @@ inline bool ListenerCore::take_client(Accepted& into) {
   std::error_code ec;
   into.socket = os::accept_from(socket_, into.peer, ec);
   if (ec == std::errc::too_many_files_open || ec == std::errc::too_many_files_open_in_system) {
-    if (!somebody_waits()) return false;
+    if (!socket_.place && !somebody_waits()) return false;
     if (forget_oldest()) return true;
   }
   if (ec) throw std::system_error{ec, "accept: at " + address().to_string()};
@@ -348,8 +353,8 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::admit(Accepted accept
   return std::nullopt;
 }
 
-// accept() wants a descriptor before it looks whether somebody waits. One who cannot be asked for
-// may.
+// POSIX. accept() wants a descriptor before it looks whether somebody waits. One who cannot be
+// asked for may. Where there is a place, its handle tells too much, and accept_from() looks first.
 inline bool ListenerCore::somebody_waits() const {
   std::error_code ec;
   const Deadline now{std::chrono::seconds{0}};

@@ -80,23 +80,29 @@ inline UniqueHandle make_instance(const std::wstring& name,
 }
 
 // Instances that wait for a client each. The system gives a client the oldest, so that one alone is
-// asked about.
+// asked about. It forgets what a thread asked when that thread ends, and sets the event.
 class PipePlace {
  public:
   PipePlace(std::wstring name, bool is_private, UniqueHandle event)
       : name_{std::move(name)}, is_private_{is_private}, event_{std::move(event)} {}
   PipePlace(const PipePlace&) = delete;
   PipePlace& operator=(const PipePlace&) = delete;
+  // The system writes to connect_ as long as it is asked; others may have set the event.
   ~PipePlace() {
-    if (is_connected() || instances_.empty()) return;
-    MULTIPROCESSING_SYSTEM(CancelIoEx)(instances_.front().get(), &connect_);
+    if (!is_pending()) return;
+    const HANDLE asked = instances_.front().get();
+    reset_event(event_.get());
+    MULTIPROCESSING_SYSTEM(CancelIoEx)(asked, &connect_);
     DWORD unused = 0;
-    MULTIPROCESSING_SYSTEM(GetOverlappedResult)(instances_.front().get(), &connect_, &unused, TRUE);
+    do {
+      MULTIPROCESSING_SYSTEM(GetOverlappedResult)(asked, &connect_, &unused, TRUE);
+    } while (is_pending());
   }
 
   // May throw std::bad_alloc.
   void listen(int backlog, std::error_code& ec) {
-    for (int i = 0; i <= backlog; ++i) {
+    constexpr int most = 255;
+    for (int i = 0; i <= std::min(backlog, most); ++i) {
       instances_.push_back(make_instance(name_, i == 0, is_private_, ec));
       if (!ec && i == 0 && !is_alone()) ec = as_error(ERROR_PIPE_BUSY);
       if (!ec) continue;
@@ -104,26 +110,28 @@ class PipePlace {
       const bool is_taken = ec.value() == ERROR_ACCESS_DENIED || ec.value() == ERROR_PIPE_BUSY;
       if (i == 0 && is_taken) ec = std::make_error_code(std::errc::address_in_use);
       if (i == 0) return;
-      ec.clear();  // as many as there are handles for
-      break;
+      break;  // as many as there are handles for
     }
-    ask();
+    ask(ec);
   }
   // None: nobody has come. There is never a moment without an instance, or the name would be gone.
   UniqueHandle accept(std::error_code& ec) {
-    ec.clear();
     const std::lock_guard lock{mutex_};
-    if (!is_connected()) return {};
+    if (!is_connected(ec)) return {};
     UniqueHandle next = make_instance(name_, false, is_private_, ec);
     if (ec) return {};
     instances_.push_back(std::move(next));
     UniqueHandle taken = std::move(instances_.front());
     instances_.pop_front();
-    ask();
+    std::error_code told_by_the_next_call;
+    ask(told_by_the_next_call);
     return taken;
   }
 
  private:
+  enum class State { unasked, asked, connected };
+  static constexpr ULONG_PTR still_pending = 0x103;
+
   // Wine lets in a second who wants to be the first.
   [[nodiscard]] bool is_alone() const noexcept {
     DWORD instances = 0;
@@ -131,17 +139,33 @@ class PipePlace {
                instances_.front().get(), nullptr, &instances, nullptr, nullptr, nullptr, 0) == 0 ||
            instances <= 1;
   }
-  [[nodiscard]] bool is_connected() noexcept {
-    constexpr ULONG_PTR still_pending = 0x103;
-    return !is_pending_ || std::atomic_ref{connect_.Internal}.load() != still_pending;
+  [[nodiscard]] ULONG_PTR status() noexcept { return std::atomic_ref{connect_.Internal}.load(); }
+  [[nodiscard]] bool is_pending() noexcept {
+    return state_ == State::asked && status() == still_pending;
+  }
+  // Asks again where the answer was none.
+  [[nodiscard]] bool is_connected(std::error_code& ec) noexcept {
+    ec.clear();
+    if (is_pending()) return false;
+    if (state_ == State::asked) state_ = status() == 0 ? State::connected : State::unasked;
+    if (state_ == State::unasked) ask(ec);
+    return state_ == State::connected;
   }
   // A client that has come already, and may be gone again, has left its messages.
-  void ask() noexcept {
+  void ask(std::error_code& ec) noexcept {
+    ec.clear();
     connect_ = {};
     connect_.hEvent = event_.get();
-    const BOOL done = MULTIPROCESSING_SYSTEM(ConnectNamedPipe)(instances_.front().get(), &connect_);
-    is_pending_ = done == 0 && MULTIPROCESSING_SYSTEM(GetLastError)() == ERROR_IO_PENDING;
-    if (!is_pending_) set_event(event_.get());
+    DWORD error = ERROR_PIPE_CONNECTED;
+    if (MULTIPROCESSING_SYSTEM(ConnectNamedPipe)(instances_.front().get(), &connect_) == 0) {
+      error = MULTIPROCESSING_SYSTEM(GetLastError)();
+    }
+    state_ = State::asked;
+    if (error == ERROR_IO_PENDING) return;
+    const bool is_here = error == ERROR_PIPE_CONNECTED || error == ERROR_NO_DATA;
+    state_ = is_here ? State::connected : State::unasked;
+    if (!is_here) ec = as_error(error);
+    set_event(event_.get());  // whoever waits is to look
   }
 
   std::mutex mutex_;
@@ -149,7 +173,7 @@ class PipePlace {
   bool is_private_;
   UniqueHandle event_;
   OVERLAPPED connect_{};
-  bool is_pending_ = false;
+  State state_ = State::unasked;
   std::deque<UniqueHandle> instances_;
 };
 

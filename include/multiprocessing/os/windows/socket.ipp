@@ -99,10 +99,10 @@ inline ListeningSocket listen_at_pipe(const Endpoint& where, int backlog, std::e
   }
   ListeningSocket made{make_event(ec), std::make_shared<ListeningPlace>()};
   if (ec) return {};
-  const HANDLE event = duplicate_handle(made.handle.get(), ec);
+  UniqueHandle event{duplicate_handle(made.handle.get(), ec)};
   if (ec) return {};
   made.place->pipe =
-      std::make_unique<PipePlace>(to_wide(where.name), where.is_private, UniqueHandle{event});
+      std::make_unique<PipePlace>(to_wide(where.name), where.is_private, std::move(event));
   made.place->pipe->listen(backlog, ec);
   if (ec) return {};
   return made;
