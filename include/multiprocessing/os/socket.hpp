@@ -60,7 +60,7 @@ struct ListeningSocket {
 /// af_unix: makes the file, mode 0777 less the umask, or 0600 where it is private. Internet:
 /// SO_REUSEADDR, as CPython; Windows: SO_EXCLUSIVEADDRUSE, or others could listen there too.
 /// af_pipe: whole messages, nobody from another machine; the first of its name.
-/// @param backlog af_pipe: one instance more than that, as Linux lets in; who comes when they are
+/// @param backlog af_pipe: one instance more than that, 256 at most; who comes when they are
 /// taken waits.
 /// @param bound written when there is no error: where it listens, numbers in place of names.
 /// @errors POSIX `bind`: EADDRINUSE: somebody listens there, or left a file; EACCES, ENOENT,
