@@ -6,6 +6,7 @@
 #include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/os/message.hpp>
 #include <multiprocessing/os/native_handle.hpp>
+#include <multiprocessing/os/patience.hpp>
 #include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/timeout.hpp>
 
@@ -74,7 +75,6 @@ class OneWayEnd {
 
  private:
   friend class TwoWayEnd;
-  struct Looking;  // POSIX: how long it pays to look before sleeping
 
   OneWayEnd(UniqueHandle pipe, std::shared_ptr<SharedRegion> region) noexcept
       : pipe_{std::move(pipe)}, region_{std::move(region)} {}
@@ -82,7 +82,7 @@ class OneWayEnd {
 
   UniqueHandle pipe_;
   std::shared_ptr<SharedRegion> region_;
-  std::shared_ptr<Looking> looking_;  // POSIX, of those that receive
+  std::shared_ptr<Patience> patience_;  // POSIX, of those that receive
 };
 
 }  // namespace multiprocessing::os

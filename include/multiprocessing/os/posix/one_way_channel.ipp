@@ -58,7 +58,7 @@ inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
   UniqueHandle second{ends[1]};
   Ends made{OneWayEnd{posix::above_streams(ends[0], ec), region},
             OneWayEnd{UniqueHandle{}, region}};
-  made.first.looking_ = std::make_shared<Looking>();
+  made.first.patience_ = std::make_shared<Patience>(posix::tries_again_every);
   if (!ec) made.second.pipe_ = posix::above_streams(second.release(), ec);
   if (ec) return {};
   // A packet takes a page, however small it is: the usual 16 would be few. Best effort: an
@@ -82,7 +82,7 @@ inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
   if (!ec) region->commit(0, posix::packet_size, ec);
   if (ec) return {};
   OneWayEnd end{std::move(handles[0]), std::move(region)};
-  end.looking_ = std::make_shared<Looking>();
+  end.patience_ = std::make_shared<Patience>(posix::tries_again_every);
   return end;
 } catch (const std::bad_alloc&) {
   ec = std::make_error_code(std::errc::not_enough_memory);
@@ -131,10 +131,7 @@ inline Outcome OneWayEnd::receive(IncomingMessage& into,
     // Not before it was found empty: in a flow this would be one more cache line to fetch. What was
     // written in between is found by poll.
     const std::uint64_t seen = written();
-    if (looking_->for_one.spin([&] { return written() != seen; })) {
-      looking_->for_some.spin([&] { return written() - seen >= Looking::some; });
-      continue;
-    }
+    if (patience_->spin([&] { return written() != seen; })) continue;
     outcome = as_outcome(wait_ready(pipe_.get(), Readiness::readable, interrupt, deadline, ec));
     if (ec || outcome != Outcome::done) return outcome;
   }

@@ -2,7 +2,6 @@
 #pragma once
 #include <multiprocessing/os/lock.hpp>
 #include <multiprocessing/os/one_way_channel.hpp>
-#include <multiprocessing/os/patience.hpp>
 
 #include <algorithm>
 #include <array>
@@ -41,18 +40,6 @@ struct OneWayEnd::Shared {
   std::atomic<std::uint32_t> raises_sigpipe;
 };
 
-// The kernel likes to put both ends of a pipe on one processor, where looking again and again is in
-// vain; so it is tried in full less often than elsewhere.
-struct OneWayEnd::Looking {
-  static constexpr unsigned tries_again_every = 64;
-  // Who takes each message of a flow the moment it is there meets its writer in the kernel every
-  // time, and finds the pipe empty after every one.
-  static constexpr std::uint64_t some = 8;
-
-  Patience for_one{tries_again_every};
-  Patience for_some{tries_again_every};
-};
-
 namespace posix {
 
 // A message is a run of fragments; a fragment is one packet of the pipe.
@@ -66,6 +53,10 @@ struct FragmentHeader {
   std::uint64_t total;   // of the message
 };
 static_assert(sizeof(FragmentHeader) == 32);
+
+// The kernel likes to put both ends of a pipe on one processor, where looking again and again is in
+// vain; so it is tried in full less often than elsewhere.
+inline constexpr unsigned tries_again_every = 64;
 
 inline constexpr std::size_t packet_size = 4096;  // PIPE_BUF: what the kernel keeps as one packet
 inline constexpr std::size_t fragment_size = packet_size - sizeof(FragmentHeader);
