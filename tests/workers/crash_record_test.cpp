@@ -32,6 +32,7 @@
 
 namespace os = multiprocessing::os;
 
+// libgcc's name for it
 extern "C" void __register_frame(void* frames);  // NOLINT(bugprone-reserved-identifier)
 
 // With names, and not where the compiler may put them into others.
