@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   } catch (const mp::TimeoutError&) {
     std::cout << "not there yet\n";
   }
+  // A look now and then: a future tells when it is done, not when it begins.
   while (!slow.running() && !slow.done()) std::this_thread::sleep_for(1ms);
   std::cout << "cancelled: " << slow.cancel() << ", slept " << slow.result() << " ms\n";
 

@@ -417,7 +417,7 @@ TEST(BaseManager, ReleasesWhatADeadClientHeld) {
                  own.connect();
                  const auto one = own.create<Counter>();
                  const auto two = one.keep<&Counter::doubled>();
-                 for (;;) std::this_thread::sleep_for(1h);
+                 for (;;) std::this_thread::sleep_for(1h);  // until it is killed
                },
                manager.address().endpoint()};
   eventually([&] { return manager.number_of_objects() == 2; });

@@ -130,6 +130,7 @@ class QueueRandomKill : public testing::TestWithParam<Load> {
     };
     while (!ledger->over) {
       const std::uint32_t mine = ledger->producers++;
+      // No number is left: nothing to do but to be killed, until it is over.
       while (mine >= most_producers && !ledger->over) std::this_thread::sleep_for(1ms);
       for (std::uint32_t number = 0; number < most_items && !ledger->over;) {
         wait();

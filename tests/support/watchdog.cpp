@@ -76,6 +76,7 @@ void bite(int) {
         process.state + ", waits in " + first_line(folder + "/wchan") + "\n");
     kill(process.pid, stack_signal());  // a forked child has our handler; any other ends by it
   }
+  // Time for their stacks to be written: nothing tells when they are.
   for (int naps = 100; !others.empty() && naps > 0; --naps) std::this_thread::sleep_for(10ms);
   for (const auto& process : others) kill(process.pid, SIGKILL);
   last_wish();

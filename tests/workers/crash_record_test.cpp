@@ -32,8 +32,8 @@
 
 namespace os = multiprocessing::os;
 
-// libgcc's name for it
-extern "C" void __register_frame(void* frames);  // NOLINT(bugprone-reserved-identifier)
+// NOLINTNEXTLINE(bugprone-reserved-identifier): libgcc's name
+extern "C" void __register_frame(void* frames);
 
 // With names, and not where the compiler may put them into others.
 namespace crashes {
