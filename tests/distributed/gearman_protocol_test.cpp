@@ -126,6 +126,25 @@ TEST(GearmanPacketReader, RefusesWhatIsNoPacket) {
   EXPECT_EQ(refusal_of(response(Command::work_data, "1234"), 4), "none");
 }
 
+TEST(GearmanPacketReader, TakesLinesBetweenPacketsWhereTheyAreExpected) {
+  const std::string stream = "f\t1\t0\t2\r\n" + response(Command::noop) + ".\n\r\n" +
+                             response(Command::job_created, "H:1");
+  for (std::size_t piece = 1; piece <= stream.size(); ++piece) {
+    PacketReader reader{gearman::longest_packet, true};
+    std::string all;
+    for (std::size_t at = 0; at < stream.size(); at += piece) {
+      feed(reader, std::string_view{stream}.substr(at, piece));
+      while (auto each = reader.next()) {
+        all += std::to_string(static_cast<int>(each->command())) + text_of(each->data()) + "|";
+      }
+    }
+    EXPECT_EQ(all, "0f\t1\t0\t2|6|0.|0|8H:1|") << "in pieces of " << piece;
+  }
+  PacketReader reader{gearman::longest_packet, true};
+  feed(reader, std::string(5000, 'x'));
+  EXPECT_THROW(static_cast<void>(reader.next()), mp::ConnectionError);
+}
+
 TEST(GearmanPacket, RefusesArgumentsThatDoNotEnd) {
   auto endless = packet(Command::work_data, "abc");
   EXPECT_THROW(static_cast<void>(endless.argument()), mp::ConnectionError);

@@ -57,6 +57,11 @@ class ClientRole {
     out.put(Command::get_status, {found->second});
     return true;
   }
+  /// @brief What the server calls a job; empty: it has not said yet, or says no more.
+  [[nodiscard]] std::string_view handle_of(std::uint64_t job) const {
+    const auto found = handles_.find(job);
+    return found == handles_.end() ? std::string_view{} : found->second;
+  }
   /// @brief No more events of that job.
   void forget(std::uint64_t job) {
     for (auto& each : unconfirmed_) {

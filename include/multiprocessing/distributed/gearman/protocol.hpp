@@ -25,6 +25,7 @@ namespace multiprocessing::detail::gearman {
 
 /// @brief The packets that a client or a worker of ours sends or gets.
 enum class Command : std::uint32_t {
+  line = 0,             ///< no packet: a line that answers an administrator's command
   can_do = 1,           ///< worker: function
   pre_sleep = 4,        ///< worker
   noop = 6,             ///< to a worker that sleeps: there is a job
@@ -159,8 +160,9 @@ class Packet {
 class PacketReader {
  public:
   /// @param longest a packet that is longer is refused.
-  explicit PacketReader(std::size_t longest = longest_packet)
-      : longest_{longest}, buffer_(buffer_size) {}
+  /// @param takes_lines lines between packets are taken, too, without their end.
+  explicit PacketReader(std::size_t longest = longest_packet, bool takes_lines = false)
+      : longest_{longest}, takes_lines_{takes_lines}, buffer_(buffer_size) {}
 
   /// @brief Where the next bytes go: never empty after next() said none.
   [[nodiscard]] std::span<std::byte> room() {
@@ -179,6 +181,7 @@ class PacketReader {
       return Packet{command_, std::exchange(body_, {})};
     }
     const auto there = std::span{buffer_}.subspan(begin_, end_ - begin_);
+    if (takes_lines_ && !there.empty() && there.front() != std::byte{0}) return line(there);
     if (there.size() < header_size) {
       move_to_front();
       return std::nullopt;
@@ -204,7 +207,20 @@ class PacketReader {
  private:
   static constexpr std::size_t buffer_size = std::size_t{64} << 10U;
   static constexpr std::size_t believed = std::size_t{1} << 20U;
+  static constexpr std::size_t longest_line = std::size_t{4} << 10U;
 
+  std::optional<Packet> line(std::span<const std::byte> there) {
+    const auto end = std::find(there.begin(), there.end(), std::byte{'\n'});
+    if (end == there.end()) {
+      if (there.size() >= longest_line) refuse("a line that it says does not end");
+      move_to_front();
+      return std::nullopt;
+    }
+    std::vector<std::byte> text{there.begin(), end};
+    begin_ += text.size() + 1;
+    if (!text.empty() && text.back() == std::byte{'\r'}) text.pop_back();
+    return Packet{Command::line, std::move(text)};
+  }
   void read_header(std::span<const std::byte, header_size> header) {
     constexpr std::array mark{std::byte{0}, std::byte{'R'}, std::byte{'E'}, std::byte{'S'}};
     if (!std::equal(mark.begin(), mark.end(), header.begin())) {
@@ -240,6 +256,7 @@ class PacketReader {
   }
 
   const std::size_t longest_;
+  const bool takes_lines_;
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0;  // of what has come and is not taken
   std::size_t end_ = 0;

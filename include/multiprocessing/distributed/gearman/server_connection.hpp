@@ -65,6 +65,7 @@ struct ServerOptions {
   Timeout timeout = std::chrono::seconds{10};  ///< For connecting, from the first word to the last.
   std::chrono::seconds silence{10};  ///< The machine is gone when it is silent for so long.
   std::size_t longest_packet = gearman::longest_packet;  ///< That is taken from it.
+  bool takes_lines = false;  ///< Lines are taken, too: see PacketReader.
 };
 
 /// @brief A connection to a Gearman server.
@@ -136,7 +137,7 @@ class ServerConnection {
       : where_{server.to_string()},
         silence_{options.silence},
         socket_{std::move(socket)},
-        reader_{options.longest_packet} {
+        reader_{options.longest_packet, options.takes_lines} {
     os::install_fork_handlers();
     kept_.emplace(socket_.get());
     std::error_code ec;
