@@ -14,6 +14,7 @@ install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/multiprocessing-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/multiprocessing-config-version.cmake
   cmake/boost_headers.cmake
+  cmake/gearman.cmake
   cmake/network.cmake
   cmake/main.cpp
   DESTINATION ${_dir})

@@ -116,6 +116,7 @@ FAULT_ERRNO(recv)
 FAULT_ERRNO(recvmsg)
 FAULT_ERRNO(sched_getaffinity)
 FAULT_ERRNO(sendmsg)
+FAULT_ERRNO(setenv)
 FAULT_ERRNO(setsockopt)
 FAULT_ERRNO(sigaltstack)
 FAULT_ERRNO(socketpair)
@@ -187,6 +188,7 @@ int on_exit(void (*action)(int, void*), void* argument) {
 
 #define MULTIPROCESSING_SYSTEM(call) fault::call
 #include <multiprocessing.hpp>
+#include <multiprocessing/os/environment.hpp>
 
 namespace mp = multiprocessing;
 namespace os = multiprocessing::os;
@@ -464,6 +466,7 @@ struct Operation {
   void (*run)();
 };
 const std::vector<Operation> operations{
+    {"environment", [] { os::set_environment("MULTIPROCESSING_TEST_VARIABLE", "1"); }},
     {"small_message", [] { use_channel(small_message); }},
     {"large_message", [] { use_channel(large_message); }},
     {"small_one_way_message", [] { use_one_way_channel(small_message); }},
@@ -590,6 +593,8 @@ const std::vector<Row> rows{
     {"sendmsg", ENOBUFS, {ENOBUFS}},
     {"sendmsg", ENOMEM, {ENOMEM}},
     {"sendmsg", EPIPE, {EPIPE}},
+    {"setenv", EINVAL, {EINVAL}},
+    {"setenv", ENOMEM, {ENOMEM}},
     {"setsockopt", ENOBUFS, {ENOBUFS}},
     {"setsockopt", ENOMEM, {ENOMEM}},
     {"sigaction", EINVAL, {nothing}},

@@ -5,6 +5,7 @@
 #if defined(_WIN32)
 #  define MULTIPROCESSING_WINDOWS 1
 #  define MULTIPROCESSING_POSIX 0
+#  define MULTIPROCESSING_HAS_AGENTS 0
 #  if defined(min) || defined(max)
 #    error \
         "multiprocessing: <windows.h> came first and has made macros of min and max: define NOMINMAX before including it"
@@ -14,6 +15,7 @@
 #  define MULTIPROCESSING_WINDOWS 0
 /// Whether it is not.
 #  define MULTIPROCESSING_POSIX 1
+#  define MULTIPROCESSING_HAS_AGENTS 1  // that pools on several machines are made of
 #endif
 
 /// The name of the function around it, with what its template was made for.

@@ -106,6 +106,9 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   // ---- sockets whose other end hears by their end that this process has died ----
   std::vector<std::intptr_t> not_for_children;  ///< In a forked child they lead nowhere.
 
+  // ---- what freeze_support() does in processes that serve other machines ----
+  std::vector<void (*)()> diversions;  ///< Of optional parts; each returns where it is not meant.
+
   // ---- shared memory with a name ----
   std::intptr_t tracker = -1;  ///< Where its tracker hears of it; closed in each fork.
 };

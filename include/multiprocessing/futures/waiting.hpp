@@ -74,9 +74,9 @@ class Completions : public std::enable_shared_from_this<Completions> {
   template <class Future>
   void watch(const Future& future, std::size_t number) {
     const FutureCore* const core = future.core().get();
-    if (const auto crew = future.core()->crew(); crew && !has_crew_) {
-      crew_ = crew;
-      has_crew_ = true;
+    if (const auto runner = future.core()->runner(); runner && !has_runner_) {
+      runner_ = runner;
+      has_runner_ = true;
     }
     watched_.push_back(future.core());
     future.core()->when_done(
@@ -100,16 +100,16 @@ class Completions : public std::enable_shared_from_this<Completions> {
     const std::lock_guard lock{mutex_};
     return failed_;
   }
-  /// @brief Waits, and drives the loop of the first future's crew meanwhile.
+  /// @brief Waits, and drives the loop of the first future's runner meanwhile.
   bool wait(const std::function<bool()>& enough,
             const Deadline& deadline,
             const std::stop_token& stop) {
     constexpr std::chrono::milliseconds tick{20};
-    const auto crew = crew_.lock();
-    if (crew && crew->is_ours()) {
+    const auto runner = runner_.lock();
+    if (runner && runner->is_ours()) {
       // Futures of other crews become done unseen by this one's loop.
       while (!enough() && !deadline.passed() && !stop.stop_requested()) {
-        crew->wait(nullptr, enough, Deadline{deadline.left(tick)}, stop);
+        runner->wait(nullptr, enough, Deadline{deadline.left(tick)}, stop);
       }
       return enough();
     }
@@ -137,8 +137,8 @@ class Completions : public std::enable_shared_from_this<Completions> {
   std::size_t count_ = 0;
   bool failed_ = false;
   std::vector<std::weak_ptr<FutureCore>> watched_;
-  std::weak_ptr<Crew> crew_;
-  bool has_crew_ = false;
+  std::weak_ptr<TaskRunner> runner_;
+  bool has_runner_ = false;
 };
 
 }  // namespace detail

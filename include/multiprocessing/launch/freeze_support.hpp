@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace multiprocessing {
 namespace detail {
@@ -46,17 +47,21 @@ namespace detail {
 /// @brief The first line of main() in a program that starts processes by spawn or forkserver.
 ///
 /// A spawned child and the fork server run this program from its beginning; there, this call does
-/// what they are for and ends the process. Everywhere else it only notes that it is there.
+/// what they are for and ends the process; so it does in an agent of
+/// <multiprocessing/distributed.hpp>. Everywhere else it only notes that it is there.
 /// @threads Call it before there are others.
 /// @python{multiprocessing.freeze_support(); there needed on Windows only}
 inline void freeze_support() {
+  std::vector<void (*)()> diversions;
   {
     detail::ProcessState& state = detail::process_state();
     const std::lock_guard lock{state.mutex};
     state.freeze_support_called = true;
     if (state.program.empty()) state.program = os::executable_path();
+    diversions = state.diversions;
   }
   if (os::is_spawned()) detail::run_fresh_process();
+  for (const auto divert : diversions) divert();
 }
 
 }  // namespace multiprocessing

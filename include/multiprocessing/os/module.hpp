@@ -67,6 +67,11 @@ struct Module {
 /// @throws std::bad_alloc
 [[nodiscard]] std::optional<Module> find_module(const ModuleId& id, const std::string& path);
 
+/// @brief All modules that are loaded now, the program first. What the kernel maps by itself is
+/// none.
+/// @throws std::bad_alloc
+[[nodiscard]] std::vector<Module> loaded_modules();
+
 /// @brief Loads a module for good: its symbols bound, seen by nobody else.
 /// @param id what it must be; another build is unloaded again, after its initializers ran.
 /// @returns none, and `why` says the reason: POSIX `dlerror()`'s text, Windows the system's; or,

@@ -17,6 +17,8 @@
 #include <multiprocessing/workers/receiver.hpp>
 #include <multiprocessing/workers/stats.hpp>
 #include <multiprocessing/workers/table.hpp>
+#include <multiprocessing/workers/task_runner.hpp>
+#include <multiprocessing/workers/telling.hpp>
 #include <multiprocessing/workers/trace.hpp>
 #include <multiprocessing/workers/worker.hpp>
 
@@ -56,71 +58,39 @@ struct CrewOptions {
   bool breaks_on_death = false;  ///< One death fails everything.
 };
 
-/// @brief A task that is to be handed out.
-struct NewTask {
-  const Code* code = nullptr;
-  std::span<const std::byte> arguments;  ///< Encoded.
-  Transit* transit = nullptr;            ///< The handles of queues and connections among them.
-  std::shared_ptr<Receiver> receiver;
-  std::uint32_t part = 0;
-  const TaskOptions* options = nullptr;
-};
-
 /// @brief The parent's side of a pool.
 ///
-/// Lives as long as its Pool or executor, or its background thread. Where a method says that it
-/// drives, it may run callbacks.
-/// @threads any number. @processes the one that made it; in others every call throws.
-class Crew : public std::enable_shared_from_this<Crew> {
+/// Lives as long as its Pool or executor, or its background thread. wait(), join() and terminate()
+/// drive its loop.
+class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> {
  public:
   /// @brief With all its workers started, unless they come on demand.
   /// @throws what BaseProcess::start() throws; then no worker is left.
   static std::shared_ptr<Crew> create(CrewOptions options);
-  ~Crew();
+  ~Crew() override;
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
 
-  /// @returns the task's number.
-  /// @throws std::invalid_argument closed. BrokenProcessPool. SerializationError its code cannot
-  /// travel. std::system_error no memory.
-  std::uint64_t submit(const NewTask& task);
-  /// @brief From now on tasks get done also while nobody waits for one. No more is done by a crew
-  /// that does no more work.
-  void work_in_background();
-  /// @throws what submit() throws of a crew that takes no tasks.
-  void check_takes_tasks();
-
-  /// @brief Waits until `done()`, driving the loop unless another thread does.
-  /// @param of the receiver whose results may make it so; null: any.
-  /// @returns what done() says at the end.
+  std::uint64_t submit(const NewTask& task) override;
+  void work_in_background() override;
+  void check_takes_tasks() override;
   bool wait(const Receiver* of,
             const std::function<bool()>& done,
             const Deadline& deadline,
-            const std::stop_token& stop = {});
-
-  /// @brief Takes a task back that no worker has begun. @returns whether it did; its receiver then
-  /// gets a CancelledError.
-  bool cancel(std::uint64_t task);
-  /// @brief Whether a worker has begun it and its result is not there.
-  [[nodiscard]] bool is_running(std::uint64_t task);
-  /// @brief cancel(), or ends the worker that runs it. @returns false: it is done.
-  bool kill(std::uint64_t task);
-
-  /// @brief No new tasks from now on; workers end when all is done.
-  void close();
-  /// @brief Cancels what no worker has begun.
-  void cancel_waiting();
-  /// @brief Until all tasks are done and all workers have ended. After close(). Called inside a
-  /// callback, it does not wait for those whose callbacks wait here.
-  void join();
-  /// @brief Cancels all tasks, ends all workers. Takes at most three seconds.
-  void terminate(os::Signal first = os::Signal::terminate);
-  /// @brief Lets go of the background thread, which ends as soon as nothing is left to do.
-  void retire();
-
-  [[nodiscard]] PoolStats stats();
-  [[nodiscard]] unsigned workers() const noexcept { return static_cast<unsigned>(places_.size()); }
-  [[nodiscard]] bool is_ours() const noexcept { return process_ == os::process_id(); }
+            const std::stop_token& stop = {}) override;
+  bool cancel(std::uint64_t task) override;
+  [[nodiscard]] bool is_running(std::uint64_t task) override;
+  bool kill(std::uint64_t task) override;
+  void close() override;
+  void cancel_waiting() override;
+  void join() override;
+  void terminate(os::Signal first = os::Signal::terminate) override;
+  void retire() override;
+  [[nodiscard]] PoolStats stats() override;
+  [[nodiscard]] unsigned workers() const noexcept override {
+    return static_cast<unsigned>(places_.size());
+  }
+  [[nodiscard]] bool is_ours() const noexcept override { return process_ == os::process_id(); }
   void check_process() const;
 
  private:
@@ -157,31 +127,6 @@ class Crew : public std::enable_shared_from_this<Crew> {
     const Receiver* of = nullptr;
     bool is_called = false;
     std::condition_variable bell;
-  };
-
-  /// The calling thread is telling a receiver, which may call the program's code.
-  class Telling {
-   public:
-    explicit Telling(const Crew& crew) noexcept : crew_{&crew} { innermost() = this; }
-    ~Telling() { innermost() = outer_; }
-    Telling(const Telling&) = delete;
-    Telling& operator=(const Telling&) = delete;
-    /// How many receivers of this crew the calling thread is inside of.
-    static std::size_t count(const Crew& crew) noexcept {
-      std::size_t found = 0;
-      for (const Telling* each = innermost(); each != nullptr; each = each->outer_) {
-        if (each->crew_ == &crew) ++found;
-      }
-      return found;
-    }
-
-   private:
-    static Telling*& innermost() noexcept {
-      thread_local Telling* one = nullptr;
-      return one;
-    }
-    const Crew* crew_;
-    Telling* outer_ = innermost();
   };
 
   /// Holds the mutex. What is logged meanwhile comes when it is free again: a sink may use the
@@ -315,18 +260,6 @@ class Crew : public std::enable_shared_from_this<Crew> {
   std::atomic<std::size_t> open_{0};  // tasks whose receivers have not been told; any thread
   std::atomic<std::size_t> held_by_joins_{0};  // those of them whose callbacks wait in join()
 };
-
-/// @brief Keeps a crew for good, without memory: a forked copy's may not be ended here.
-inline void forget(std::shared_ptr<Crew> crew) noexcept {
-  union Kept {
-    std::shared_ptr<Crew> crew;
-    explicit Kept(std::shared_ptr<Crew> that) noexcept : crew{std::move(that)} {}
-    Kept(const Kept&) = delete;
-    Kept& operator=(const Kept&) = delete;
-    ~Kept() {}  // NOLINT(modernize-use-equals-default): that would end it
-  };
-  const Kept kept{std::move(crew)};
-}
 
 }  // namespace multiprocessing::detail
 

@@ -159,6 +159,7 @@ inline void Crew::deliver(TaskTable::Entry entry,
                           std::span<const std::byte> value,
                           const std::shared_ptr<DuplexCore>& channel) {
   std::exception_ptr error;
+  bool returned = false;
   try {
     const Telling telling{*this};
     std::optional<os::IncomingMessage> arrived;
@@ -175,14 +176,15 @@ inline void Crew::deliver(TaskTable::Entry entry,
     Decoder decoder{value, &transit};
     if (header.kind == ResultHeader::value) {
       entry.receiver->on_value(entry.part, decoder);
-    } else {
+      returned = true;
+    } else if (!entry.receiver->on_encoded_error(entry.part, decoder)) {
       error = decode_exception(decoder);
     }
   } catch (...) {
     error = std::current_exception();
   }
   if (error) return fail(std::move(entry), std::move(error));
-  finish(entry, true);
+  finish(entry, returned);
 }
 
 inline void Crew::fail(TaskTable::Entry entry, std::exception_ptr error) {
@@ -280,7 +282,9 @@ inline void Crew::run_in_background() {
       }
       lock.lock();
     }
+    const auto left_at = left_at_;  // by a user: this thread need not make way for itself
     leave_loop();
+    left_at_ = left_at;
   }
   const bool finishes = is_retired_ && !background_ends_;
   lock.unlock();

@@ -6,8 +6,8 @@
 #include <multiprocessing/logging.hpp>
 #include <multiprocessing/serialization.hpp>
 #include <multiprocessing/timeout.hpp>
-#include <multiprocessing/workers/crew.hpp>
 #include <multiprocessing/workers/receiver.hpp>
+#include <multiprocessing/workers/task_runner.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -39,8 +39,8 @@ class FutureCore : public Receiver {
   [[nodiscard]] bool is_cancelled() const noexcept { return status() == Status::cancelled; }
   [[nodiscard]] bool is_running() const {
     if (status() != Status::pending) return status() == Status::running;
-    const auto crew = crew_.lock();
-    return crew && crew->is_running(task_);
+    const auto runner = runner_.lock();
+    return runner && runner->is_running(task_);
   }
   /// @brief What it ended with instead of a value; none: a value. Once it is done.
   [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
@@ -49,8 +49,8 @@ class FutureCore : public Receiver {
   bool wait(Timeout timeout, const std::stop_token& stop = {}) {
     if (is_done()) return true;
     const Deadline deadline{timeout};
-    if (const auto crew = crew_.lock()) {
-      return crew->wait(
+    if (const auto runner = runner_.lock()) {
+      return runner->wait(
           this, [this] { return is_done(); }, deadline, stop);
     }
     constexpr std::chrono::milliseconds tick{20};
@@ -81,12 +81,12 @@ class FutureCore : public Receiver {
   }
 
   bool cancel() {
-    if (const auto crew = crew_.lock()) return is_cancelled() || crew->cancel(task_);
+    if (const auto runner = runner_.lock()) return is_cancelled() || runner->cancel(task_);
     return set_status_if_pending(Status::cancelled);
   }
   bool kill() {
-    const auto crew = crew_.lock();
-    return crew ? crew->kill(task_) : cancel();
+    const auto runner = runner_.lock();
+    return runner ? runner->kill(task_) : cancel();
   }
   /// @brief For results that no pool brings. @returns false: it was cancelled.
   bool set_running() {
@@ -98,9 +98,9 @@ class FutureCore : public Receiver {
   }
 
   /// @brief Which task brings it.
-  void attach(const std::shared_ptr<Crew>& crew) { crew_ = crew; }
+  void attach(const std::shared_ptr<TaskRunner>& runner) { runner_ = runner; }
   void attach(std::uint64_t task) { task_.store(task); }
-  [[nodiscard]] std::shared_ptr<Crew> crew() const { return crew_.lock(); }
+  [[nodiscard]] std::shared_ptr<TaskRunner> runner() const { return runner_.lock(); }
 
   void on_error(std::uint32_t /*part*/, std::exception_ptr error) noexcept override {
     finish(Status::finished, std::move(error));
@@ -157,7 +157,7 @@ class FutureCore : public Receiver {
   std::exception_ptr error_;
   std::vector<Action> actions_;
   std::condition_variable bell_;
-  std::weak_ptr<Crew> crew_;
+  std::weak_ptr<TaskRunner> runner_;
   std::atomic<std::uint64_t> task_{0};
 };
 

@@ -160,7 +160,7 @@ void encode_chunk(Encoder& encoder, const std::vector<X>& chunk) {
 
 /// @brief Starts a map: hands out all chunks. @param xs of known size.
 template <bool Spread, class F, class Xs>
-auto start_map(const std::shared_ptr<Crew>& crew,
+auto start_map(const std::shared_ptr<TaskRunner>& runner,
                const TaskOptions& options,
                bool in_background,
                const auto& prepare,
@@ -173,16 +173,16 @@ auto start_map(const std::shared_ptr<Crew>& crew,
   static_assert(check_callable<F>());
   constexpr unsigned chunks_per_worker = 4;
   if (chunksize == 0) {
-    const std::size_t chunks = std::size_t{crew->workers()} * chunks_per_worker;
+    const std::size_t chunks = std::size_t{runner->workers()} * chunks_per_worker;
     chunksize = std::max<std::size_t>((count + chunks - 1) / chunks, 1);
   }
   std::vector<std::size_t> sizes(count / chunksize, chunksize);
   if (count % chunksize != 0) sizes.push_back(count % chunksize);
   auto core = std::make_shared<MapCore<typename Key::Result>>(sizes, options.progress);
-  core->attach(crew);
+  core->attach(runner);
   prepare(*core);
-  crew->check_takes_tasks();
-  if (in_background) crew->work_in_background();
+  runner->check_takes_tasks();
+  if (in_background) runner->work_in_background();
   auto item = std::ranges::begin(xs);
   std::uint32_t part = 0;
   std::vector<std::uint64_t> tasks;
@@ -196,8 +196,8 @@ auto start_map(const std::shared_ptr<Crew>& crew,
       for (std::size_t i = 0; i < sizes[part]; ++i, ++item) chunk.emplace_back(*item);
       try {
         tasks.push_back(submit_code<Key>(
-            *crew, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, core, part,
-            options));
+            *runner, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, core,
+            part, options));
       } catch (const SerializationError&) {
         core->on_error(part, std::current_exception());
       } catch (const std::system_error&) {
@@ -206,7 +206,7 @@ auto start_map(const std::shared_ptr<Crew>& crew,
     }
   } catch (...) {  // the input threw, or the pool is closed
     core->silence();
-    for (const std::uint64_t task : tasks) crew->cancel(task);
+    for (const std::uint64_t task : tasks) runner->cancel(task);
     abandon(std::current_exception());
     throw;
   }
@@ -215,7 +215,7 @@ auto start_map(const std::shared_ptr<Crew>& crew,
 
 /// @brief The same for any range.
 template <bool Spread, class F, class Xs>
-auto start_map(const std::shared_ptr<Crew>& crew,
+auto start_map(const std::shared_ptr<TaskRunner>& runner,
                const TaskOptions& options,
                bool in_background,
                const auto& prepare,
@@ -224,11 +224,12 @@ auto start_map(const std::shared_ptr<Crew>& crew,
                std::size_t chunksize) {
   if constexpr (std::ranges::sized_range<Xs> || std::ranges::forward_range<Xs>) {
     const auto count = static_cast<std::size_t>(std::ranges::distance(xs));
-    return start_map<Spread>(crew, options, in_background, prepare, function, xs, count, chunksize);
+    return start_map<Spread>(runner, options, in_background, prepare, function, xs, count,
+                             chunksize);
   } else {
     std::vector<ItemOf<Xs>> all;
     for (auto&& x : xs) all.emplace_back(std::forward<decltype(x)>(x));
-    return start_map<Spread>(crew, options, in_background, prepare, function, all, all.size(),
+    return start_map<Spread>(runner, options, in_background, prepare, function, all, all.size(),
                              chunksize);
   }
 }

@@ -44,6 +44,9 @@ class Receiver {
   /// @param part which of its tasks. @throws what decoding throws: then on_error() follows.
   virtual void on_value(std::uint32_t part, Decoder& value) = 0;
   virtual void on_error(std::uint32_t part, std::exception_ptr error) noexcept = 0;
+  /// @brief What a task threw, as its worker encoded it: for those who pass it on. @returns false:
+  /// on_error() is to bring it.
+  virtual bool on_encoded_error(std::uint32_t /*part*/, Decoder& /*error*/) { return false; }
   /// @brief It was taken back, or ended with its pool. @param error a CancelledError.
   virtual void on_cancelled(std::uint32_t part, std::exception_ptr error) noexcept {
     on_error(part, std::move(error));

@@ -148,7 +148,7 @@ class ResultIterator {
       }
       const detail::Deadline deadline{timeout};
       const auto limit = deadline_.left(deadline.left(std::chrono::hours{24 * 365 * 100}));
-      if (!crew_->wait(
+      if (!runner_->wait(
               store_.get(), [this] { return store_->has_next(); },
               timeout.is_forever() ? deadline_ : detail::Deadline{limit}, stop)) {
         if (stop.stop_requested()) throw CancelledError{"the wait for a result was stopped"};
@@ -171,7 +171,7 @@ class ResultIterator {
     input_error_ = nullptr;
     current_.clear();
     at_ = 0;
-    for (const std::uint64_t task : tasks_) crew_->cancel(task);
+    for (const std::uint64_t task : tasks_) runner_->cancel(task);
     tasks_.clear();
     taken_ = handed_out_;
   }
@@ -210,18 +210,18 @@ class ResultIterator {
   /// @brief Reached when all were taken.
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
-  /// @brief For the pools. @param hand_out gives the next chunk to the crew; the task's number,
+  /// @brief For the pools. @param hand_out gives the next chunk to the runner; the task's number,
   /// 0: it failed at once; none: the input has ended.
   using HandOut =
       std::function<std::optional<std::uint64_t>(const std::shared_ptr<detail::ChunkStore<R>>&)>;
   /// @brief For the pools.
-  ResultIterator(std::shared_ptr<detail::Crew> crew,
+  ResultIterator(std::shared_ptr<detail::TaskRunner> runner,
                  HandOut hand_out,
                  bool in_order,
                  std::size_t buffersize,
                  std::size_t refill_at,
                  Timeout timeout = forever)
-      : crew_{std::move(crew)},
+      : runner_{std::move(runner)},
         store_{std::make_shared<detail::ChunkStore<R>>(in_order)},
         hand_out_{std::move(hand_out)},
         deadline_{timeout},
@@ -250,7 +250,7 @@ class ResultIterator {
     }
   }
 
-  std::shared_ptr<detail::Crew> crew_;
+  std::shared_ptr<detail::TaskRunner> runner_;
   std::shared_ptr<detail::ChunkStore<R>> store_;
   HandOut hand_out_;
   detail::Deadline deadline_;
@@ -297,7 +297,7 @@ class Input {
 
 /// @brief The results of a call for each item of a range, taken as they are needed.
 template <bool Spread, class F, class Xs>
-auto iterate(const std::shared_ptr<Crew>& crew,
+auto iterate(const std::shared_ptr<TaskRunner>& runner,
              const TaskOptions& options,
              const F& function,
              Xs&& xs,
@@ -313,7 +313,7 @@ auto iterate(const std::shared_ptr<Crew>& crew,
   constexpr std::size_t least_chunks = 64;
   std::size_t refill_at = buffersize;
   if (buffersize == 0) {
-    buffersize = std::max(crew->workers() * chunks_per_worker, least_chunks);
+    buffersize = std::max(runner->workers() * chunks_per_worker, least_chunks);
     refill_at = buffersize / 2;
   }
   auto input = std::make_shared<Input<Xs>>(std::forward<Xs>(xs));
@@ -325,16 +325,16 @@ auto iterate(const std::shared_ptr<Crew>& crew,
     const std::uint32_t part = store->expect(chunk.size());
     try {
       return submit_code<Key>(
-          *crew, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, store, part,
-          options);
+          *runner, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, store,
+          part, options);
     } catch (const SerializationError&) {  // of this chunk alone
       store->on_error(part, std::current_exception());
       return 0;
     }  // what else is thrown ends it: the store expects nothing behind this one
   };
-  crew->check_takes_tasks();
-  crew->work_in_background();
-  ResultIterator<typename Key::Result> results{crew,       std::move(hand_out), in_order,
+  runner->check_takes_tasks();
+  runner->work_in_background();
+  ResultIterator<typename Key::Result> results{runner,     std::move(hand_out), in_order,
                                                buffersize, refill_at,           timeout};
   return results;
 }

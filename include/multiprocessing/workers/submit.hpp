@@ -5,8 +5,8 @@
 #include <multiprocessing/callable.hpp>
 #include <multiprocessing/queues/scratch.hpp>
 #include <multiprocessing/workers/code.hpp>
-#include <multiprocessing/workers/crew.hpp>
 #include <multiprocessing/workers/future_core.hpp>
+#include <multiprocessing/workers/task_runner.hpp>
 
 #include <cstdint>
 #include <exception>
@@ -70,9 +70,9 @@ template <class R, class C>
   }
 }
 
-/// @brief Hands a task to a crew. @param encode_arguments(Encoder&).
+/// @brief Hands a task to a runner. @param encode_arguments(Encoder&).
 template <class Key, class F, class EncodeArguments>
-std::uint64_t submit_code(Crew& crew,
+std::uint64_t submit_code(TaskRunner& runner,
                           const F& function,
                           const EncodeArguments& encode_arguments,
                           std::shared_ptr<Receiver> receiver,
@@ -87,7 +87,7 @@ std::uint64_t submit_code(Crew& crew,
   if constexpr (!belongs_to_code<F>) encode<F>(encoder, function);
   encode_arguments(encoder);
   const Code code = code_for<Key>(function);
-  return crew.submit({&code, scratch.buffer(), &transit, std::move(receiver), part, &options});
+  return runner.submit({&code, scratch.buffer(), &transit, std::move(receiver), part, &options});
 }
 
 /// @brief The key of a call.
@@ -108,10 +108,10 @@ void encode_argument(Encoder& encoder, const B& argument) {
   }
 }
 
-/// @brief Hands one call to a crew. An argument that cannot be encoded is the result's error.
+/// @brief Hands one call to a runner. An argument that cannot be encoded is the result's error.
 /// @throws std::invalid_argument not running. BrokenProcessPool.
 template <class F, class... A>
-auto submit_call(const std::shared_ptr<Crew>& crew,
+auto submit_call(const std::shared_ptr<TaskRunner>& runner,
                  const TaskOptions& options,
                  bool in_background,
                  const auto& prepare,
@@ -125,12 +125,12 @@ auto submit_call(const std::shared_ptr<Crew>& crew,
   using Key = CallKey<F, Passed>;
   static_assert(check_callable<F>());
   auto core = std::make_shared<ResultCore<typename Key::Result>>();
-  core->attach(crew);
+  core->attach(runner);
   prepare(*core);
-  if (in_background) crew->work_in_background();
+  if (in_background) runner->work_in_background();
   try {
     const std::uint64_t task = submit_code<typename Key::type>(
-        *crew, function,
+        *runner, function,
         [&](Encoder& encoder) {
           [&]<class... P>(std::type_identity<std::tuple<P...>>) {
             (encode_argument<P>(encoder, arguments), ...);

@@ -151,6 +151,17 @@ inline std::optional<Module> find_module(const ModuleId& id, const std::string& 
   return found;
 }
 
+inline std::vector<Module> loaded_modules() {
+  std::vector<Module> all;
+  elf::each_image([&](const dl_phdr_info& image) {
+    const std::string_view name = image.dlpi_name == nullptr ? "" : image.dlpi_name;
+    const bool is_vdso = !name.empty() && name.find('/') == std::string_view::npos;
+    if (!is_vdso) all.push_back(elf::describe(image));
+    return false;
+  });
+  return all;
+}
+
 inline std::optional<Module> open_module(const std::string& path,
                                          const ModuleId& id,
                                          std::string& why) {

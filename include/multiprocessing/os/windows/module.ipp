@@ -199,6 +199,15 @@ inline std::optional<Module> find_module(const ModuleId& id, const std::string& 
   return found;
 }
 
+inline std::vector<Module> loaded_modules() {
+  std::vector<Module> all;
+  pe::each_image([&](const pe::Image& image) {
+    all.push_back(pe::describe(image));
+    return false;
+  });
+  return all;
+}
+
 inline std::optional<Module> open_module(const std::string& path,
                                          const ModuleId& id,
                                          std::string& why) {

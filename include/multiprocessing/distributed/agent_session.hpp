@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file agent_session.hpp
+/// @brief An agent's side of a distributed pool: a local pool that does the master's tasks.
+#include <multiprocessing/distributed/builds.hpp>
+#include <multiprocessing/distributed/host_initializer.hpp>
+#include <multiprocessing/distributed/message.hpp>
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
+#include <multiprocessing/os/process.hpp>
+#include <multiprocessing/process.hpp>
+#include <multiprocessing/timeout.hpp>
+#include <multiprocessing/workers/crew.hpp>
+#include <multiprocessing/workers/remote_exception.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::detail {
+
+/// @brief What an agent says that an engine takes away.
+///
+/// Results come from the pool's own thread, the engine's thread takes them.
+class Outbox {
+ public:
+  /// @param wake Engine::wake() or its like.
+  explicit Outbox(std::function<void()> wake) : wake_{std::move(wake)} {}
+
+  void put(std::vector<std::byte> message) {
+    {
+      const std::lock_guard lock{mutex_};
+      messages_.push_back(std::move(message));
+    }
+    wake_();
+  }
+  [[nodiscard]] std::vector<std::vector<std::byte>> take() {
+    const std::lock_guard lock{mutex_};
+    return std::exchange(messages_, {});
+  }
+
+ private:
+  const std::function<void()> wake_;
+  std::mutex mutex_;
+  std::vector<std::vector<std::byte>> messages_;
+};
+
+/// @brief One master's pool on this host, from `open` to `left`.
+///
+/// The pool's workers are the only ones that run the program's code: what they return or throw
+/// goes through here as bytes.
+/// @threads the engine's.
+class AgentSession {
+ public:
+  /// @param outbox lives as long.
+  /// @param method how workers are started. Where this process must not be forked (MPI),
+  /// forkserver.
+  /// @param host what this machine is called.
+  AgentSession(std::shared_ptr<Outbox> outbox, StartMethod method, std::string host)
+      : outbox_{std::move(outbox)}, method_{method}, host_{std::move(host)} {}
+  AgentSession(const AgentSession&) = delete;
+  AgentSession& operator=(const AgentSession&) = delete;
+  /// @brief abandon().
+  ~AgentSession() { abandon(); }
+
+  /// @brief Does what the master says. @throws SerializationError it says nothing known.
+  void handle(std::span<const std::byte> message);
+  /// @brief The master is lost: workers are killed.
+  void abandon() noexcept;
+  /// @brief `left` or `refused` is in the outbox: nothing more comes.
+  [[nodiscard]] bool has_ended() const noexcept { return has_ended_; }
+
+ private:
+  class OneResult;
+  using Clock = std::chrono::steady_clock;
+
+  void open(const OpenMessage& message);
+  void run_task(std::span<const std::byte> rest);
+  void answer(RequestFrame frame);
+  void leave(const LeaveFrame& frame);
+  void refuse(const std::string& why);
+  void put_result(std::uint64_t task,
+                  ResultFrame::Outcome outcome,
+                  std::span<const std::byte> rest) noexcept;
+  [[nodiscard]] std::uint32_t pace();
+  const Code& code_for_definition(std::span<const std::byte> definition, std::string_view name);
+
+  const std::shared_ptr<Outbox> outbox_;
+  const StartMethod method_;
+  const std::string host_;
+  std::shared_ptr<Crew> crew_;
+  bool has_ended_ = false;
+
+  struct KnownDefinition {
+    std::vector<std::byte> bytes;
+    std::string name;
+    Code code;
+  };
+  std::map<std::string, std::unique_ptr<KnownDefinition>, std::less<>> codes_;
+
+  std::mutex mutex_;                                       // guards what follows
+  std::unordered_map<std::uint64_t, std::uint64_t> open_;  // the master's number, the crew's
+  std::uint32_t pace_ = 0;
+  Clock::time_point paced_at_;
+};
+
+}  // namespace multiprocessing::detail
+
+#include <multiprocessing/distributed/agent_session.ipp>

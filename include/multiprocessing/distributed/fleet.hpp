@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file fleet.hpp
+/// @brief The master's side of a distributed pool: the table of tasks, and the agents that do them.
+///
+/// docs/design/distributed.md says how it works.
+#include <multiprocessing/distributed/builds.hpp>
+#include <multiprocessing/distributed/engine.hpp>
+#include <multiprocessing/distributed/message.hpp>
+#include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
+#include <multiprocessing/os/child.hpp>
+#include <multiprocessing/os/process.hpp>
+#include <multiprocessing/os/process_wide.hpp>
+#include <multiprocessing/timeout.hpp>
+#include <multiprocessing/workers/remote_exception.hpp>
+#include <multiprocessing/workers/table.hpp>
+#include <multiprocessing/workers/task_runner.hpp>
+#include <multiprocessing/workers/telling.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace multiprocessing::detail {
+
+/// @brief What a fleet is made of.
+struct FleetOptions {
+  const char* name = "the distributed pool";  ///< What errors call it.
+  bool breaks_on_death = false;               ///< One death of a worker or agent fails everything.
+  bool finishes_at_exit = false;              ///< Else the program's end terminates it.
+  unsigned retries = 0;                       ///< Of each task that does not say itself.
+  SessionOptions session;
+};
+
+/// @brief Agents on other machines that do tasks.
+///
+/// One thread of its own polls the engine, hands tasks out and tells receivers; nobody else does,
+/// but who waits inside a callback, which runs in that thread.
+class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet> {
+ public:
+  /// @throws what Engine::connect() throws.
+  static std::shared_ptr<Fleet> create(FleetOptions options, std::unique_ptr<Engine> engine);
+  ~Fleet() override;
+  Fleet(const Fleet&) = delete;
+  Fleet& operator=(const Fleet&) = delete;
+
+  std::uint64_t submit(const NewTask& task) override;
+  void work_in_background() override {}
+  void check_takes_tasks() override;
+  bool wait(const Receiver* of,
+            const std::function<bool()>& done,
+            const Deadline& deadline,
+            const std::stop_token& stop = {}) override;
+  bool cancel(std::uint64_t task) override;
+  [[nodiscard]] bool is_running(std::uint64_t task) override;
+  bool kill(std::uint64_t task) override;
+  void close() override;
+  void cancel_waiting() override;
+  void join() override;
+  void terminate(os::Signal first) override;
+  void retire() override;
+  [[nodiscard]] PoolStats stats() override;
+  /// @brief Of all agents. Waits until each of them is ready or lost; at least 1.
+  [[nodiscard]] unsigned workers() const override;
+  [[nodiscard]] bool is_ours() const noexcept override { return process_ == os::process_id(); }
+
+  /// @brief Waits until each agent that is expected is ready, or lost.
+  /// @returns whether all that could be waited for within the time has been.
+  /// @throws BrokenProcessPool none is left.
+  bool bootup(const Deadline& deadline) const;
+
+  /// @brief What is known of an agent.
+  struct AgentStatus {
+    std::string host;
+    int pid = 0;
+    unsigned workers = 0;
+  };
+  /// @brief The agents that are ready.
+  [[nodiscard]] std::vector<AgentStatus> agents() const;
+
+  /// @brief Ends the fleets of this process, as its end does.
+  static void finish_living() noexcept;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  enum class State { running, closed, broken, terminated };
+
+  /// What the master knows of one agent. An agent that is gone stays, for stats().
+  struct Agent {
+    enum class State { joined, ready, gone };
+    State state = State::joined;
+    std::uint32_t peer = 0;
+    AgentStatus status;
+    bool same_builds = true;
+    Clock::time_point answers_until;                      ///< While it is `joined`.
+    std::unordered_map<std::uint64_t, std::size_t> sent;  ///< Tasks there, and their sizes.
+    std::size_t sent_bytes = 0;
+    std::uint32_t pace = 0;  ///< Microseconds that a task takes; 0: not known.
+    bool was_told_to_leave = false;
+    WorkerStats stats;
+  };
+  struct Waiting {
+    std::uint64_t id = 0;
+    std::vector<std::byte> message;
+  };
+  struct Outgoing {
+    std::uint32_t peer = 0;
+    std::vector<std::byte> message;
+  };
+  struct Failed {
+    TaskTable::Entry entry;
+    std::exception_ptr error;
+    bool is_cancelled = false;
+  };
+  struct Request {
+    std::uint32_t peer = 0;
+    std::atomic<int> answer{-1};
+  };
+  struct Follower {
+    const Receiver* of = nullptr;
+    bool is_called = false;
+    std::condition_variable bell;
+  };
+  struct CodeLine {
+    Code code;
+    std::vector<std::byte> definition;
+  };
+
+  Fleet(FleetOptions options, std::unique_ptr<Engine> engine);
+
+  // ---- tasks to agents (fleet_dispatch.ipp); the mutex is held ----
+  std::uint32_t number_of(const Code& code);
+  void check_running() const;
+  std::vector<std::byte> task_message(const NewTask& task, std::uint64_t id, std::uint32_t code);
+  [[nodiscard]] static std::size_t window(const Agent& agent, bool ahead) noexcept;
+  void refill(Agent& agent, bool ahead);
+  void hand_out();
+  void fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled);
+  void fail_all_later(const std::function<std::exception_ptr()>& make_error, bool is_cancelled);
+  bool try_again(std::uint64_t task);
+  [[nodiscard]] std::string describe(std::uint64_t task) const;
+  [[nodiscard]] std::uint32_t still_expected() const noexcept;
+  bool ask(RequestFrame::What what, std::uint64_t task);  // without it
+
+  // ---- the loop (fleet_loop.ipp); in its thread, without the mutex ----
+  void run();
+  void step(const Deadline& deadline);
+  void flush();
+  void handle(EngineEvent event);
+  void handle_message(Agent& agent, std::span<const std::byte> message);
+  void handle_ready(Agent& agent, std::span<const std::byte> rest);
+  void handle_result(Agent& agent, std::span<const std::byte> rest);
+  void deliver(TaskTable::Entry entry,
+               const ResultFrame& frame,
+               std::span<const std::byte> rest,
+               const std::string& host);
+  void lose(Agent& agent, const std::string& why);
+  void look_at_clock();
+  void fail(TaskTable::Entry entry, std::exception_ptr error);
+  void finish(TaskTable::Entry& entry, bool returned);
+  void resolve_failed();
+  void call_followers(const Receiver* of);
+  void break_down(const std::string& why);
+
+  // ---- ends (fleet_ends.ipp) ----
+  void tell_all_to_leave(LeaveFrame::How how);  // the mutex is held
+  void end(LeaveFrame::How how, std::chrono::milliseconds longest);
+  void stop_loop();
+  [[nodiscard]] bool all_gone() const;
+  void check_process() const;
+  static void register_living(const std::shared_ptr<Fleet>& fleet);
+
+  static constexpr std::chrono::milliseconds tick{100};
+  static constexpr std::chrono::seconds answers_within{30};
+  static constexpr std::size_t most_bytes_ahead = std::size_t{64} << 20U;
+  static constexpr std::size_t most_ahead = 32;         // tasks, for each worker
+  static constexpr std::uint32_t worth_ahead = 10'000;  // microseconds of work, for each worker
+
+  const FleetOptions options_;
+  const int process_;
+  const std::unique_ptr<Engine> engine_;
+  std::vector<std::byte> open_message_;
+  std::thread thread_;
+  std::atomic<std::thread::id> loop_;
+
+  mutable std::mutex mutex_;  // guards all that follows
+  State state_ = State::running;
+  std::string why_broken_;
+  std::uint32_t expected_ = 0;
+  std::map<std::uint32_t, Agent> agents_;
+  TaskTable table_;
+  std::deque<Waiting> waiting_;
+  std::vector<Outgoing> outgoing_;
+  std::vector<Failed> failed_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<Request>> requests_;
+  std::uint64_t last_request_ = 0;
+  std::unordered_map<Code, std::uint32_t, Code::Hash> numbers_;
+  std::vector<CodeLine> codes_;
+  std::list<Follower*> followers_;
+  std::size_t done_ = 0;
+  std::size_t failures_ = 0;
+  std::size_t restarts_ = 0;
+  bool is_retired_ = false;
+  bool is_leaving_ = false;
+  bool has_loop_ = false;
+  std::condition_variable loop_gone_;
+  mutable std::condition_variable agents_bell_;
+  std::atomic<bool> ends_{false};
+  std::atomic<std::size_t> open_{0};           // tasks whose receivers have not been told
+  std::atomic<std::size_t> held_by_joins_{0};  // those of them whose callbacks wait in join()
+};
+
+}  // namespace multiprocessing::detail
+
+#include <multiprocessing/distributed/fleet_dispatch.ipp>
+#include <multiprocessing/distributed/fleet_ends.ipp>
+#include <multiprocessing/distributed/fleet_loop.ipp>

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file base_executor.hpp
+/// @brief What can be asked of an executor, wherever its workers are.
+#include <multiprocessing/futures/future.hpp>
+#include <multiprocessing/logging.hpp>
+#include <multiprocessing/os/process.hpp>
+#include <multiprocessing/timeout.hpp>
+#include <multiprocessing/workers/by_value.hpp>
+#include <multiprocessing/workers/result_iterator.hpp>
+#include <multiprocessing/workers/stats.hpp>
+#include <multiprocessing/workers/submit.hpp>
+#include <multiprocessing/workers/task_runner.hpp>
+#include <multiprocessing/workers/zip.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <ranges>
+#include <type_traits>
+#include <utility>
+
+namespace multiprocessing {
+
+/// @brief What may be said about an executor's map().
+struct MapOptions {
+  Timeout timeout = forever;   ///< For all results, from the call on.
+  std::size_t chunksize = 1;   ///< Items of one task.
+  std::size_t buffersize = 0;  ///< Tasks handed out ahead of the results taken. 0: see Pool::imap.
+  TaskOptions task = {};       ///< Of each task.
+  /// The results come as they are made, not in the order of the items. Python: as_completed().
+  bool unordered = false;
+};
+
+/// @brief What ProcessPoolExecutor and distributed::ProcessPoolExecutor have in common.
+/// @python{concurrent.futures.Executor}
+class BaseExecutor {
+ public:
+  BaseExecutor(const BaseExecutor&) = delete;
+  BaseExecutor& operator=(const BaseExecutor&) = delete;
+
+  /// @brief Has a worker call `function(arguments...)`.
+  /// @throws std::invalid_argument after shutdown() (Python: RuntimeError). BrokenProcessPool.
+  template <class F, class... A>
+  requires(!std::is_same_v<std::decay_t<F>, TaskOptions>) auto submit(F&& function,
+                                                                      A&&... arguments) {
+    return submit(TaskOptions{}, std::forward<F>(function), std::forward<A>(arguments)...);
+  }
+  /// @overload
+  template <class F, class... A>
+  auto submit(TaskOptions options, F&& function, A&&... arguments) {
+    return Future{detail::submit_call<std::decay_t<F>>(
+        runner_, options, true, [](auto&) {}, function, arguments...)};
+  }
+
+  /// @brief Calls `function(x, y, ...)` with the items of one or more ranges, until the shortest
+  /// ends. @returns the results one by one, in order unless `unordered`, while later ones are being
+  /// made; the input is read as they are taken. An lvalue range is referred to.
+  /// @throws std::invalid_argument `chunksize` is 0, or shut down.
+  template <class F, std::ranges::input_range... Xs>
+  requires(sizeof...(Xs) > 0) auto map(F&& function, Xs&&... ranges) {
+    return map(MapOptions{}, function, std::forward<Xs>(ranges)...);
+  }
+  /// @overload
+  template <class F, std::ranges::input_range... Xs>
+  requires(sizeof...(Xs) > 0) auto map(const MapOptions& options, F&& function, Xs&&... ranges) {
+    using Function = std::decay_t<F>;
+    if constexpr (sizeof...(Xs) == 1) {
+      return detail::iterate<false, Function>(
+          runner_, options.task, function, std::forward<Xs>(ranges)..., !options.unordered,
+          options.chunksize, options.buffersize, options.timeout);
+    } else {
+      return detail::iterate<true, Function>(
+          runner_, options.task, function, detail::Zip<Xs...>{std::forward<Xs>(ranges)...},
+          !options.unordered, options.chunksize, options.buffersize, options.timeout);
+    }
+  }
+
+  /// @brief No more tasks from now on.
+  /// @param wait until all is done and the workers have ended; else that happens in the background.
+  /// @param cancel_futures cancels what no worker has begun.
+  void shutdown(bool wait = true, bool cancel_futures = false);
+  /// @brief Stops at once: all futures are cancelled, workers get SIGTERM, and SIGKILL half a
+  /// second later. Nothing more can be submitted. @python{3.14}
+  void terminate_workers() { runner_->terminate(os::Signal::terminate); }
+  /// @brief The same with SIGKILL at once.
+  void kill_workers() { runner_->terminate(os::Signal::kill); }
+  /// @brief What it has done, and is doing.
+  [[nodiscard]] PoolStats stats() const { return runner_->stats(); }
+
+ protected:
+  explicit BaseExecutor(std::shared_ptr<detail::TaskRunner> runner) noexcept
+      : runner_{std::move(runner)} {}
+  /// @brief shutdown().
+  ~BaseExecutor();
+
+ private:
+  std::shared_ptr<detail::TaskRunner> runner_;
+};
+
+inline BaseExecutor::~BaseExecutor() {
+  if (!runner_->is_ours()) {
+    // A copy made by fork: its threads and workers are another's.
+    detail::forget(std::move(runner_));
+    return;
+  }
+  try {
+    shutdown();
+  } catch (const std::exception& error) {
+    log(LogLevel::error, error.what());
+  }
+}
+
+inline void BaseExecutor::shutdown(bool wait, bool cancel_futures) {
+  runner_->close();
+  if (cancel_futures) runner_->cancel_waiting();
+  if (wait) {
+    runner_->join();
+  } else {
+    runner_->retire();
+  }
+}
+
+}  // namespace multiprocessing

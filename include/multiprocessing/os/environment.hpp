@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file environment.hpp
+/// @brief The environment of this process.
+#include <multiprocessing/detail/config.hpp>
+
+#include <optional>
+#include <string>
+#include <system_error>
+
+namespace multiprocessing::os {
+
+/// @brief A variable's value; none: it is not set.
+/// @threads as long as nobody sets one.
+[[nodiscard]] std::optional<std::string> environment(const char* name);
+
+/// @brief Sets a variable, for this process and those that it starts from now on.
+/// @throws std::system_error EINVAL the name is empty, or contains '='. ENOMEM.
+/// @threads Only while no other thread reads the environment.
+void set_environment(const std::string& name, const std::string& value);
+
+}  // namespace multiprocessing::os
+
+#if MULTIPROCESSING_WINDOWS
+#  include <multiprocessing/os/windows/environment.ipp>
+#else
+#  include <multiprocessing/os/posix/environment.ipp>
+#endif
