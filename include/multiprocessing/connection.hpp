@@ -284,12 +284,14 @@ inline std::size_t Connection::recv_bytes_into(std::span<std::byte> into, std::s
                                 " lies outside of the buffer of " + std::to_string(into.size()) +
                                 " bytes"};
   }
-  auto message = *core_->receive(detail::Deadline{forever});
+  auto message = *core_->receive(detail::Deadline{forever}, npos, into.subspan(offset));
   const auto bytes = content(message);
   if (bytes.size() > into.size() - offset) {
     throw BufferTooShort{std::move(message).take_bytes(bytes.size())};
   }
-  if (!bytes.empty()) std::memcpy(into.data() + offset, bytes.data(), bytes.size());
+  if (!bytes.empty() && bytes.data() != into.data() + offset) {
+    std::memcpy(into.data() + offset, bytes.data(), bytes.size());
+  }
   return bytes.size();
 }
 

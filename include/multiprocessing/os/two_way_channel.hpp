@@ -10,6 +10,7 @@
 #include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/timeout.hpp>
 
+#include <memory>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -67,9 +68,13 @@ class TwoWayEnd {
                              std::error_code& ec) const noexcept;
 
  private:
-  UniqueHandle end_;  // POSIX
-  OneWayEnd in_;      // Windows
-  OneWayEnd out_;     // likewise
+  struct Passages;
+  static TwoWayEnd of(UniqueHandle end, std::error_code& ec) noexcept;  // POSIX
+
+  UniqueHandle end_;                    // POSIX
+  std::shared_ptr<Passages> passages_;  // likewise
+  OneWayEnd in_;                        // Windows
+  OneWayEnd out_;                       // likewise
 };
 
 }  // namespace multiprocessing::os
