@@ -146,6 +146,9 @@ ssize_t write(int to, const void* from, std::size_t size) {
 ssize_t pread(int from, void* into, std::size_t size, off_t at) {
   return fails("pread") ? -1 : ::pread(from, into, shortened(size), at);
 }
+ssize_t pwrite(int to, const void* from, std::size_t size, off_t at) {
+  return fails("pwrite") ? -1 : ::pwrite(to, from, shortened(size), at);
+}
 ssize_t getrandom(void* into, std::size_t size, unsigned flags) {
   return fails("getrandom") ? -1 : ::getrandom(into, shortened(size), flags);
 }
@@ -235,6 +238,17 @@ void use_channel(const std::vector<std::byte>& bytes) {
         if (code) return waited;
         return os::receive_message(ends.second.get(), into, {}, never, code);
       });
+}
+
+void use_two_way_channel(const std::vector<std::byte>& bytes) {
+  std::error_code ec;
+  const auto ends = os::TwoWayEnd::create(ec);
+  check(ec);
+  for (int i = 0; i < 2; ++i) {
+    carry(
+        bytes, [&](const auto& sent, auto& code) { return ends.first.send(sent, {}, never, code); },
+        [&](auto& into, auto& code) { return ends.second.receive(into, {}, never, code); });
+  }
 }
 
 void use_one_way_channel(const std::vector<std::byte>& bytes) {
@@ -469,6 +483,8 @@ const std::vector<Operation> operations{
     {"small_one_way_message", [] { use_one_way_channel(small_message); }},
     {"several_fragments", [] { use_one_way_channel(std::vector<std::byte>(20'000)); }},
     {"huge_message", [] { use_channel(std::vector<std::byte>(2U << 20U)); }},
+    {"message_through_kept_memory", [] { use_two_way_channel(large_message); }},
+    {"message_that_outgrows_it", [] { use_two_way_channel(std::vector<std::byte>(3U << 20U)); }},
     {"unfinished_message", leave_a_message_unfinished},
     {"events", use_events},
     {"lifeline", use_lifeline},
@@ -567,6 +583,10 @@ const std::vector<Row> rows{
     {"pwritev2", EOPNOTSUPP, {nothing}},
     {"pwritev2", EIO, {EIO}},
     {"pwritev2", ENOMEM, {ENOMEM}},
+    {"pwrite", EINTR, {nothing}},
+    {"pwrite", ENOSPC, {ENOSPC}},
+    {"pwrite", EFBIG, {EFBIG}},
+    {"pwrite", EIO, {EIO}},
     {"read", EINTR, {nothing}},
     {"read", EIO, {EIO, nothing}},
     {"recv", EINTR, {nothing}},
