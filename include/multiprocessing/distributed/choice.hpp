@@ -4,6 +4,9 @@
 /// @brief Which engine carries a pool's messages.
 #include <multiprocessing/distributed/engine.hpp>
 #include <multiprocessing/distributed/local_engine.hpp>
+#if defined(MULTIPROCESSING_MPI)
+#  include <multiprocessing/distributed/mpi.hpp>
+#endif
 
 #include <memory>
 #include <stdexcept>
@@ -19,6 +22,9 @@ struct EngineChoice {
 
 /// @brief The engine that what is said needs. @throws std::invalid_argument it is not built in.
 [[nodiscard]] inline std::unique_ptr<Engine> choose_engine(const EngineChoice& choice) {
+#if defined(MULTIPROCESSING_MPI)
+  if (auto engine = mpi::make_engine(choice.hosts)) return engine;
+#endif
   if (!choice.hosts.empty()) {
     throw std::invalid_argument{
         "agents on other hosts need MPI: link the target multiprocessing::mpi, or define "
