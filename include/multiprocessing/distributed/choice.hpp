@@ -5,6 +5,9 @@
 #include <multiprocessing/distributed/engine.hpp>
 #include <multiprocessing/distributed/gearman/engine.hpp>
 #include <multiprocessing/distributed/local_engine.hpp>
+#if defined(MULTIPROCESSING_MPI)
+#  include <multiprocessing/distributed/mpi.hpp>
+#endif
 
 #include <chrono>
 #include <memory>
@@ -30,6 +33,9 @@ struct EngineChoice {
     return std::make_unique<GearmanEngine>(gearman::parse_address(choice.server),
                                            gearman::ServerOptions{.silence = choice.silence});
   }
+#if defined(MULTIPROCESSING_MPI)
+  if (auto engine = mpi::make_engine(choice.hosts)) return engine;
+#endif
   if (!choice.hosts.empty()) {
     throw std::invalid_argument{
         "agents on other hosts need MPI: link the target multiprocessing::mpi, or define "

@@ -254,7 +254,7 @@ inline void Fleet::lose(Agent& agent, const std::string& why) {
     text = "the agent on host " + agent.status.host +
            (agent.status.pid != 0 ? " (pid " + std::to_string(agent.status.pid) + ")" : "") +
            " is lost: " + why;
-    if (agent.is_server) text = why;
+    if (agent.is_server || engine_->answers_when_it_likes()) text = why;
     had_tasks = !agent.sent.empty();
     for (const auto& [task, size] : std::exchange(agent.sent, {})) {
       if (table_.find(task) == nullptr || try_again(task)) continue;
@@ -296,7 +296,8 @@ inline void Fleet::look_at_clock() {
     const std::lock_guard lock{mutex_};
     const auto now = Clock::now();
     for (auto& [peer, agent] : agents_) {
-      if (agent.state == Agent::State::joined && now > agent.answers_until) {
+      if (agent.state == Agent::State::joined && now > agent.answers_until &&
+          !engine_->answers_when_it_likes()) {
         silent.push_back(&agent);
       }
     }

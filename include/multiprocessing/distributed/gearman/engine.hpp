@@ -40,6 +40,7 @@ class GearmanEngine final : public Engine {
   }
 
   std::uint32_t connect() override;
+  [[nodiscard]] bool answers_when_it_likes() const noexcept override { return true; }
   void send(std::uint32_t peer, std::vector<std::byte> message) override;
   EngineEvent poll(Timeout timeout) override;
   void wake() noexcept override { connection_->wake(); }
@@ -116,7 +117,7 @@ class GearmanEngine final : public Engine {
   std::uint32_t counted_ = 0;  // workers, while a status comes
   std::uint32_t workers_ = 0;
   std::uint32_t told_workers_ = 0;
-  bool has_joined_ = false;
+  bool has_workers_ = false;  // it had, once
   bool asks_status_ = false;
   Clock::time_point next_look_;
   std::uint64_t watched_to_ = 0;

@@ -15,6 +15,7 @@ inline std::uint32_t GearmanEngine::connect() {
   function_ = gearman::task_function();
   session_ = gearman::random_number();
   next_look_ = Clock::now();
+  events_.push_back({EngineEvent::Kind::joined, 0, {}, server_.to_string()});
   return 1;
 }
 
@@ -145,9 +146,6 @@ inline EngineEvent GearmanEngine::poll(Timeout timeout) {
 inline void GearmanEngine::lose(const std::string& why) {
   is_lost_ = true;
   events_.push_back({EngineEvent::Kind::lost, 0, {}, why});
-  if (!has_joined_) {  // or nobody would hear of it
-    events_.push_front({EngineEvent::Kind::joined, 0, {}, "the Gearman server"});
-  }
 }
 
 inline void GearmanEngine::handle(gearman::Packet packet) {
@@ -174,10 +172,7 @@ inline void GearmanEngine::handle_status(std::string_view line) {
     questions_.pop_front();
     asks_status_ = false;
     workers_ = std::exchange(counted_, 0);
-    if (!has_joined_ && workers_ != 0) {
-      has_joined_ = true;
-      events_.push_back({EngineEvent::Kind::joined, 0, {}, server_.to_string()});
-    }
+    has_workers_ = has_workers_ || workers_ != 0;
     return tell_ready();
   }
   if (!line.starts_with(function_ + ".")) return;
@@ -289,7 +284,7 @@ inline void GearmanEngine::tell(std::vector<std::byte> message) {
 }
 
 inline void GearmanEngine::tell_ready() {
-  if (!has_joined_ || open_message_.empty()) return;
+  if (!has_workers_ || open_message_.empty()) return;
   const std::uint32_t workers = std::max<std::uint32_t>(workers_, 1);
   if (std::exchange(told_workers_, workers) == workers) return;
   ReadyMessage ready;
@@ -328,7 +323,7 @@ inline void GearmanEngine::look_at_clock() {
     next_look_ = std::min(next_look_, *leaves_until_);
   }
   if (now < next_look_) return;
-  next_look_ = now + (!has_joined_    ? look_for_first
+  next_look_ = now + (!has_workers_ ? look_for_first
                       : jobs_.empty() ? std::chrono::milliseconds{look_idle}
                                       : look);
   gearman::PacketWriter out;
