@@ -323,7 +323,7 @@ inline void GearmanEngine::look_at_clock() {
     next_look_ = std::min(next_look_, *leaves_until_);
   }
   if (now < next_look_) return;
-  next_look_ = now + (!has_workers_ ? look_for_first
+  next_look_ = now + (!has_workers_   ? look_for_first
                       : jobs_.empty() ? std::chrono::milliseconds{look_idle}
                                       : look);
   gearman::PacketWriter out;
