@@ -4,6 +4,9 @@ set(_verified HEADERS)
 if(TARGET multiprocessing::network)
   list(APPEND _verified network_headers)  # which find OpenSSL's where every compiler looks
 endif()
+if(NOT WIN32)
+  list(APPEND _verified distributed_headers)
+endif()
 set_target_properties(multiprocessing PROPERTIES
   VERIFY_INTERFACE_HEADER_SETS ON
   INTERFACE_HEADER_SETS_TO_VERIFY "${_verified}")

@@ -3,7 +3,8 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(_dir ${CMAKE_INSTALL_LIBDIR}/cmake/multiprocessing)
 install(TARGETS multiprocessing multiprocessing_main EXPORT multiprocessing-targets 
-  FILE_SET HEADERS FILE_SET network_headers FILE_SET backends)
+  FILE_SET HEADERS FILE_SET network_headers FILE_SET distributed_headers FILE_SET mpi_headers
+  FILE_SET backends)
 install(EXPORT multiprocessing-targets NAMESPACE multiprocessing:: DESTINATION ${_dir})
 configure_package_config_file(cmake/config.cmake.in multiprocessing-config.cmake
   INSTALL_DESTINATION ${_dir})
@@ -15,6 +16,7 @@ install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/multiprocessing-config-version.cmake
   cmake/boost_headers.cmake
   cmake/gearman.cmake
+  cmake/mpi.cmake
   cmake/network.cmake
   cmake/main.cpp
   DESTINATION ${_dir})

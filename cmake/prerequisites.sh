@@ -148,6 +148,10 @@ prerequisites() {
       tests)
         _tool python3 python3
         _tool doxygen doxygen
+        command -v mpicc >/dev/null ||
+          _packages+=(openmpi-bin libopenmpi-dev) # for multiprocessing::mpi alone
+        [ -x /usr/sbin/gearmand ] ||
+          _packages+=(gearman-job-server) # for the tests of multiprocessing::gearman alone
         printf '#include <gtest/gtest.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
           _packages+=(libgtest-dev)
         ;;

@@ -12,11 +12,13 @@
 #include <multiprocessing/callable.hpp>
 #include <multiprocessing/distributed/choice.hpp>
 #include <multiprocessing/distributed/fleet.hpp>
+#include <multiprocessing/distributed/serve.hpp>
 #include <multiprocessing/futures.hpp>
 #include <multiprocessing/launch/freeze_support.hpp>
 #include <multiprocessing/pool.hpp>
 #include <multiprocessing/serialization.hpp>
 
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -34,6 +36,12 @@ struct Launch {
   /// each). Empty: the other ranks of the job that mpirun or srun started; without such, one agent
   /// on this host, as a child of this process.
   std::vector<std::string> hosts = {};
+  /// The agents are those of a Gearman server: "host", "host:port" or "[address]:port". They are
+  /// started by themselves (see serve()), and may come and go at any time.
+  std::string server = {};
+  /// The Gearman server's machine, and an agent's, counts as lost when it is silent for so long. At
+  /// least 3 s.
+  std::chrono::seconds silence{10};
   /// What every worker's environment has besides.
   std::map<std::string, std::string> environment = {};
   /// Where every worker runs. Empty: where its agent does.
@@ -103,7 +111,8 @@ inline std::shared_ptr<multiprocessing::detail::Fleet> make_fleet(
     }
   }
   options.retries = launch.retries;
-  auto fleet = Fleet::create(std::move(options), choose_engine({launch.hosts}));
+  auto fleet = Fleet::create(std::move(options),
+                             choose_engine({launch.hosts, launch.server, launch.silence}));
   if (launch.bootup) fleet->bootup(Deadline{forever});
   return fleet;
 }

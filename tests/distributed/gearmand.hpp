@@ -38,7 +38,9 @@ inline std::string gearmand_path() {
 class Gearmand {
  public:
   /// @param more of its options.
-  explicit Gearmand(std::vector<std::string> more = {}) : more_{std::move(more)} {
+  /// @param listens_at the address of one of this machine's networks, or all of them.
+  explicit Gearmand(std::vector<std::string> more = {}, std::string listens_at = "127.0.0.1")
+      : more_{std::move(more)}, listens_at_{std::move(listens_at)} {
     port_ = free_port();
     start();
   }
@@ -53,6 +55,7 @@ class Gearmand {
   /// @brief What an executor and an agent are told.
   [[nodiscard]] std::string server() const { return "127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] multiprocessing::Address address() const { return {"127.0.0.1", port_}; }
+  [[nodiscard]] std::string port() const { return std::to_string(port_); }
   [[nodiscard]] pid_t pid() const { return pid_; }
   void signal(int number) const { ::kill(pid_, number); }
 
@@ -67,7 +70,7 @@ class Gearmand {
   /// @brief Again, on the same port; returns when it listens.
   void start() {
     std::vector<std::string> words{
-        gearmand_path(), "--listen", "127.0.0.1",  "--port", std::to_string(port_),
+        gearmand_path(), "--listen", listens_at_,  "--port", std::to_string(port_),
         "--threads",     "1",        "--log-file", "none",   "--pid-file",
         pid_file()};
     if (::geteuid() == 0) words.insert(words.end(), {"--user", "root"});
@@ -111,6 +114,7 @@ class Gearmand {
   }
 
   std::vector<std::string> more_;
+  std::string listens_at_;
   std::uint16_t port_ = 0;
   pid_t pid_ = 0;
 };

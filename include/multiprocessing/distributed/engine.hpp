@@ -45,6 +45,9 @@ class Engine {
   virtual std::uint32_t connect() = 0;
   /// @brief Whether more may join than connect() said; else a loss of all is the end.
   [[nodiscard]] virtual bool is_elastic() const noexcept { return false; }
+  /// @brief Whether a peer that has joined may take any time to answer: a server whose first agent
+  /// is still to come.
+  [[nodiscard]] virtual bool answers_when_it_likes() const noexcept { return false; }
   /// @brief Never waits for the peer; to one that is lost or dropped: nothing.
   virtual void send(std::uint32_t peer, std::vector<std::byte> message) = 0;
   /// @brief The next event; waits for it, until the time is over or wake() is called.

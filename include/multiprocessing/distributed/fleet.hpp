@@ -110,6 +110,7 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
     std::uint32_t peer = 0;
     AgentStatus status;
     bool same_builds = true;
+    bool is_server = false;                               ///< Of many agents.
     Clock::time_point answers_until;                      ///< While it is `joined`.
     std::unordered_map<std::uint64_t, std::size_t> sent;  ///< Tasks there, and their sizes.
     std::size_t sent_bytes = 0;

@@ -168,6 +168,7 @@ inline void Fleet::handle_ready(Agent& agent, std::span<const std::byte> rest) {
   agent.status = {ready.host, ready.pid, ready.workers};
   agent.stats.pid = ready.pid;
   agent.same_builds = ready.same_builds;
+  agent.is_server = ready.is_server;
   agent.state = Agent::State::ready;
   agents_bell_.notify_all();
 }
@@ -187,7 +188,7 @@ inline void Fleet::handle_result(Agent& agent, std::span<const std::byte> rest) 
     }
     agent.pace = frame.pace;
     ++agent.stats.done;
-    host = agent.status.host;
+    if (!agent.is_server) host = agent.status.host;
     if (frame.outcome == ResultFrame::died) {
       ++restarts_;
       ++agent.stats.restarts;
@@ -197,7 +198,7 @@ inline void Fleet::handle_result(Agent& agent, std::span<const std::byte> rest) 
     entry = table_.take(frame.id);
   }
   if (entry.id != 0) deliver(std::move(entry), frame, rest, host);
-  if (breaks) break_down("on host " + host + ", " + as_text(rest));
+  if (breaks) break_down(host.empty() ? as_text(rest) : "on host " + host + ", " + as_text(rest));
 }
 
 /// Tells the receiver. Nothing that it does, or that the bytes are, comes out of here.
@@ -207,7 +208,9 @@ inline void Fleet::deliver(TaskTable::Entry entry,
                            const std::string& host) {
   std::exception_ptr error;
   try {
-    const auto words = [&] { return "on host " + host + ": " + as_text(rest); };
+    const auto words = [&] {
+      return host.empty() ? as_text(rest) : "on host " + host + ": " + as_text(rest);
+    };
     Transit transit;
     Decoder decoder{rest, &transit};
     switch (frame.outcome) {
@@ -251,6 +254,7 @@ inline void Fleet::lose(Agent& agent, const std::string& why) {
     text = "the agent on host " + agent.status.host +
            (agent.status.pid != 0 ? " (pid " + std::to_string(agent.status.pid) + ")" : "") +
            " is lost: " + why;
+    if (agent.is_server || engine_->answers_when_it_likes()) text = why;
     had_tasks = !agent.sent.empty();
     for (const auto& [task, size] : std::exchange(agent.sent, {})) {
       if (table_.find(task) == nullptr || try_again(task)) continue;
@@ -292,7 +296,8 @@ inline void Fleet::look_at_clock() {
     const std::lock_guard lock{mutex_};
     const auto now = Clock::now();
     for (auto& [peer, agent] : agents_) {
-      if (agent.state == Agent::State::joined && now > agent.answers_until) {
+      if (agent.state == Agent::State::joined && now > agent.answers_until &&
+          !engine_->answers_when_it_likes()) {
         silent.push_back(&agent);
       }
     }

@@ -60,6 +60,9 @@ struct ReadyMessage {
   std::int32_t pid = 0;
   std::uint32_t workers = 0;
   bool same_builds = true;
+  /// No agent, but a server that has some: `host` is the server's, and what comes of it in words
+  /// names the agent's host itself.
+  bool is_server = false;
 };
 
 struct TextMessage {

@@ -103,6 +103,12 @@ class ServerConnection {
   }
   /// @brief Ends a wait of receive(), now or the next.
   void wake() noexcept { os::set_event(event_.get()); }
+  /// @brief Waits for nothing but wake(). For a connection that has ended.
+  void idle(const Deadline& deadline) noexcept {
+    std::error_code ec;
+    static_cast<void>(os::wait_ready(event_.get(), os::Readiness::readable, {}, deadline, ec));
+    os::reset_event(event_.get());
+  }
   /// @brief How many bytes found no room so far.
   [[nodiscard]] std::size_t unsent() {
     const std::lock_guard lock{mutex_};

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+/// @file agent.hpp
+/// @brief All that an agent of MPI ever does.
+#include <multiprocessing/distributed/agent_session.hpp>
+#include <multiprocessing/distributed/host_name.hpp>
+#include <multiprocessing/distributed/mpi/link.hpp>
+#include <multiprocessing/distributed/mpi/world.hpp>
+#include <multiprocessing/launch/server.hpp>
+#include <multiprocessing/os/environment.hpp>
+#include <multiprocessing/os/process.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <mpi.h>
+
+namespace multiprocessing::detail::mpi {
+
+/// @brief Set in agents and all that they start: their descendants are none.
+inline constexpr const char* agent_variable = "MULTIPROCESSING_AGENT";
+
+/// @brief An agent: a pool for each pool of the master, until the master says farewell or is lost.
+///
+/// None of the program's code runs here, and nothing is forked: workers come from a fork server
+/// that was started before MPI was begun.
+class Agent {
+ public:
+  Agent(MPI_Comm comm, int rank) : link_{comm, rank} {}
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
+  /// @returns the exit code.
+  int run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::seconds master_lost_after{5};
+
+  struct Session {
+    std::shared_ptr<Outbox> outbox;
+    std::unique_ptr<AgentSession> pool;
+    Silence silence;
+  };
+  void take(Link::Incoming incoming);
+  bool look();
+  void send_results();
+  void beat() noexcept;
+  void farewell() noexcept;
+
+  World& world_ = World::get();
+  Link link_;
+  Silence silence_;
+  Nap nap_;
+  bool ends_ = false;
+  std::map<int, Session> sessions_;  // by tag; changed with the world's mutex held
+};
+
+/// Something for a pool, or a sign.
+inline void Agent::take(Link::Incoming incoming) {
+  silence_.heard();
+  if (incoming.size == Link::farewell) {
+    ends_ = true;
+    return;
+  }
+  auto session = sessions_.find(incoming.tag);
+  if (incoming.size == Link::life) {
+    if (session != sessions_.end()) session->second.silence.heard();
+    return;
+  }
+  if (session == sessions_.end()) {
+    Session fresh;
+    fresh.outbox = std::make_shared<Outbox>([this] { nap_.wake(); });
+    fresh.pool = std::make_unique<AgentSession>(fresh.outbox, StartMethod::forkserver, host_name());
+    const std::lock_guard lock{world_.mutex};
+    session = sessions_.emplace(incoming.tag, std::move(fresh)).first;
+  }
+  session->second.silence.heard();
+  try {
+    session->second.pool->handle(incoming.message);
+  } catch (const SerializationError& error) {
+    log(LogLevel::error, error.what());
+    session->second.pool->abandon();
+  }
+}
+
+/// @returns whether something came.
+inline bool Agent::look() {
+  constexpr int looks = 9;  // as in MasterEngine::look()
+  for (int i = 0; i < looks; ++i) {
+    std::optional<Link::Incoming> incoming;
+    {
+      const std::lock_guard lock{world_.mutex};
+      link_.progress();
+      incoming = link_.receive(MPI_ANY_TAG);
+    }
+    if (!incoming) continue;
+    const bool is_work = incoming->size < Link::farewell;
+    take(*std::move(incoming));
+    if (is_work) return true;
+  }
+  return false;
+}
+
+inline void Agent::send_results() {
+  const auto now = Clock::now();
+  for (auto at = sessions_.begin(); at != sessions_.end();) {
+    Session& session = at->second;
+    if (session.silence.look(now) > master_lost_after) session.pool->abandon();
+    const bool has_ended = session.pool->has_ended();
+    auto messages = session.outbox->take();
+    const std::lock_guard lock{world_.mutex};
+    for (auto& message : messages) link_.send(at->first, std::move(message));
+    at = has_ended ? sessions_.erase(at) : std::next(at);
+  }
+}
+
+/// The mutex is held.
+inline void Agent::beat() noexcept {
+  try {
+    for (const auto& [tag, session] : sessions_) link_.send_sign(tag, Link::life);
+  } catch (const std::exception&) {  // the master is gone: its silence says so
+  }
+}
+
+inline int Agent::run() {
+  const std::uint64_t pulse = world_.add_pulse([this] { beat(); });
+  bool is_lost = false;
+  while (!ends_ && !is_lost) {
+    is_lost = silence_.look(Clock::now()) > master_lost_after;
+    const bool was_busy = look();
+    send_results();
+    if (was_busy) {
+      nap_.was_busy();
+    } else if (nap_.take(std::chrono::hours{1})) {
+      nap_.was_busy();
+    }
+  }
+  world_.remove_pulse(pulse);
+  for (auto& [tag, session] : sessions_) session.pool->abandon();
+  sessions_.clear();
+  if (is_lost) {
+    os::write_error("multiprocessing: the agent on host " + host_name() +
+                    " ends: nothing was heard of its master for five seconds\n");
+    os::exit_now(1);
+  }
+  return 0;
+}
+
+/// @brief The whole life of an agent's process.
+[[noreturn]] inline void run_agent(bool is_spawned) noexcept {
+  try {
+    os::set_environment(agent_variable, "1");
+    ensure_forkserver(0);
+    World& world = World::get();
+    MPI_Comm comm = MPI_COMM_WORLD;
+    if (is_spawned) {
+      MPI_Comm_get_parent(&comm);
+      if (comm == MPI_COMM_NULL) throw std::runtime_error{"MPI knows of no parent"};
+      MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    }
+    {
+      Agent agent{comm, 0};
+      agent.run();
+    }
+    if (is_spawned) MPI_Comm_free(&comm);
+    world.finalize();
+    os::exit_process(0);
+  } catch (const std::exception& error) {
+    os::write_error("multiprocessing: the agent on host " + host_name() + " ends: " + error.what() +
+                    "\n");
+  }
+  os::exit_now(1);
+}
+
+}  // namespace multiprocessing::detail::mpi
