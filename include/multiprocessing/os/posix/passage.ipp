@@ -195,6 +195,7 @@ class Passage {
       const Outcome waited = wait_for_more(done, interrupt);
       if (waited != Outcome::done) return waited;
       const std::uint64_t there = std::min(page().written.load(std::memory_order_acquire), size);
+      if (there <= done) continue;  // a stranger's: a sender's never goes back
       const std::uint64_t spilled = page().spilled.load(std::memory_order_relaxed);
       if (done >= spilled) {
         const auto place = bytes.more(static_cast<std::size_t>(there - done));
@@ -335,7 +336,7 @@ class Passages {
     is_patient_.store(false, std::memory_order_relaxed);
     // A receiver that died leaves one busy for good.
     if (misses_.fetch_add(1, std::memory_order_relaxed) % long_lost == long_lost - 1) {
-      const std::unique_ptr<Passage> lost{ours_.front().exchange(nullptr)};
+      const std::unique_ptr<Passage> lost{ours_[turn_++ % ours_.size()].exchange(nullptr)};
       if (lost) made_.fetch_sub(1);
     }
     return nullptr;
