@@ -40,8 +40,8 @@ Connection connection_of(std::shared_ptr<ConnectionCore> core);
 /// fork, in a state, or through a duplex pipe. A message exists whole or not at all, of any size,
 /// and comes out once, whichever of those that share the end receives it. Whoever dies, at any
 /// instruction, the others go on; only a message that a killed process was just receiving goes with
-/// it. On a one-way pipe the same holds for a message of more than 4 KiB during whose reception
-/// another thread calls close().
+/// it. The same holds where another thread calls close() during the reception of a message of more
+/// than 4 KiB on a one-way pipe, or, on a duplex one, of more than 2 MiB whose sender stands still.
 ///
 /// What send() sent, recv() of the same type receives; what send_bytes() sent, recv_bytes() does.
 /// recv_bytes() of an object gives its bytes as `dumps` would. With several threads or processes at
@@ -100,6 +100,8 @@ class Connection {
     return detail::decode_object<T>(*core_->receive(detail::Deadline{forever}));
   }
   /// @brief recv() that waits at most `timeout` for a message to begin. @returns none: none came.
+  ///
+  /// What has begun is received to its end, however long its sender takes, or until that dies.
   template <class T>
   [[nodiscard]] std::optional<T> try_recv(Timeout timeout = std::chrono::seconds{0}) {
     auto message = core_->receive(detail::Deadline{timeout});
@@ -134,7 +136,9 @@ class Connection {
     return receive_bytes(detail::Deadline{timeout}, max);
   }
   /// @brief Receives bytes to a place in `into`. @python{Connection.recv_bytes_into}
-  /// @param into the room there is.
+  /// @param into the room there is; beside the message, and when there is none, it may hold bytes
+  /// of
+  ///   one whose sender was killed.
   /// @param offset where in `into` the message is to begin.
   /// @returns the message's size.
   /// @throws BufferTooShort the message has more room than there is from `offset` on; it is in the
@@ -147,8 +151,8 @@ class Connection {
   /// Takes nothing. @python{Connection.poll}
   ///
   /// With a timeout of zero it may say false while another thread or process is receiving. A large
-  /// message on a one-way pipe counts as soon as it begins; if its sender is killed then, recv()
-  /// goes on to wait for the next.
+  /// message on a one-way pipe, or one of more than 2 MiB on a duplex one, counts as soon as it
+  /// begins; if its sender is killed then, recv() goes on to wait for the next.
   /// @throws std::invalid_argument this end is closed, or only sends.
   /// @throws std::system_error
   [[nodiscard]] bool poll(Timeout timeout = std::chrono::seconds{0}) {

@@ -267,7 +267,7 @@ TEST_F(Channel, IsNotLedAstrayByWhatAPassageSays) {
     send_raw(ends_.first.get(), &header, sizeof header, stranger.get());
     os::IncomingMessage message;
     const auto outcome = os::receive_message(ends_.second.get(), message, {}, now, ec_);
-    EXPECT_EQ(ec_, said.error);
+    EXPECT_EQ(ec_, said.error.default_error_condition());
     EXPECT_EQ(outcome, said.outcome);
     if (outcome == os::Outcome::done) {
       EXPECT_EQ(message.bytes().size(), said.size);

@@ -20,8 +20,9 @@ namespace multiprocessing::os {
 ///
 /// POSIX: a pair of SOCK_SEQPACKET sockets. A message of up to `inline_limit` bytes is one packet;
 /// a larger one lies in a memfd, sealed against every change, whose descriptor travels with a
-/// packet that has only a header. Windows has nothing that carries handles to whom it may concern:
-/// there, all of these answer `function_not_supported`; see TwoWayEnd.
+/// packet that has only a header. Such a memory holds nobody up and is used once; a TwoWayEnd keeps
+/// memory instead, and what it sends is received here too. Windows has nothing that carries handles
+/// to whom it may concern: there, all of these answer `function_not_supported`; see TwoWayEnd.
 /// @source man 7 unix, man 2 memfd_create.
 struct ChannelEnds {
   UniqueHandle first;
