@@ -282,7 +282,7 @@ TEST(Connection, KeepsLittleMemoryForLargeMessages) {
   const std::size_t before = shared();
   std::vector<mp::Pipe> pipes(50);
   const Bytes large(1U << 20U);
-  const Bytes very_large(9U << 20U);
+  const Bytes very_large(3U << 20U);
   for (auto& pipe : pipes) {
     pipe.first.send_bytes(very_large);
     EXPECT_EQ(pipe.second.recv_bytes().size(), very_large.size());

@@ -136,9 +136,8 @@ class Connection {
     return receive_bytes(detail::Deadline{timeout}, max);
   }
   /// @brief Receives bytes to a place in `into`. @python{Connection.recv_bytes_into}
-  /// @param into the room there is; beside the message, and when there is none, it may hold bytes
-  /// of
-  ///   one whose sender was killed.
+  /// @param into the room there is. A large message is read into it directly; behind its end, and
+  ///   without a message, `into` is as it was, but where a message broke off.
   /// @param offset where in `into` the message is to begin.
   /// @returns the message's size.
   /// @throws BufferTooShort the message has more room than there is from `offset` on; it is in the
@@ -151,7 +150,7 @@ class Connection {
   /// Takes nothing. @python{Connection.poll}
   ///
   /// With a timeout of zero it may say false while another thread or process is receiving. A large
-  /// message on a one-way pipe, or one of more than 2 MiB on a duplex one, counts as soon as it
+  /// message on a one-way pipe, and one of more than 2 MiB on a duplex one, counts as soon as it
   /// begins; if its sender is killed then, recv() goes on to wait for the next.
   /// @throws std::invalid_argument this end is closed, or only sends.
   /// @throws std::system_error

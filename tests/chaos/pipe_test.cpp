@@ -242,7 +242,7 @@ TEST_P(EveryPipeChaos, AReceiverKilledAtAnyStepLosesOneMessageAtMost) {
 
 namespace {
 
-constexpr std::size_t very_large_size = 5'000'000;  // more than a duplex pipe's memory holds
+constexpr std::size_t very_large_size = 3'000'000;  // more than a duplex pipe's memory holds
 
 // Of a very large message, received at once or too late; of one side.
 std::vector<std::string> steps_of_passing(const std::string& side) {

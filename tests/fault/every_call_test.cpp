@@ -478,15 +478,18 @@ void prepare_child() {
 struct Operation {
   const char* name;
   void (*run)();
+  std::vector<std::string_view> does_without = {};  ///< Calls that may fail: there is another way.
 };
+const std::vector<std::string_view> keeping_memory{"memfd_create", "pthread_mutex_init"};
 const std::vector<Operation> operations{
     {"small_message", [] { use_channel(small_message); }},
     {"large_message", [] { use_channel(large_message); }},
     {"small_one_way_message", [] { use_one_way_channel(small_message); }},
     {"several_fragments", [] { use_one_way_channel(std::vector<std::byte>(20'000)); }},
     {"huge_message", [] { use_channel(std::vector<std::byte>(2U << 20U)); }},
-    {"message_through_kept_memory", [] { use_two_way_channel(large_message); }},
-    {"message_that_outgrows_it", [] { use_two_way_channel(std::vector<std::byte>(3U << 20U)); }},
+    {"message_through_kept_memory", [] { use_two_way_channel(large_message); }, keeping_memory},
+    {"message_that_outgrows_it", [] { use_two_way_channel(std::vector<std::byte>(3U << 20U)); },
+     keeping_memory},
     {"unfinished_message", leave_a_message_unfinished},
     {"events", use_events},
     {"lifeline", use_lifeline},
@@ -694,7 +697,9 @@ class EveryCall : public testing::TestWithParam<Operation> {
     fault::failing_turn = turn;
     fault::failing_with = row.error;
     const int told = outcome_of(GetParam());
-    EXPECT_TRUE(std::ranges::count(row.told, told)) << "it was told " << std::strerror(told);
+    const bool is_told = std::ranges::count(GetParam().does_without, row.call) == 0;
+    EXPECT_TRUE(std::ranges::count(row.told, told) || (told == nothing && !is_told))
+        << "it was told " << std::strerror(told);
     forget();
     EXPECT_EQ(held(), before) << "something was left behind";
     EXPECT_EQ(outcome_of(GetParam()), nothing) << "the next time";

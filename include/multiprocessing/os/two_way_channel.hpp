@@ -22,23 +22,17 @@ namespace multiprocessing::os {
 /// Any number of threads and processes may use either end at once, and die at any moment: each
 /// message comes out whole, once, or was never sent.
 ///
-/// POSIX: a channel's end. Large messages pass through passages: memory of at most 2 MiB and a
-/// page, used for one message after another, of which a sending end keeps two, with a descriptor
-/// each, and a receiving one maps two, until it is destroyed. A process keeps 32 of them (64 MiB);
-/// beyond that a large message has memory of its own, as in a channel. Of a message of more than
-/// 2 MiB the rest follows its packet: while its receiver takes it, round through that memory; if
-/// nobody takes it for 2 ms, all of it behind that memory, from where it is gone once it is read.
-/// If its sender is killed in between, it was never sent, and who had begun to receive it goes on
-/// to the next; if its sender is stopped, its receiver waits. Where the memory cannot be mapped, up
-/// to 2 MiB are read from it.
-///
-/// Both ends trust each other with memory, as those of a queue do: a lie about a message is
-/// `bad_message`, or a message of other bytes; but who writes into the lock of a passage as he
-/// likes can break a process that has it mapped.
-///
-/// Windows: two one-way channels. The handles of a message
-/// stay in the sender's process until it is received; if that process ends before, the message was
-/// never sent, and if nobody receives it, they stay there until it ends.
+/// POSIX: a channel's end. Messages beyond `inline_limit` pass through memory that both ends keep
+/// and use again: at most two pieces for each end in a process, of 2 MiB, 64 MiB in all of a
+/// process; where there is none, each has memory of its own. What is longer than a piece passes
+/// through it while the receiver takes it out, and is written behind it when nobody does: a sender
+/// waits for a receiver's progress 2 ms at most. What was behind it is given back once it is read.
+/// Where a piece cannot be mapped, a message that fits into it is read all the same. Both ends
+/// trust each other with this memory, as those of a queue do: a lie about a message is
+/// `bad_message`, or other bytes, but who writes into its lock on purpose can break a process that
+/// maps it. Windows: two one-way channels. The handles of a message stay in the sender's process
+/// until it is received; if that process ends before, the message was never sent, and if nobody
+/// receives it, they stay there until it ends.
 class TwoWayEnd {
  public:
   using Ends = std::pair<TwoWayEnd, TwoWayEnd>;
@@ -67,15 +61,14 @@ class TwoWayEnd {
                              const detail::Deadline& deadline,
                              std::error_code& ec) const noexcept;
 
-  /// @brief Takes the next message.
-  ///
-  /// POSIX: the deadline is for a message to begin; the rest of one of more than 2 MiB is waited
-  /// for as long as its sender lives. An interrupt ends that wait once nothing has come for 50 ms,
-  /// and the message is lost.
-  /// @param into written only when the answer is `done`; in the room that it offers there may be
-  /// anything else then.
-  /// @errors as receive_message(); ENOMEM also: a message of more than 2 MiB, and no room to map
-  /// its memory.
+  /// @brief Takes the next message. The deadline is for its beginning: one of more than 2 MiB that
+  /// has begun is waited for as long as its sender lives; if that dies in it, or the system refuses
+  /// memory for its rest, it was never sent. An interrupt ends that wait once nothing has come for
+  /// 50 ms; the message is lost then.
+  /// @param into written only when the answer is `done`; into the room that it offers, a large
+  /// message goes at once (Windows: never).
+  /// @errors as receive_message(); ENOMEM also: no room to map the memory of one of more than 2
+  /// MiB.
   [[nodiscard]] Outcome receive(IncomingMessage& into,
                                 const Interrupt& interrupt,
                                 const detail::Deadline& deadline,
@@ -83,7 +76,7 @@ class TwoWayEnd {
 
   /// @brief Waits until there is a message, or nobody can send one any more; takes nothing.
   ///
-  /// POSIX: a message of more than 2 MiB is there as soon as it begins.
+  /// POSIX: one of more than 2 MiB counts as soon as it begins.
   /// @returns never `ended`.
   [[nodiscard]] Outcome wait(const Interrupt& interrupt,
                              const detail::Deadline& deadline,

@@ -59,7 +59,7 @@ class Passages {
     is_patient_.store(false, std::memory_order_relaxed);
     // A receiver that died leaves one busy for good.
     if (misses_.fetch_add(1, std::memory_order_relaxed) % long_lost == long_lost - 1) {
-      const std::unique_ptr<Passage> lost{ours_.front().exchange(nullptr)};
+      const std::unique_ptr<Passage> lost{ours_[turn_++ % ours_.size()].exchange(nullptr)};
     }
     return nullptr;
   }
