@@ -40,8 +40,8 @@ Connection connection_of(std::shared_ptr<ConnectionCore> core);
 /// fork, in a state, or through a duplex pipe. A message exists whole or not at all, of any size,
 /// and comes out once, whichever of those that share the end receives it. Whoever dies, at any
 /// instruction, the others go on; only a message that a killed process was just receiving goes with
-/// it. The same holds for a message of more than 4 KiB on a one-way pipe, of more than 2 MiB on a
-/// duplex one, during whose reception another thread calls close().
+/// it. The same holds where another thread calls close() during the reception of a message of more
+/// than 4 KiB on a one-way pipe, or, on a duplex one, of more than 2 MiB whose sender stands still.
 ///
 /// What send() sent, recv() of the same type receives; what send_bytes() sent, recv_bytes() does.
 /// recv_bytes() of an object gives its bytes as `dumps` would. With several threads or processes at
@@ -100,6 +100,8 @@ class Connection {
     return detail::decode_object<T>(*core_->receive(detail::Deadline{forever}));
   }
   /// @brief recv() that waits at most `timeout` for a message to begin. @returns none: none came.
+  ///
+  /// What has begun is received to its end, however long its sender takes, or until that dies.
   template <class T>
   [[nodiscard]] std::optional<T> try_recv(Timeout timeout = std::chrono::seconds{0}) {
     auto message = core_->receive(detail::Deadline{timeout});

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace fault {
@@ -48,6 +49,7 @@ using ::eventfd;
 using ::fallocate;
 using ::fcntl;
 using ::fstat;
+using ::fstatfs;
 using ::getpid;
 using ::ioctl;
 using ::memfd_create;

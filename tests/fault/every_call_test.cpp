@@ -42,6 +42,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern "C" {
@@ -98,6 +99,7 @@ FAULT_ERRNO(fallocate)
 FAULT_ERRNO(fchdir)
 FAULT_ERRNO(fork)
 FAULT_ERRNO(fstat)
+FAULT_ERRNO(fstatfs)
 FAULT_ERRNO(ioctl)
 FAULT_ERRNO(kill)
 FAULT_ERRNO(linkat)
@@ -539,6 +541,9 @@ const std::vector<Row> rows{
     {"fork", ENOSYS, {ENOSYS}},
     {"fstat", ENOMEM, {EBADMSG, ENOMEM, nothing}},
     {"fstat", EOVERFLOW, {EBADMSG, EOVERFLOW, nothing}},
+    {"fstatfs", EINTR, {nothing}},
+    {"fstatfs", EIO, {EBADMSG}},
+    {"fstatfs", ENOMEM, {EBADMSG}},
     {"getrandom", EINTR, {nothing}},
     {"getrandom", ENOSYS, {ENOSYS}},
     {"ioctl", EINVAL, {nothing}},

@@ -32,6 +32,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern "C" {
@@ -41,9 +42,9 @@ extern "C" {
 namespace fault {
 
 using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlink, ::sched_yield,
-    ::dup2, ::eventfd, ::faccessat, ::fchdir, ::fork, ::fstat, ::ioctl, ::kill, ::linkat,
+    ::dup2, ::eventfd, ::faccessat, ::fchdir, ::fork, ::fstat, ::fstatfs, ::ioctl, ::kill, ::linkat,
     ::memfd_create, ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll, ::ppoll, ::prctl, ::prlimit,
-    ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity, ::sendmsg, ::setsockopt,
+    ::pwrite, ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity, ::sendmsg, ::setsockopt,
     ::socketpair, ::syscall, ::sysconf, ::tee, ::unlink, ::unsetenv, ::waitid, ::waitpid, ::writev,
     ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::write, ::pread, ::getrandom,
     ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,

@@ -46,6 +46,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern "C" {
@@ -56,12 +57,12 @@ namespace fault {
 
 // What every_call_test.cpp makes fail.
 using ::_exit, ::alarm, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::faccessat, ::fallocate,
-    ::fchdir, ::fork, ::fstat, ::getcwd, ::getpid, ::getrandom, ::kill, ::linkat, ::memfd_create,
-    ::mmap, ::on_exit, ::open, ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll, ::posix_spawn,
-    ::prctl, ::pread, ::prlimit, ::pthread_atfork, ::pthread_mutex_init, ::pthread_sigmask,
-    ::pwritev2, ::raise, ::read, ::readlink, ::recvmsg, ::sched_getaffinity, ::sched_yield,
-    ::sigaction, ::sigaltstack, ::socketpair, ::stat, ::syscall, ::sysconf, ::tee, ::unsetenv,
-    ::waitid, ::waitpid, ::write, ::writev;
+    ::fchdir, ::fork, ::fstat, ::fstatfs, ::getcwd, ::getpid, ::getrandom, ::kill, ::linkat,
+    ::memfd_create, ::mmap, ::on_exit, ::open, ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll,
+    ::posix_spawn, ::prctl, ::pread, ::prlimit, ::pthread_atfork, ::pthread_mutex_init,
+    ::pthread_sigmask, ::pwrite, ::pwritev2, ::raise, ::read, ::readlink, ::recvmsg,
+    ::sched_getaffinity, ::sched_yield, ::sigaction, ::sigaltstack, ::socketpair, ::stat, ::syscall,
+    ::sysconf, ::tee, ::unsetenv, ::waitid, ::waitpid, ::write, ::writev;
 
 std::string failing;                            // which call fails,
 int failing_with = 0;                           // and how;

@@ -34,8 +34,9 @@ class SharedRegion {
                              std::size_t behind = 0) noexcept;
 
   /// @brief Maps what another process created.
+  /// @param handle taken over only when that succeeds.
   /// @errors as create; `invalid_argument`: the handle is not such memory (POSIX: not sealed).
-  static SharedRegion adopt(UniqueHandle handle, std::size_t size, std::error_code& ec) noexcept;
+  static SharedRegion adopt(UniqueHandle&& handle, std::size_t size, std::error_code& ec) noexcept;
 
   [[nodiscard]] std::byte* data() const noexcept {
     return static_cast<std::byte*>(region_.get_address());

@@ -26,9 +26,13 @@ namespace multiprocessing::os {
 /// and use again: at most two pieces for each end in a process, of 2 MiB, 64 MiB in all of a
 /// process; where there is none, each has memory of its own. What is longer than a piece passes
 /// through it while the receiver takes it out, and is written behind it when nobody does: a sender
-/// waits for a receiver's progress 2 ms at most. Windows: two one-way channels. The handles of a
-/// message stay in the sender's process until it is received; if that process ends before, the
-/// message was never sent, and if nobody receives it, they stay there until it ends.
+/// waits for a receiver's progress 2 ms at most. What was behind it is given back once it is read.
+/// Where a piece cannot be mapped, a message that fits into it is read all the same. Both ends
+/// trust each other with this memory, as those of a queue do: a lie about a message is
+/// `bad_message`, or other bytes, but who writes into its lock on purpose can break a process that
+/// maps it. Windows: two one-way channels. The handles of a message stay in the sender's process
+/// until it is received; if that process ends before, the message was never sent, and if nobody
+/// receives it, they stay there until it ends.
 class TwoWayEnd {
  public:
   using Ends = std::pair<TwoWayEnd, TwoWayEnd>;
@@ -59,10 +63,12 @@ class TwoWayEnd {
 
   /// @brief Takes the next message. The deadline is for its beginning: one of more than 2 MiB that
   /// has begun is waited for as long as its sender lives; if that dies in it, or the system refuses
-  /// memory for its rest, it was never sent.
+  /// memory for its rest, it was never sent. An interrupt ends that wait once nothing has come for
+  /// 50 ms; the message is lost then.
   /// @param into written only when the answer is `done`; into the room that it offers, a large
   /// message goes at once (Windows: never).
-  /// @errors as receive_message().
+  /// @errors as receive_message(); ENOMEM also: no room to map the memory of one of more than 2
+  /// MiB.
   [[nodiscard]] Outcome receive(IncomingMessage& into,
                                 const Interrupt& interrupt,
                                 const detail::Deadline& deadline,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/channel.hpp>
-#include <multiprocessing/os/posix/passage.ipp>
+#include <multiprocessing/os/posix/passages.ipp>
 #include <multiprocessing/os/posix/sealed_memory.ipp>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <new>
 #include <span>
@@ -158,7 +159,11 @@ inline Outcome gather(const PacketHeader& header,
     return Outcome::done;
   }
   std::unique_ptr<Passage> passage = passages.find(memory, header.size, ec);
-  if (ec) return Outcome::timed_out;
+  if (ec == std::errc::bad_message) return Outcome::timed_out;
+  if (!passage) {
+    Passage::take_unmapped(memory.get(), header.kind, header.size, into, ec);
+    return ec ? Outcome::timed_out : Outcome::done;
+  }
   const int file = memory ? memory.get() : passage->file();
   const Outcome taken = passage->take(file, header.kind, header.size, into, interrupt, ec);
   passages.received(std::move(passage));
@@ -239,7 +244,7 @@ inline Outcome try_receive_packet(int from,
     assign_errno(ec);
   }
   return Outcome::timed_out;
-} catch (const std::bad_alloc&) {
+} catch (const std::exception&) {  // bad_alloc, or length_error of what would not fit anyway
   ec = std::make_error_code(std::errc::not_enough_memory);
   return Outcome::timed_out;
 }
@@ -268,9 +273,9 @@ class Departing {
   }
   [[nodiscard]] int memory() const noexcept { return passage_ ? passage_->file() : memory_.get(); }
   // The packet is sent.
-  void finish(std::error_code& ec) noexcept {
+  void finish(const Interrupt& interrupt, std::error_code& ec) noexcept {
     sent_ = true;
-    if (passage_) passage_->go_on(bytes_, ec);
+    if (passage_) passage_->go_on(bytes_, interrupt, ec);
   }
 
  private:
@@ -306,7 +311,7 @@ inline Outcome send_through(int to,
       const Outcome sent = try_send_packet(to, header, message, departing.memory(), ec);
       MULTIPROCESSING_STOP_POINT("channel.send.tried");
       if (sent == Outcome::done) {
-        departing.finish(ec);
+        departing.finish(interrupt, ec);
         return sent;
       }
       if (ec == std::errc::message_size && !in_memory) {

@@ -36,4 +36,13 @@ inline void commit_file(int file,
   }
 }
 
+// Best effort. The file keeps its size.
+inline void discard_in_file(int file, std::size_t offset, std::size_t size) noexcept {
+  while (MULTIPROCESSING_SYSTEM(fallocate)(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                           static_cast<off_t>(offset),
+                                           static_cast<off_t>(size)) != 0 &&
+         errno == EINTR) {
+  }
+}
+
 }  // namespace multiprocessing::os::posix

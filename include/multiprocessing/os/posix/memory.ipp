@@ -58,7 +58,7 @@ inline SharedRegion SharedRegion::create(std::size_t size,
   return made;
 }
 
-inline SharedRegion SharedRegion::adopt(UniqueHandle handle,
+inline SharedRegion SharedRegion::adopt(UniqueHandle&& handle,
                                         std::size_t size,
                                         std::error_code& ec) noexcept {
   const int seals = MULTIPROCESSING_SYSTEM(fcntl)(handle.get(), F_GET_SEALS);
@@ -95,11 +95,7 @@ inline bool SharedRegion::is_usable(std::size_t offset,
 }
 
 inline void SharedRegion::discard(std::size_t offset, std::size_t size) noexcept {
-  while (MULTIPROCESSING_SYSTEM(fallocate)(
-             handle_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-             static_cast<off_t>(size)) != 0 &&
-         errno == EINTR) {
-  }
+  posix::discard_in_file(handle_.get(), offset, size);
 }
 
 inline void SharedRegion::leave_mapped() noexcept {

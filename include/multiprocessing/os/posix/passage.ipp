@@ -4,6 +4,7 @@
 #include <multiprocessing/os/lock.hpp>
 #include <multiprocessing/os/memory.hpp>
 #include <multiprocessing/os/message.hpp>
+#include <multiprocessing/os/posix/commit_file.ipp>
 #include <multiprocessing/os/posix/sealed_memory.ipp>
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/wait.hpp>
@@ -24,9 +25,10 @@
 #include <utility>
 #include <vector>
 
+#include <linux/magic.h>
 #include <sched.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <sys/types.h>
+#include <sys/vfs.h>
 
 namespace multiprocessing::os::posix {
 
@@ -40,10 +42,12 @@ struct PassagePage {
   // 1: a message is in it, or may be. Set by the holder of `sending`. Cleared by who received that
   // message, or by the holder, if it sent no packet that tells of it.
   std::atomic<std::uint32_t> busy;
-  // How many bytes of the message are there. Changed by the holder of `sending`.
+  // How many bytes of the message are there. Changed by the holder of `sending`. Who receives reads
+  // it once for each step, as everything here: what another process writes may change at any time.
   alignas(64) std::atomic<std::uint64_t> written;
   // From which byte on they lie behind the ring, or nowhere. Changed once, by the holder, before
-  // `written` counts it: no message comes after.
+  // `written` counts it: no message comes after. Whoever is last to see that nobody needs those
+  // bytes gives their memory back: who received the message, after `busy`, or who sent it.
   std::atomic<std::uint64_t> spilled;
   // How many bytes have been taken out. Changed by who received the message.
   alignas(64) std::atomic<std::uint64_t> taken;
@@ -91,16 +95,28 @@ class Gathering {
 
 // Memory through which one message at a time passes; used again and again, for fresh pages cost
 // more than what is copied through them. A page as above, a ring, and behind it, rarely, a file's
-// bytes that are not mapped. It can grow and not shrink.
+// bytes that are not mapped, and that are given back as soon as they are read. Its processes trust
+// each other with memory: what is in the page may lead nobody out of the passage or into an endless
+// loop, but the lock in it holds the C library's pointers.
 class Passage {
  public:
   static constexpr std::size_t front = 4096;
   static constexpr std::size_t ring = std::size_t{2} << 20U;   // two of them fit into most caches
   static constexpr std::size_t piece = std::size_t{1} << 17U;  // of which the ring is a multiple
 
-  ~Passage() { multiprocessing::detail::process_state().passages.fetch_sub(1); }
+  ~Passage() {
+    if (file() >= 0 && has_spilled() && page().busy.load() == 0) drop_spilled(file());
+    multiprocessing::detail::process_state().passages.fetch_sub(1);
+  }
   Passage(const Passage&) = delete;
   Passage& operator=(const Passage&) = delete;
+
+  // Which memory it is.
+  struct Identity {
+    dev_t device;
+    ino_t number;
+    bool operator==(const Identity&) const = default;
+  };
 
   // Whether this process has so many that no more are to be kept: each may be 2 MiB.
   static bool are_many() noexcept {
@@ -115,33 +131,44 @@ class Passage {
     SharedRegion region = SharedRegion::create(front + ring, ec);
     if (!ec) region.commit(0, front, ec);
     if (ec) return nullptr;
-    std::unique_ptr<Passage> made{new (std::nothrow) Passage{std::move(region), 0}};
+    std::unique_ptr<Passage> made{new (std::nothrow) Passage{std::move(region), {}}};
     if (!made) return nullptr;
     made->page().spilled.store(PassagePage::nowhere);
     made->page().sending.initialise(ec);
     if (ec) return nullptr;
     return made;
   }
-  // Another process's, out of a packet.
-  static std::unique_ptr<Passage> adopt(UniqueHandle file,
-                                        std::uint64_t number,
+  // Another process's, out of a packet; takes over the file if there is room to map it. EBADMSG: it
+  // is no such memory. Throws std::bad_alloc.
+  static std::unique_ptr<Passage> adopt(UniqueHandle&& file,
+                                        Identity identity,
                                         std::error_code& ec) {
-    SharedRegion region = SharedRegion::adopt(std::move(file), front + ring, ec);
+    SharedRegion region;
+    if (is_plain_memory(file.get())) {
+      region = SharedRegion::adopt(std::move(file), front + ring, ec);
+    } else {
+      ec = std::make_error_code(std::errc::bad_message);
+    }
+    if (ec == std::errc::permission_denied || ec == std::errc::operation_not_permitted) {
+      ec = std::make_error_code(std::errc::bad_message);  // only readable, or sealed so
+    }
     if (ec) return nullptr;
-    return std::unique_ptr<Passage>{new Passage{std::move(region), number}};
+    return std::unique_ptr<Passage>{new Passage{std::move(region), identity}};
   }
 
   [[nodiscard]] int file() const noexcept { return region_.handle(); }
-  [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
-  // Whether there have been bytes behind its ring, which it would keep for good.
+  [[nodiscard]] const Identity& identity() const noexcept { return identity_; }
+  // Whether there have been bytes behind its ring: it is not used again.
   [[nodiscard]] bool has_spilled() const noexcept {
-    return page().spilled.load(std::memory_order_relaxed) != PassagePage::nowhere;
+    return page().spilled.load() != PassagePage::nowhere;
   }
 
   // ---- for who sends ----
 
   // Takes it for a message, and writes as much of it as the ring holds.
   bool begin(std::span<const std::byte> bytes) noexcept {
+    // Before it is locked: the receiver of a dead sender's message would take this one for it.
+    if (page().busy.load() != 0 || has_spilled()) return false;
     if (page().sending.try_lock() == Acquired::no) return false;
     const std::size_t first = std::min(bytes.size(), ring);
     std::error_code ec;
@@ -162,12 +189,14 @@ class Passage {
     return true;
   }
   // Writes the rest, after the packet that tells of it. Waits for nobody who does not take
-  // anything: what is left then goes behind the ring.
-  void go_on(std::span<const std::byte> bytes, std::error_code& ec) noexcept {
+  // anything, and for nobody once it is interrupted: what is left then goes behind the ring.
+  void go_on(std::span<const std::byte> bytes,
+             const Interrupt& interrupt,
+             std::error_code& ec) noexcept {
     ec.clear();
     for (std::size_t done = ring; done < bytes.size();) {
       const std::size_t now = std::min(piece, bytes.size() - done);
-      if (!is_taken(done + now - ring)) return spill(bytes, done, ec);
+      if (!is_taken(done + now - ring, interrupt)) return spill(bytes, done, ec);
       std::memcpy(bytes_at(done), bytes.data() + done, now);
       done += now;
       page().written.store(done, std::memory_order_release);
@@ -182,37 +211,57 @@ class Passage {
 
   // ---- for who received the packet that tells of it ----
 
-  // timed_out: the message was never sent: its sender died, or gave up. Throws std::bad_alloc.
+  // timed_out: the message was never sent: its sender died, or gave up. interrupted: its sender
+  // stands still. Throws std::bad_alloc.
   Outcome take(int file,
                std::uint8_t kind,
                std::uint64_t size,
                IncomingMessage& into,
                const Interrupt& interrupt,
                std::error_code& ec) {
-    const Leaving leaving{page(), size};
+    const Leaving leaving{page(), file, size};
     Gathering bytes{into.room(kind), size};
     for (std::uint64_t done = 0; done < size;) {
-      const Outcome waited = wait_for_more(done, interrupt);
+      std::uint64_t there = 0;
+      const Outcome waited = wait_for_more(done, there, interrupt);
       if (waited != Outcome::done) return waited;
-      const std::uint64_t there = std::min(page().written.load(std::memory_order_acquire), size);
-      if (there <= done) continue;  // a stranger's: a sender's never goes back
       const std::uint64_t spilled = page().spilled.load(std::memory_order_relaxed);
+      auto now = std::min({there - done, size - done, piece - done % piece});
       if (done >= spilled) {
-        const auto place = bytes.more(static_cast<std::size_t>(there - done));
+        const auto place = bytes.more(static_cast<std::size_t>(now));
         read_at(file, front + ring + (done - spilled), place, ec);
         if (ec) return Outcome::timed_out;
-        done = there;
       } else {
-        const auto now = static_cast<std::size_t>(
-            std::min({there - done, spilled - done, piece - done % piece}));
-        bytes.add({bytes_at(done), now});
-        done += now;
-        page().taken.store(done, std::memory_order_release);
+        now = std::min(now, spilled - done);
+        bytes.add({bytes_at(done), static_cast<std::size_t>(now)});
+        page().taken.store(done + now, std::memory_order_release);
       }
+      done += now;
       MULTIPROCESSING_STOP_POINT("passage.recv.piece");
     }
     into = std::move(bytes).message(kind);
     return Outcome::done;
+  }
+  // For a process that cannot have it mapped, which `ec` says: a message that the ring holds is all
+  // there.
+  static void take_unmapped(int file,
+                            std::uint8_t kind,
+                            std::uint64_t size,
+                            IncomingMessage& into,
+                            std::error_code& ec) noexcept {
+    try {
+      if (size <= ring) {
+        Gathering bytes{into.room(kind), size};
+        read_at(file, front, bytes.more(static_cast<std::size_t>(size)), ec);
+        if (!ec) into = std::move(bytes).message(kind);
+      }
+    } catch (const std::bad_alloc&) {
+      ec = std::make_error_code(std::errc::not_enough_memory);
+    }
+    constexpr std::array<std::byte, sizeof(PassagePage::busy)> not_busy{};
+    std::error_code ignored;
+    write_at(file, offsetof(PassagePage, busy), not_busy, ignored);
+    if (size > ring) drop_spilled(file);
   }
   void close_file() noexcept { region_.close_handle(); }
 
@@ -226,20 +275,35 @@ class Passage {
   // Whoever leaves, even in the middle: a sender goes on, and the next message may begin.
   struct Leaving {
     PassagePage& page;
+    int file;
     std::uint64_t size;
-    Leaving(PassagePage& of, std::uint64_t all) noexcept : page{of}, size{all} {}
+    Leaving(PassagePage& of, int in, std::uint64_t all) noexcept : page{of}, file{in}, size{all} {}
     Leaving(const Leaving&) = delete;
     Leaving& operator=(const Leaving&) = delete;
     ~Leaving() {
       page.taken.store(size, std::memory_order_release);
       MULTIPROCESSING_STOP_POINT("passage.recv.taken");
-      page.busy.store(0, std::memory_order_release);
+      page.busy.store(0);
+      MULTIPROCESSING_STOP_POINT("passage.recv.left");
+      if (page.spilled.load() != PassagePage::nowhere) drop_spilled(file);
     }
   };
 
-  Passage(SharedRegion region, std::uint64_t number) noexcept
-      : region_{std::move(region)}, number_{number} {
+  Passage(SharedRegion region, Identity identity) noexcept
+      : region_{std::move(region)}, identity_{identity} {
     multiprocessing::detail::process_state().passages.fetch_add(1);
+  }
+
+  // Huge pages, which a file can have without there being any, would kill who touches them.
+  static bool is_plain_memory(int file) noexcept {
+    struct statfs status {};
+    while (MULTIPROCESSING_SYSTEM(fstatfs)(file, &status) != 0) {
+      if (errno != EINTR) return false;
+    }
+    return status.f_type == TMPFS_MAGIC;
+  }
+  static void drop_spilled(int file) noexcept {
+    discard_in_file(file, front + ring, SharedRegion::largest);
   }
 
   [[nodiscard]] PassagePage& page() const noexcept {
@@ -248,166 +312,66 @@ class Passage {
   [[nodiscard]] std::byte* bytes_at(std::uint64_t place) const noexcept {
     return region_.data() + front + place % ring;
   }
-  [[nodiscard]] bool is_taken(std::uint64_t needed) const noexcept {
-    std::uint64_t before = 0;
-    Clock::time_point since{};
-    for (int look = 0;; ++look) {
-      const std::uint64_t taken = page().taken.load(std::memory_order_acquire);
-      if (taken >= needed) return true;
-      if (look < looks) {
-        relax();
-        continue;
-      }
-      const auto now = Clock::now();
-      if (look == looks || taken != before) since = now;
-      if (now - since > patience) return false;
-      before = taken;
+  [[nodiscard]] bool is_taken(std::uint64_t needed, const Interrupt& interrupt) const noexcept {
+    const auto is_so = [&] { return page().taken.load(std::memory_order_acquire) >= needed; };
+    for (int look = 0; look < looks; ++look) {
+      if (is_so()) return true;
+      relax();
+    }
+    const auto since = Clock::now();
+    while (!is_so()) {
+      if (interrupt.is_raised() || Clock::now() - since > patience) return false;
       MULTIPROCESSING_SYSTEM(sched_yield)();
     }
+    return true;
   }
   void spill(std::span<const std::byte> bytes, std::size_t done, std::error_code& ec) noexcept {
     const BlockedSignal file_size{SIGXFSZ};
-    page().spilled.store(done, std::memory_order_relaxed);
-    write_at(region_.handle(), front + ring, bytes.subspan(done), ec);
-    MULTIPROCESSING_STOP_POINT("passage.send.spilled");
-    if (!ec) page().written.store(bytes.size(), std::memory_order_release);
+    const std::size_t first = done;
+    page().spilled.store(first);
+    while (done < bytes.size() && !ec) {
+      const std::size_t now = std::min(piece, bytes.size() - done);
+      write_at(file(), front + ring + (done - first), bytes.subspan(done, now), ec);
+      MULTIPROCESSING_STOP_POINT("passage.send.spilled");
+      if (ec) return drop_spilled(file());
+      done += now;
+      page().written.store(done, std::memory_order_release);
+    }
   }
-  [[nodiscard]] Outcome wait_for_more(std::uint64_t done, const Interrupt& interrupt) const {
-    constexpr std::chrono::microseconds nap{200};
-    const auto is_there = [&] { return page().written.load(std::memory_order_acquire) > done; };
-    Clock::time_point since{};
-    for (int look = 0;; ++look) {
-      if (is_there()) return Outcome::done;
-      if (look < looks) {
-        relax();
-        continue;
-      }
+  // `there` is more than `done` then. Interrupted, it goes on while the sender does: nobody else
+  // can have the message any more.
+  [[nodiscard]] Outcome wait_for_more(std::uint64_t done,
+                                      std::uint64_t& there,
+                                      const Interrupt& interrupt) const {
+    constexpr std::chrono::nanoseconds shortest = std::chrono::microseconds{200};
+    constexpr std::chrono::nanoseconds longest = Interrupt::longest_blind_wait;
+    const auto is_more = [&] {
+      there = page().written.load(std::memory_order_acquire);
+      return there > done;
+    };
+    for (int look = 0; look < looks; ++look) {
+      if (is_more()) return Outcome::done;
+      relax();
+    }
+    const auto since = Clock::now();
+    while (!is_more()) {
       // In this order: it is all there before it is given back.
-      if (!page().sending.is_held()) return is_there() ? Outcome::done : Outcome::timed_out;
-      if (interrupt.is_raised()) return Outcome::interrupted;
-      if (look == looks) since = Clock::now();
-      if (Clock::now() - since < patience) {
+      if (!page().sending.is_held()) return is_more() ? Outcome::done : Outcome::timed_out;
+      const std::chrono::nanoseconds waited = Clock::now() - since;
+      const bool leaves = interrupt.is_raised();
+      if (leaves && waited > longest) return Outcome::interrupted;
+      if (waited < patience) {
         MULTIPROCESSING_SYSTEM(sched_yield)();
-      } else if (pause_for(nap, interrupt) == Waited::interrupted) {
-        return Outcome::interrupted;
+      } else {
+        pause_for(std::clamp(waited / 8, shortest, longest), leaves ? Interrupt{} : interrupt);
       }
     }
+    return Outcome::done;
   }
 
   SharedRegion region_;
-  std::uint64_t number_;       // of the file, for who received it
+  Identity identity_;          // for who received it
   std::size_t committed_ = 0;  // of the ring, as far as this process knows
-};
-
-// The passages of one end in one process: those through which it sends, and those through which it
-// has received. Who uses one takes it out; a forked child does not find what others had in hand.
-class Passages {
- public:
-  Passages() = default;
-  Passages(const Passages&) = delete;
-  Passages& operator=(const Passages&) = delete;
-  ~Passages() {
-    for (Places* const places : {&ours_, &theirs_}) {
-      for (auto& place : *places) {
-        const std::unique_ptr<Passage> dropped{place.load()};
-      }
-    }
-  }
-
-  // One in which the message begins; none: send it in memory of its own.
-  std::unique_ptr<Passage> begin(std::span<const std::byte> bytes) noexcept {
-    const auto end = std::chrono::steady_clock::now() + patience;
-    for (bool again = is_patient_.load(std::memory_order_relaxed);;
-         again = again && std::chrono::steady_clock::now() < end) {
-      for (auto& place : ours_) {
-        std::unique_ptr<Passage> one{place.exchange(nullptr)};
-        if (!one) continue;
-        if (one->begin(bytes)) {
-          is_patient_.store(true, std::memory_order_relaxed);
-          misses_.store(0, std::memory_order_relaxed);
-          return one;
-        }
-        if (one->has_spilled() || !keep(ours_, one)) made_.fetch_sub(1);
-      }
-      if (made_.load() < ours_.size()) return make(bytes);
-      if (!again) break;
-      MULTIPROCESSING_SYSTEM(sched_yield)();
-    }
-    is_patient_.store(false, std::memory_order_relaxed);
-    // A receiver that died leaves one busy for good.
-    if (misses_.fetch_add(1, std::memory_order_relaxed) % long_lost == long_lost - 1) {
-      const std::unique_ptr<Passage> lost{ours_[turn_++ % ours_.size()].exchange(nullptr)};
-      if (lost) made_.fetch_sub(1);
-    }
-    return nullptr;
-  }
-  void end(std::unique_ptr<Passage> passage, bool sent) noexcept {
-    passage->end(sent);
-    if (passage->has_spilled() || !keep(ours_, passage)) made_.fetch_sub(1);
-  }
-
-  // That of a packet; takes over the file unless it is known. EBADMSG: it is none in which a
-  // message of this size can be. Throws std::bad_alloc.
-  std::unique_ptr<Passage> find(UniqueHandle& file, std::uint64_t size, std::error_code& ec) {
-    const std::uint64_t number = number_of(file.get(), size, ec);
-    if (ec) return nullptr;
-    for (auto& place : theirs_) {
-      std::unique_ptr<Passage> one{place.exchange(nullptr)};
-      if (one && one->number() == number) return one;
-      if (one) keep(theirs_, one);
-    }
-    return Passage::adopt(std::move(file), number, ec);
-  }
-  void received(std::unique_ptr<Passage> passage) noexcept {
-    passage->close_file();
-    if (passage->has_spilled() || Passage::are_many() || keep(theirs_, passage)) return;
-    const std::unique_ptr<Passage> other{
-        theirs_[turn_++ % theirs_.size()].exchange(passage.release())};
-  }
-
- private:
-  using Places = std::array<std::atomic<Passage*>, 2>;
-  static constexpr std::chrono::milliseconds patience{1};
-  static constexpr unsigned long_lost = 64;
-
-  static std::uint64_t number_of(int file, std::uint64_t size, std::error_code& ec) noexcept {
-    constexpr std::uint64_t block = 512;
-    const std::uint64_t used = Passage::front + std::min<std::uint64_t>(size, Passage::ring);
-    struct stat status {};
-    const int seals = MULTIPROCESSING_SYSTEM(fcntl)(file, F_GET_SEALS);
-    if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 ||
-        MULTIPROCESSING_SYSTEM(fstat)(file, &status) != 0 ||
-        static_cast<std::uint64_t>(status.st_size) < used ||
-        static_cast<std::uint64_t>(status.st_blocks) * block < used) {  // a hole is no memory
-      ec = std::make_error_code(std::errc::bad_message);
-      return 0;
-    }
-    ec.clear();
-    return status.st_ino;
-  }
-  std::unique_ptr<Passage> make(std::span<const std::byte> bytes) noexcept {
-    std::unique_ptr<Passage> made = Passage::create();
-    if (!made || !made->begin(bytes)) return nullptr;
-    made_.fetch_add(1);
-    return made;
-  }
-  static bool keep(Places& places, std::unique_ptr<Passage>& passage) noexcept {
-    for (auto& place : places) {
-      Passage* expected = nullptr;
-      if (place.compare_exchange_strong(expected, passage.get())) {
-        static_cast<void>(passage.release());
-        return true;
-      }
-    }
-    return false;
-  }
-
-  Places ours_{};
-  Places theirs_{};
-  std::atomic<std::size_t> made_{0};
-  std::atomic<bool> is_patient_{true};
-  std::atomic<unsigned> misses_{0};
-  std::atomic<unsigned> turn_{0};
 };
 
 }  // namespace multiprocessing::os::posix

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
-#include <multiprocessing/os/posix/passage.ipp>
+#include <multiprocessing/os/posix/passages.ipp>
 #include <multiprocessing/os/two_way_channel.hpp>
 
 #include <memory>
@@ -56,6 +56,7 @@ inline Outcome TwoWayEnd::receive(IncomingMessage& into,
                                   const Interrupt& interrupt,
                                   const detail::Deadline& deadline,
                                   std::error_code& ec) const noexcept {
+  if (!passages_) return receive_message(end_.get(), into, interrupt, deadline, ec);
   return posix::receive_through(end_.get(), *passages_, into, interrupt, deadline, ec);
 }
 

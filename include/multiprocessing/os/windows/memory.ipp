@@ -55,7 +55,7 @@ inline SharedRegion SharedRegion::create(std::size_t size,
   return made;
 }
 
-inline SharedRegion SharedRegion::adopt(UniqueHandle handle,
+inline SharedRegion SharedRegion::adopt(UniqueHandle&& handle,
                                         std::size_t size,
                                         std::error_code& ec) noexcept {
   SharedRegion adopted;
