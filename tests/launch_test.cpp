@@ -102,9 +102,12 @@ void answer_all(const std::vector<Line>& lines) {
 }
 
 TEST(Spawn, PassesHandlesWhateverTheirNumbers) {
-  // Handles on the very numbers that others get in the child.
+  // Handles on the very numbers that others get in the child: what travels is a copy, on a number
+  // that has just become free.
+  std::vector<Line> fillers(20);
   std::vector<Line> lines(20);
   std::ranges::reverse(lines);
+  fillers.clear();
   mp::Process process(spawned(), answer_all, lines);
   process.start();
   for (std::size_t i = 0; i < lines.size(); ++i) EXPECT_EQ(lines[i].hear(), std::to_string(i));

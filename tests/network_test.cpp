@@ -388,6 +388,15 @@ TEST(ListenerAccept, TakesAHandshakeByteByByte) {
   EXPECT_EQ(end.recv_bytes().size(), 13U);
 }
 
+TEST(HandshakeFrame, RefusesALongMessageBeforeItsFirstByte) {
+  mp::detail::BoundedFrame frame;
+  const auto header = frame.wanted();
+  ASSERT_EQ(header.size(), 4U);
+  for (std::size_t i = 0; i < 4; ++i)
+    header[i] = std::byte{i < 2 ? std::uint8_t{0} : std::uint8_t{1}};  // 257
+  EXPECT_THROW(frame.took(4), mp::AuthenticationError);
+}
+
 TEST(Client, NeedsTheSameKey) {
   for (const auto& [ours, theirs] : {std::pair{"a", "b"}, std::pair{"", "b"}, std::pair{"a", ""}}) {
     mp::Listener listener{{.authkey = ours}};

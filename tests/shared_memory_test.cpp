@@ -224,6 +224,12 @@ TEST(SharedMemoryName, GoesWithItsCreatorsLastCopyOnly) {
     EXPECT_TRUE(exists(name));
   }
   EXPECT_FALSE(exists(name));
+  {
+    std::optional<mp::SharedMemory> only{created(10, name)};
+    EXPECT_EQ(Forked{[&] { only.reset(); }}.join(), 0);  // the last one there, which owns nothing
+    EXPECT_TRUE(exists(name));
+  }
+  EXPECT_FALSE(exists(name));
   { mp::SharedMemory kept{{.name = name, .create = true, .size = 10, .track = false}}; }
   EXPECT_TRUE(exists(name));
   attached(name).unlink();

@@ -11,6 +11,7 @@
 #endif
 #include <support/pool_tasks.hpp>
 #include <support/start_methods.hpp>
+#include <support/threads.hpp>
 
 #include <gtest/gtest.h>
 
@@ -549,6 +550,23 @@ TEST_P(PoolOf, ServesManyThreads) {
   }
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
+}
+
+TEST_P(PoolOf, WakesAThreadWhoseResultAnotherOneHasReceived) {
+  const mp::Event end;
+  test::Thread driver{[&] { pool.apply(test::wait_for, end); }};  // which waits, and drives
+  eventually([&] { return driver.sleeps() && pool.stats().running == 1; });
+  EXPECT_EQ(pool.apply(square, 3), 9);
+  mp::Event{end}.set();
+  driver.join();
+}
+
+TEST_P(PoolOf, ResolvesWhatNobodyWaitsFor) {
+  for (int i = 0; i < 30; ++i) {  // in some of them its own thread has gone to sleep
+    const auto result = pool.apply_async(square, i);
+    eventually([&] { return result.ready(); });
+    EXPECT_EQ(result.get(), i * i);
+  }
 }
 
 TEST_P(PoolOf, HoldsResultsThatNobodyReads) {

@@ -51,8 +51,10 @@ using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlin
     ::on_exit;
 
 std::atomic<int> sleepers{0};
-thread_local int wakes = 0;       // of this thread: who is woken may wake the next one
-thread_local int events_set = 0;  // by this thread
+std::atomic<const void*> slept_on{nullptr};
+thread_local const void* woken = nullptr;  // by this thread, at last
+thread_local int wakes = 0;                // of this thread: who is woken may wake the next one
+thread_local int events_set = 0;           // by this thread
 thread_local int futex_calls = 0;
 
 template <class... Argument>
@@ -63,7 +65,11 @@ template <class Word, class... Argument>
 long syscall(long number, Word* word, int operation, Argument... arguments) {
   const bool sleeps = number == SYS_futex && operation == FUTEX_WAIT;
   if (number == SYS_futex) ++futex_calls;
-  if (number == SYS_futex && operation == FUTEX_WAKE) ++wakes;
+  if (number == SYS_futex && operation == FUTEX_WAKE) {
+    ++wakes;
+    woken = word;
+  }
+  if (sleeps) slept_on = word;
   sleepers += sleeps ? 1 : 0;
   const long result = ::syscall(number, word, operation, arguments...);
   const int error = errno;
@@ -80,6 +86,8 @@ ssize_t write(int to, const void* from, std::size_t size) {
 
 #define MULTIPROCESSING_SYSTEM(call) fault::call
 #include <multiprocessing.hpp>
+
+#include <support/asleep.hpp>
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
@@ -160,6 +168,30 @@ TEST(Wakeup, OfWhoWaitsAtAConditionIsNotifys) {
   };
   EXPECT_GE(wakes_of(wait, notify([](mp::Condition& one) { one.notify(); })), 1);
   EXPECT_GE(wakes_of(wait, notify([](mp::Condition& one) { one.notify_all(); })), 1);
+}
+
+// Who has waited longest has died meanwhile.
+TEST(Wakeup, AtAConditionIsNotSpentOnTheDead) {
+  mp::Condition condition;
+  const auto wait = [&] {
+    const std::lock_guard guard{condition};
+    condition.wait();
+  };
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    wait();
+    ::_exit(0);
+  }
+  test::eventually([&] { return test::sleeps_in_futex(pid); });
+  EXPECT_GE(wakes_of(wait,
+                     [&] {
+                       ::kill(pid, SIGKILL);
+                       ::waitpid(pid, nullptr, 0);
+                       const std::lock_guard guard{condition};
+                       condition.notify();
+                       EXPECT_EQ(fault::woken, fault::slept_on);
+                     }),
+            1);
 }
 
 TEST(Wakeup, OfWhoWaitsAtABarrierIsTheLastPartys) {

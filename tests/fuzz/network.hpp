@@ -3,14 +3,23 @@
 /// @file network.hpp
 /// @brief What strangers' bytes go through, for the fuzzers and for the tests that replay their
 /// corpus: nothing may come of any bytes but a value or an error of ours.
+#include <multiprocessing/network.hpp>
 #include <multiprocessing/network/handshake.hpp>
 #include <multiprocessing/network/pickle.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdlib>
+#include <new>
 #include <span>
 #include <string>
+#include <system_error>
+#include <utility>
+
+#if MULTIPROCESSING_POSIX
+#  include <sys/socket.h>
+#endif
 
 namespace fuzz {
 
@@ -53,5 +62,39 @@ inline void handshake(std::span<const std::byte> bytes) {
   } catch (const multiprocessing::AuthenticationError&) {
   }
 }
+
+#if MULTIPROCESSING_POSIX
+/// @brief Bytes from a stranger's end of a stream, and its close; the first byte is how long a
+/// message may be.
+inline void stream(std::span<const std::byte> bytes) {
+  namespace mp = multiprocessing;
+  if (bytes.empty()) return;
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return;
+  mp::os::UniqueHandle ours{ends[0]};
+  {
+    const mp::os::UniqueHandle theirs{ends[1]};
+    ::send(theirs.get(), bytes.data() + 1, bytes.size() - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  const std::size_t most = std::size_t{1} << (std::to_integer<unsigned>(bytes.front()) % 64);
+  try {
+    auto connection = mp::detail::connection_of(mp::detail::StreamCore::create(std::move(ours)));
+    for (bool as_object = false;; as_object = !as_object) {
+      if (as_object) {
+        try {
+          static_cast<void>(connection.recv<std::string>());
+        } catch (const mp::SerializationError&) {
+        }
+      } else {
+        static_cast<void>(connection.recv_bytes(most));
+      }
+    }
+  } catch (const mp::EOFError&) {
+  } catch (const mp::ConnectionError&) {
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
+}
+#endif
 
 }  // namespace fuzz

@@ -56,7 +56,7 @@ def check(root):
         if not mutant.what or not mutant.new or mutant.old == mutant.new:
             faults.append(f"{mutant.name}: says not what is wrong, or changes nothing")
         header = root / "include/multiprocessing" / mutant.header
-        test = root / "tests" / mutant.test
+        tests = [root / "tests" / part for part in mutant.test.split(",")]
         if not header.is_file():
             faults.append(f"{mutant.name}: there is no {mutant.header}")
         else:
@@ -67,9 +67,9 @@ def check(root):
                     faults.append(f"{mutant.name}: its text begins inside a line of {mutant.header}")
             except RuntimeError as error:
                 faults.append(f"{mutant.name}: {error}")
-        if not test.is_file():
+        if not all(test.is_file() for test in tests):
             faults.append(f"{mutant.name}: there is no tests/{mutant.test}")
-        elif not any(matches(mutant.which, *found) for found in tests_of(test, root)):
+        elif not any(matches(mutant.which, *found) for found in tests_of(tests[0], root)):
             faults.append(f"{mutant.name}: no test of tests/{mutant.test} is {mutant.which}")
     for beginning, fewest in FEWEST.items():
         count = sum(1 for name in names if re.match(beginning.replace(".", r"\."), name))

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <fstream>
 #include <optional>
 #include <span>
 #include <string>
@@ -272,5 +273,27 @@ TEST(Stream, OfALieAboutItsSizeTakesNoMemory) {
   }
   EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
 }
+
+#if MULTIPROCESSING_POSIX  // not on Windows: /proc
+TEST(Stream, OfALieAboutItsSizeTakesMemoryAsBytesCome) {
+  const auto most_resident = [] {  // in KiB, ever
+    std::ifstream file{"/proc/self/status"};
+    std::string word;
+    while (file >> word && word != "VmHWM:") {
+    }
+    long size = 0;
+    file >> size;
+    return size;
+  };
+  mp::Listener listener{{.family = stream_family}};
+  std::optional<mp::Connection> client{mp::Client(listener.address())};
+  auto served = listener.accept();
+  const long before = most_resident();
+  test::say(client->fileno(), {"\x20\0\0\0xx", 6});  // 512 MiB, of which two bytes come
+  client.reset();
+  EXPECT_THROW(static_cast<void>(served.recv_bytes()), mp::ConnectionError);
+  EXPECT_LT(most_resident() - before, 100'000);
+}
+#endif
 
 }  // namespace

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <multiprocessing/sharedctypes.hpp>
 #include <multiprocessing/synchronize.hpp>
 
 #include <support/child.hpp>
@@ -13,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
+#include <system_error>
 #include <vector>
 
 namespace mp = multiprocessing;
@@ -164,6 +166,28 @@ TEST(BarrierAbort, AndResetSendAwayAllWhoWait) {
   EXPECT_EQ(broken, 4);
   in_threads(3, [&] { barrier.wait(); });
   EXPECT_FALSE(barrier.broken());
+}
+
+// The last party has counted it before, and looks once more before it lets anybody go.
+TEST(BarrierAction, DuringWhichAPartyDiesBreaksIt) {
+  mp::Value<int> victim{0};
+  mp::Barrier barrier{2, mp::Task{[](const mp::Value<int>& who) {
+                                    std::error_code ec;
+                                    const auto process = mp::os::open_process(who.load(), ec);
+                                    ASSERT_FALSE(ec);
+                                    mp::os::signal_process(process.get(), mp::os::Signal::kill, ec);
+                                    mp::os::wait_ready(process.get(),
+                                                       mp::detail::Deadline{mp::forever});
+                                  },
+                                  victim}};
+  Child party{[](mp::Barrier its, mp::Value<int> who) {
+                who.store(mp::os::process_id());
+                its.wait();
+              },
+              barrier, victim};
+  ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 1; }));
+  EXPECT_THROW(barrier.wait(), mp::BrokenBarrierError);
+  EXPECT_TRUE(barrier.broken());
 }
 
 TEST(BarrierWait, IsBrokenByAPartyThatDies) {
