@@ -169,6 +169,7 @@ prerequisites() {
         [ -e /usr/lib/wine/wine64 ] || _packages+=(wine64)
         [ -e /usr/src/googletest/CMakeLists.txt ] || _packages+=(googletest)
         _tool clang++ clang
+        _tool ld.lld lld
         ;;
       tidy)
         _tool clang++ clang

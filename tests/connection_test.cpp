@@ -48,7 +48,7 @@ TEST(Pipe, AGivenUpLargeMessageLeavesNoTrace) {
 TEST(Pipe, SendsThatFoundNoRoomAreNotTakenForMessages) {
   auto [receiving, sending] = mp::Pipe(false);
   EXPECT_FALSE(sending.try_send_bytes(pattern(2U << 20U)));  // fills it
-  for (int i = 0; i < 100; ++i) EXPECT_FALSE(sending.try_send_bytes(pattern(5000)));
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(sending.try_send_bytes(pattern(70'000)));
   EXPECT_FALSE(receiving.poll());
   EXPECT_EQ(receiving.try_recv_bytes(), std::nullopt);
 }

@@ -29,7 +29,7 @@ using test::Forked;
 namespace {
 
 std::size_t descriptors() {
-  return test::names_in("/proc/self/fd").size();
+  return test::open_descriptors([](int) { return false; }).size();
 }
 
 bool is_zero(const Block& block) {

@@ -7,13 +7,14 @@
 #if MULTIPROCESSING_POSIX
 #  include <support/forked.hpp>
 #endif
+#include <support/eventually.hpp>
 #include <support/line.hpp>
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
-#include <barrier>
+#include <atomic>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
@@ -296,8 +297,11 @@ TEST_F(Logging, LetsASinkUseTheLibraryAsItEnds) {
 }
 
 TEST_F(Logging, CallsASinkFromSeveralThreadsAtOnce) {
-  std::barrier both{2};
-  mp::set_log_sink([&](mp::LogLevel, std::string_view) { both.arrive_and_wait(); });
+  std::atomic<int> inside{0};
+  mp::set_log_sink([&](mp::LogLevel, std::string_view) {
+    ++inside;
+    EXPECT_TRUE(test::eventually([&] { return inside == 2; }));
+  });
   std::thread other([] { mp::log(mp::LogLevel::info, "other"); });
   mp::log(mp::LogLevel::info, "one");
   other.join();

@@ -156,8 +156,9 @@ const std::vector<Operation> operations{
     {"Locks", use_locks},
     {"OneWayPipe", [] { use_pipe(false, 100); }},
     {"DuplexPipe", [] { use_pipe(true, 100'000); }},
-    // Handles that cannot be taken from their sender stay there until it ends.
-    {"SendAQueue", send_a_queue, 6, {"DuplicateHandle", "OpenProcess"}},
+    // Handles that cannot be taken from their sender, or whose message is not read, stay there
+    // until it ends.
+    {"SendAQueue", send_a_queue, 6, {"CreateEventW", "DuplicateHandle", "OpenProcess"}},
     {"SharedMemory", share_memory},
     {"Process", run_a_process, 1},
 };

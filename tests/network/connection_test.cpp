@@ -2,18 +2,13 @@
 #include <multiprocessing/network.hpp>
 
 #include <connection/every_connection.hpp>
+#include <network/connected.hpp>
 
 using namespace every_connection;
+using test::connected;
+using test::local_family;
 
 namespace {
-
-constexpr const char* local_family = MULTIPROCESSING_WINDOWS ? "af_pipe" : "af_unix";
-
-std::pair<mp::Connection, mp::Connection> connected(mp::ListenerOptions options) {
-  mp::Listener listener{std::move(options)};
-  auto client = mp::Client(listener.address());
-  return {listener.accept(), std::move(client)};
-}
 
 INSTANTIATE_TEST_SUITE_P(
     ,

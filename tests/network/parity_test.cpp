@@ -32,13 +32,13 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto local_family = MULTIPROCESSING_WINDOWS ? mp::Family::af_pipe : mp::Family::af_unix;
+constexpr auto systems_own = MULTIPROCESSING_WINDOWS ? mp::Family::af_pipe : mp::Family::af_unix;
 
 class NetworkParity : public test::EveryStartMethod {
  protected:
   static std::vector<mp::Listener> every_listener() {
     std::vector<mp::Listener> all;
-    for (const auto family : {local_family, mp::Family::af_inet}) {
+    for (const auto family : {systems_own, mp::Family::af_inet}) {
       all.push_back(mp::Listener{{.family = family, .authkey = "k"}});
       all.push_back(mp::Listener{{.family = family}});
     }
@@ -89,7 +89,7 @@ TEST_P(NetworkParity, AChildIsTheClient) {
 
 // test_issue14725
 TEST_P(NetworkParity, AClientThatLeftBeforeItWasAcceptedIsHeard) {
-  for (const auto family : {local_family, mp::Family::af_inet}) {
+  for (const auto family : {systems_own, mp::Family::af_inet}) {
     mp::Listener listener{{.family = family}};
     mp::Process process{say_hello, place_of(listener, false)};
     process.start();

@@ -35,7 +35,7 @@ using namespace std::chrono_literals;
 namespace {
 
 const detail::Deadline now{0s};
-const detail::Deadline never{multiprocessing::forever};
+const detail::Deadline no_limit{multiprocessing::forever};
 
 #if MULTIPROCESSING_POSIX
 template <class Work>
@@ -54,7 +54,7 @@ int code_of(int pid) {
   std::error_code ec;
   const os::UniqueHandle process = os::open_process(pid, ec);
   EXPECT_FALSE(ec);
-  EXPECT_TRUE(os::wait_ready(process.get(), never));
+  EXPECT_TRUE(os::wait_ready(process.get(), no_limit));
   const os::ProcessEnd end = os::collect_process(process.get());
   EXPECT_TRUE(end.ended);
   return end.code.value();
@@ -82,7 +82,7 @@ TEST(CollectProcess, TellsNothingWhileItRunsOrIsStopped) {
   EXPECT_FALSE(os::collect_process(process.get()).ended);
   os::signal_process(process.get(), os::Signal::kill, ec);
   EXPECT_FALSE(ec);
-  EXPECT_TRUE(os::wait_ready(process.get(), never));
+  EXPECT_TRUE(os::wait_ready(process.get(), no_limit));
   EXPECT_EQ(os::collect_process(process.get()).code, test::killed_code);
   os::signal_process(process.get(), os::Signal::kill, ec);
   EXPECT_FALSE(ec);
@@ -212,7 +212,7 @@ TEST(DieWithParent, KillsWhenTheOtherEndIsClosed) {
       test::wait_for_ever();
     });
     ready.childs.reset();
-    EXPECT_TRUE(os::wait_ready(ready.parents.get(), never));
+    EXPECT_TRUE(os::wait_ready(ready.parents.get(), no_limit));
     lifeline.parents.reset();
     EXPECT_EQ(code_of(pid), test::killed_code);
   }

@@ -23,7 +23,7 @@ using multiprocessing::detail::Deadline;
 
 namespace {
 
-const Deadline never{mp::forever};
+const Deadline unlimited{mp::forever};
 
 std::vector<std::wstring> arguments_of(const std::wstring& line) {
   int count = 0;
@@ -61,7 +61,7 @@ TEST(WaitAny, SaysWhichOfHundredsAreReady) {
   std::array<bool, count> ready{};
   EXPECT_EQ(os::wait_any(handles, ready, {}, Deadline{5ms}, ec), os::Waited::timed_out);
   std::thread setter{[&] { os::set_event(handles[150]); }};
-  EXPECT_EQ(os::wait_any(handles, ready, {}, never, ec), os::Waited::ready);
+  EXPECT_EQ(os::wait_any(handles, ready, {}, unlimited, ec), os::Waited::ready);
   EXPECT_FALSE(ec);
   setter.join();
   for (std::size_t i = 0; i < count; ++i) EXPECT_EQ(ready[i], i == 150) << i;
@@ -77,14 +77,14 @@ TEST(WaitAny, WaitsForPipesBesideOtherThings) {
   EXPECT_EQ(os::wait_any(handles, ready, {}, Deadline{5ms}, ec), os::Waited::timed_out);
   std::thread sender{[&] {
     std::error_code ignored;
-    static_cast<void>(ends.second.send({}, {}, never, ignored));
+    static_cast<void>(ends.second.send({}, {}, unlimited, ignored));
   }};
-  EXPECT_EQ(os::wait_any(handles, ready, {}, never, ec), os::Waited::ready);
+  EXPECT_EQ(os::wait_any(handles, ready, {}, unlimited, ec), os::Waited::ready);
   sender.join();
   EXPECT_FALSE(ready[0]);
   EXPECT_TRUE(ready[1]);
   os::IncomingMessage message;
-  EXPECT_EQ(ends.first.receive(message, {}, never, ec), os::Outcome::done);
+  EXPECT_EQ(ends.first.receive(message, {}, unlimited, ec), os::Outcome::done);
 }
 
 TEST(SetExecutable, TakesAnyName) {

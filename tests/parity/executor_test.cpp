@@ -49,7 +49,7 @@ class Executor : public test::EveryStartMethod {
 TEST_EVERY_START_METHOD(Executor);
 
 template <class Results>
-std::vector<int> all_of(Results&& results) {
+std::vector<int> list_of(Results&& results) {
   std::vector<int> all;
   for (const int x : results) all.push_back(x);
   return all;
@@ -84,9 +84,9 @@ struct Endless {
 TEST_P(Executor, SubmitsAndMaps) {
   auto& all = executor();
   EXPECT_EQ(all.submit(test::product, 2, 8).result(), 16);
-  EXPECT_EQ(all_of(all.map(test::product, std::vector{1, 2, 3}, std::vector{4, 5, 6, 7})),
+  EXPECT_EQ(list_of(all.map(test::product, std::vector{1, 2, 3}, std::vector{4, 5, 6, 7})),
             (std::vector{4, 10, 18}));
-  EXPECT_EQ(all_of(all.map(mp::MapOptions{.chunksize = 3}, square, std::vector{1, 2, 3, 4})),
+  EXPECT_EQ(list_of(all.map(mp::MapOptions{.chunksize = 3}, square, std::vector{1, 2, 3, 4})),
             (std::vector{1, 4, 9, 16}));
   EXPECT_THROW(all.map(mp::MapOptions{.chunksize = 0}, square, std::vector{1}),
                std::invalid_argument);
@@ -137,18 +137,19 @@ TEST_P(Executor, ReadsOnlyAsMuchOfAnInputAsItsBufferHolds) {
   results.close();
   EXPECT_EQ(results.next(), std::nullopt);
   for (const std::size_t buffersize : {1U, 2U, 5U, 10U}) {
-    EXPECT_EQ(all_of(all.map(mp::MapOptions{.buffersize = buffersize}, test::product,
-                             std::vector{1, 2, 3, 4, 5}, std::vector{1, 2, 3, 4, 5})),
+    EXPECT_EQ(list_of(all.map(mp::MapOptions{.buffersize = buffersize}, test::product,
+                              std::vector{1, 2, 3, 4, 5}, std::vector{1, 2, 3, 4, 5})),
               (std::vector{1, 4, 9, 16, 25}));
   }
-  EXPECT_TRUE(all_of(all.map(mp::MapOptions{.buffersize = 2}, square, std::vector<int>{})).empty());
+  EXPECT_TRUE(
+      list_of(all.map(mp::MapOptions{.buffersize = 2}, square, std::vector<int>{})).empty());
 }
 
 TEST_P(Executor, ShutsDownRightAfterAMap) {
   auto& all = executor();
   auto results = all.map(square, std::vector{1, 2, 3});
   all.shutdown();
-  EXPECT_EQ(all_of(results), (std::vector{1, 4, 9}));
+  EXPECT_EQ(list_of(results), (std::vector{1, 4, 9}));
 }
 
 TEST_P(Executor, CancelsTheRestOfAMapThatIsClosed) {
@@ -185,36 +186,36 @@ TEST_P(Executor, ReadsSeveralEndlessInputs) {
 }
 
 // Counts its own, here and in a worker.
-struct Counted {
+struct CountedValue {
   static std::atomic<int>& alive() {
     static std::atomic<int> one{0};
     return one;
   }
-  explicit Counted(int x = 0) : value{x} { ++alive(); }
-  Counted(const Counted& other) : value{other.value} { ++alive(); }
-  Counted& operator=(const Counted&) = default;
-  ~Counted() { --alive(); }
+  explicit CountedValue(int x = 0) : value{x} { ++alive(); }
+  CountedValue(const CountedValue& other) : value{other.value} { ++alive(); }
+  CountedValue& operator=(const CountedValue&) = default;
+  ~CountedValue() { --alive(); }
   [[nodiscard]] auto reduce() const { return mp::arguments(value); }
   int value;
 };
 
 TEST_P(Executor, LetsGoOfArgumentsAndResults) {
   auto& all = executor({.max_workers = 1});
-  const auto count = [] { return Counted::alive().load(); };
-  const auto same = [](const Counted& one) { return one; };
+  const auto count = [] { return CountedValue::alive().load(); };
+  const auto same = [](const CountedValue& one) { return one; };
   EXPECT_EQ(all.submit(count).result(), 0);  // the worker is there before there are any
   {
-    auto results = all.map(same, std::vector<Counted>(5));
+    auto results = all.map(same, std::vector<CountedValue>(5));
     for (int i = 0; i < 5; ++i) EXPECT_TRUE(results.next());
     EXPECT_FALSE(results.next());
-    eventually([] { return Counted::alive() <= 5; });  // the input is the iterator's
-    EXPECT_LE(Counted::alive(), 5);
+    eventually([] { return CountedValue::alive() <= 5; });  // the input is the iterator's
+    EXPECT_LE(CountedValue::alive(), 5);
   }
-  EXPECT_EQ(Counted::alive(), 0);
+  EXPECT_EQ(CountedValue::alive(), 0);
   const auto kept = std::make_shared<int>(1);
-  all.submit(same, Counted{1}).add_done_callback([kept](const auto&) {
+  all.submit(same, CountedValue{1}).add_done_callback([kept](const auto&) {
   });  // nobody keeps the future
-  EXPECT_TRUE(eventually([&] { return Counted::alive() == 0 && kept.use_count() == 1; }));
+  EXPECT_TRUE(eventually([&] { return CountedValue::alive() == 0 && kept.use_count() == 1; }));
   EXPECT_EQ(all.submit(count).result(), 0);
 }
 

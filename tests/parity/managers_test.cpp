@@ -14,7 +14,10 @@
 #include <utility>
 #include <vector>
 
+#include <parity/in_child.hpp>
+
 namespace mp = multiprocessing;
+using in_child::exit_code_of;
 
 namespace {
 
@@ -26,13 +29,6 @@ using Texts = std::vector<std::string>;
 template <class K, class V>
 using Pairs = std::vector<std::pair<K, V>>;
 
-template <class... Arguments>
-int exit_code_of(const Arguments&... arguments) {
-  mp::Process process{arguments...};
-  process.start();
-  process.join();
-  return process.exitcode().value();
-}
 void check(bool holds) {
   if (!holds) throw std::runtime_error{"a check in the child failed"};
 }

@@ -26,6 +26,8 @@
 #include <utility>
 #include <vector>
 
+#include <parity/in_child.hpp>
+
 #if MULTIPROCESSING_POSIX
 #  include <arpa/inet.h>
 #  include <fcntl.h>
@@ -35,6 +37,8 @@
 #endif
 
 namespace mp = multiprocessing;
+using in_child::exit_code_of;
+using in_child::expect;
 using namespace std::chrono_literals;
 using test::Line;
 using Indexes = std::vector<std::size_t>;
@@ -44,9 +48,6 @@ namespace {
 class ProcessParity : public test::EveryStartMethod {};
 TEST_EVERY_START_METHOD(ProcessParity);
 
-void expect(bool condition, const char* what = "not so") {
-  if (!condition) throw std::runtime_error{what};
-}
 template <class Error, class Call>
 void expect_refused(Call call) {
   try {
@@ -55,13 +56,6 @@ void expect_refused(Call call) {
     return;
   }
   throw std::runtime_error{"it was not refused"};
-}
-template <class... Arguments>
-int exit_code_of(const Arguments&... arguments) {
-  mp::Process process{arguments...};
-  process.start();
-  process.join();
-  return process.exitcode().value();
 }
 
 // ---- processes ----

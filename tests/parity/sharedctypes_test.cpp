@@ -16,21 +16,16 @@
 #include <string>
 #include <vector>
 
+#include <parity/in_child.hpp>
+
 namespace mp = multiprocessing;
+using in_child::exit_code_of;
 using namespace std::chrono_literals;
 
 namespace {
 
 class SharedParity : public test::EveryStartMethod {};
 TEST_EVERY_START_METHOD(SharedParity);
-
-template <class... Arguments>
-int exit_code_of(const Arguments&... arguments) {
-  mp::Process process{arguments...};
-  process.start();
-  process.join();
-  return process.exitcode().value();
-}
 
 struct Foo {
   int x;

@@ -18,7 +18,10 @@
 #include <thread>
 #include <vector>
 
+#include <parity/in_child.hpp>
+
 namespace mp = multiprocessing;
+using in_child::expect;
 using namespace std::chrono_literals;
 using test::eventually;
 
@@ -39,9 +42,6 @@ void expect_success(std::vector<mp::Process<>>& processes) {
     process.join();
     EXPECT_EQ(process.exitcode(), 0);
   }
-}
-void expect(bool condition, const char* what = "not so") {
-  if (!condition) throw std::runtime_error{what};
 }
 
 // ---- Lock, RLock ----

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+// Not on Windows: fork
 // A program that ends right after shutdown(false): the work is done all the same. And one whose
 // exit handler submits to an executor that the end of the program has shut down: it is refused.
 #include <multiprocessing.hpp>

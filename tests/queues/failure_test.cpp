@@ -5,6 +5,8 @@
 
 #include <support/child.hpp>
 #include <support/eventually.hpp>
+
+#include <queues/put_lent.hpp>
 #if MULTIPROCESSING_POSIX
 #  include <support/forked.hpp>
 #endif
@@ -36,6 +38,7 @@
 #endif
 
 namespace mp = multiprocessing;
+using test::put_lent;
 using namespace std::chrono_literals;
 using mp::detail::Place;
 using mp::detail::Record;
@@ -150,12 +153,6 @@ struct Listed {  // made of a list of its own kind, where braces say so
     archive(own);
   }
 };
-
-void put_lent(mp::Queue<int>& queue, std::size_t count, int first) {
-  auto loan = queue.loan(count);
-  std::iota(loan.span().begin(), loan.span().end(), first);
-  loan.commit();
-}
 
 }  // namespace
 

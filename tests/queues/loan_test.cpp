@@ -16,20 +16,17 @@
 #include <utility>
 #include <vector>
 
+#include <queues/put_lent.hpp>
+
 #if MULTIPROCESSING_POSIX
 #  include <sys/stat.h>
 #endif
 
 namespace mp = multiprocessing;
+using test::put_lent;
 using namespace std::chrono_literals;
 
 namespace {
-
-void put_lent(mp::Queue<int>& queue, std::size_t count, int first) {
-  auto loan = queue.loan(count);
-  std::iota(loan.span().begin(), loan.span().end(), first);
-  loan.commit();
-}
 void expect_from(std::span<const int> elements, std::size_t count, int first) {
   ASSERT_EQ(elements.size(), count);
   for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(elements[i], first + static_cast<int>(i));

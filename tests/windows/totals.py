@@ -23,7 +23,7 @@ PARTS = {
 
 TEST = re.compile(r"^(?:TEST|TEST_F|TEST_P|TYPED_TEST|TYPED_TEST_P)\((\w+),\s*(\w+)\)", re.M)
 BEGIN = re.compile(r"^#if MULTIPROCESSING_POSIX(?:  // not on Windows: (.*))?$")
-WHOLE = re.compile(r"^// Not on Windows: (.*)$", re.M)
+WHOLE = re.compile(r"^// (?:.*\. )?Not on Windows: (.*)$", re.M)
 
 
 def not_applicable(path):

@@ -8,6 +8,9 @@ inline MemoryLimit::MemoryLimit(std::size_t /*bytes*/, std::error_code& ec) noex
   ec.clear();
 }
 
-inline MemoryLimit::~MemoryLimit() = default;
+inline MemoryLimit::~MemoryLimit() {
+  static_cast<void>(is_set_);  // clang++ wants what a class has used
+  static_cast<void>(before_);
+}
 
 }  // namespace multiprocessing::os
