@@ -305,6 +305,7 @@ inline void GearmanAgent::end(std::uint64_t number, LeaveFrame::How how) {
   endings_.push_back(std::async(std::launch::async, [how, ended = std::move(pool)]() mutable {
     try {
       ended->handle(make_frame(MessageTo::leave, LeaveFrame{how}));
+      ended->wait_for_leave();
     } catch (const std::exception& error) {
       log(LogLevel::error, error.what());
     }
