@@ -26,10 +26,9 @@ namespace multiprocessing::os {
 /// and use again: at most two pieces for each end in a process, of 2 MiB, 64 MiB in all of a
 /// process; where there is none, each has memory of its own. What is longer than a piece passes
 /// through it while the receiver takes it out, and is written behind it when nobody does: a sender
-/// waits for a receiver to begin 2 ms at most, and for its progress 50 ms. Windows: two one-way
-/// channels. The handles of a message stay in the sender's process until it is received; if that
-/// process ends before, the message was never sent, and if nobody receives it, they stay there
-/// until it ends.
+/// waits for a receiver's progress 2 ms at most. Windows: two one-way channels. The handles of a
+/// message stay in the sender's process until it is received; if that process ends before, the
+/// message was never sent, and if nobody receives it, they stay there until it ends.
 class TwoWayEnd {
  public:
   using Ends = std::pair<TwoWayEnd, TwoWayEnd>;

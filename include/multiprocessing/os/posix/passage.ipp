@@ -221,8 +221,6 @@ class Passage {
 
   // Longer than it takes to wake a receiver that sleeps and has a processor.
   static constexpr std::chrono::milliseconds patience{2};
-  static constexpr std::chrono::milliseconds patience_inside{50};
-  static constexpr std::chrono::microseconds nap{200};
   static constexpr int looks = 64;
 
   // Whoever leaves, even in the middle: a sender goes on, and the next message may begin.
@@ -262,15 +260,9 @@ class Passage {
       }
       const auto now = Clock::now();
       if (look == looks || taken != before) since = now;
-      // Who has begun may have lost its processor for a while, and to write the rest into fresh
-      // memory takes longer than that.
-      if (now - since > (taken == 0 ? patience : patience_inside)) return false;
+      if (now - since > patience) return false;
       before = taken;
-      if (now - since < patience) {
-        MULTIPROCESSING_SYSTEM(sched_yield)();
-      } else {
-        static_cast<void>(pause_for(nap, {}));
-      }
+      MULTIPROCESSING_SYSTEM(sched_yield)();
     }
   }
   void spill(std::span<const std::byte> bytes, std::size_t done, std::error_code& ec) noexcept {
@@ -281,6 +273,7 @@ class Passage {
     if (!ec) page().written.store(bytes.size(), std::memory_order_release);
   }
   [[nodiscard]] Outcome wait_for_more(std::uint64_t done, const Interrupt& interrupt) const {
+    constexpr std::chrono::microseconds nap{200};
     const auto is_there = [&] { return page().written.load(std::memory_order_acquire) > done; };
     Clock::time_point since{};
     for (int look = 0;; ++look) {
