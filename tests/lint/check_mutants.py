@@ -6,13 +6,14 @@
 
 Each text must stand once in its header, as whole lines, and each test must be there; names are unique. There are
 40 bugs at least, ten of them in the ring, five in start methods, and five in the codec. Whether tests notice them,
-tests/mutants/run shows."""
+tests/mutants/run shows; its page, docs/design/mutants.md, must have a row for each, and say that it was noticed."""
 import fnmatch
 import pathlib
 import re
 import sys
 
 FEWEST = {"": 40, "ring.": 10, "(fork|start|spawn|forkserver).": 5, "codec.": 5}
+ROW = re.compile(r"^\| (\S+) \| `.*\| `[^|]*\|$", re.MULTILINE)
 TEST = re.compile(r"^(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)", re.MULTILINE)
 
 INCLUDE = re.compile(r"^#include [<\"](\S+)[>\"]", re.MULTILINE)
@@ -71,6 +72,11 @@ def check(root):
             faults.append(f"{mutant.name}: there is no tests/{mutant.test}")
         elif not any(matches(mutant.which, *found) for found in tests_of(tests[0], root)):
             faults.append(f"{mutant.name}: no test of tests/{mutant.test} is {mutant.which}")
+    page = root / "docs/design/mutants.md"
+    rows = ROW.findall(page.read_text(encoding="utf-8")) if page.is_file() else []
+    for name in sorted(set(rows) ^ set(names)):
+        faults.append(f"docs/design/mutants.md: {name} has no row that says who noticed it" if name in names else
+                      f"docs/design/mutants.md: {name} is not in the list")
     for beginning, fewest in FEWEST.items():
         count = sum(1 for name in names if re.match(beginning.replace(".", r"\."), name))
         if count < fewest:

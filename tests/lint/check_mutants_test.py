@@ -14,16 +14,18 @@ import check_mutants  # noqa: E402 (it stands beside this file)
 HEADER = "int f() {\n  return 1;\n}\nint g() {\n  return 2;\n}\n"
 TESTS = '#include "all.hpp"\nTEST(F, IsOne) {\n}\nTEST_P(G, IsTwo) {\n}\n'
 INCLUDED = "TEST_P(Every, OneOfThem) {\n}\n"
+PAGE = "| bug | where | what | noticed by |\n|---|---|---|---|\n| a.b | `x.hpp` | it is three | `F.IsOne` |\n"
 BUG = "name a.b\n  what it is three\n  in   x.hpp\n  test x_test.cpp F.*\n-  return 1;\n+  return 3;\n"
 
 
 class CheckMutants(unittest.TestCase):
-    def faults(self, bugs):
+    def faults(self, bugs, page=PAGE):
         """Those of a list, less that it is short."""
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             for name, text in (("include/multiprocessing/x.hpp", HEADER), ("tests/x_test.cpp", TESTS),
-                               ("tests/all.hpp", INCLUDED), ("tests/mutants/list.txt", bugs)):
+                               ("tests/all.hpp", INCLUDED), ("tests/mutants/list.txt", bugs),
+                               ("docs/design/mutants.md", page)):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text, encoding="utf-8")
             shutil.copy(HERE.parent / "mutants/mutants.py", root / "tests/mutants")
@@ -63,6 +65,13 @@ class CheckMutants(unittest.TestCase):
 
     def test_a_name_that_stands_twice(self):
         self.assertEqual(self.faults(BUG + BUG), ["a.b: stands twice in the list"])
+
+    def test_a_page_that_is_behind(self):
+        self.assertEqual(self.faults(BUG, ""), ["docs/design/mutants.md: a.b has no row that says who noticed it"])
+        self.assertEqual(self.faults(BUG, PAGE.replace("`F.IsOne`", "**nobody**")),
+                         ["docs/design/mutants.md: a.b has no row that says who noticed it"])
+        self.assertEqual(self.faults(BUG, PAGE + PAGE.replace("a.b", "c.d")),
+                         ["docs/design/mutants.md: c.d is not in the list"])
 
     def test_a_line_that_is_none(self):
         self.assertIn("not understood", self.faults(BUG + "nonsense\n")[0])
