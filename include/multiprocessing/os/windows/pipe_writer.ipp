@@ -76,6 +76,7 @@ inline Outcome write_run(HANDLE pipe,
     const Outcome outcome =
         write_packet(pipe, {packet.data(), sizeof header + size}, interrupt, deadline, ec);
     if (ec || outcome != Outcome::done) {
+      if (offset == 0) shared.current_run.store(0);  // nothing of it is there
       bury_current_run(shared);
       return outcome;
     }
