@@ -135,6 +135,25 @@ TEST_F(GearmanLoss, OfAMasterLeavesAgentsToOthers) {
   EXPECT_EQ(executor.submit(square_slowly, 4).result(), 16);
 }
 
+TEST_F(GearmanLoss, OfAnAgentThatIsStoppedIsNoticedAndItsLateResultPassedOver) {
+  const Gearmand server;
+  const Agent stopped{server.server(), 1};
+  mp::distributed::ProcessPoolExecutor executor{
+      {.launch = {.server = server.server(), .silence = 3s}}};
+  const auto lost = executor.submit(wait_for_file, "go");
+  const auto tried_again = executor.submit({.retries = 1}, wait_for_file, "go");
+  eventually([&] { return lost.running(); });
+  ::kill(stopped.pid(), SIGSTOP);
+  EXPECT_NE(error_of(lost).find("nothing was heard"), std::string::npos);
+  {
+    const Agent other{server.server(), 1};
+    make_file("go");
+    EXPECT_GT(tried_again.result(), 0);
+  }
+  ::kill(stopped.pid(), SIGCONT);
+  EXPECT_EQ(executor.submit(square_slowly, 3).result(), 9) << "it goes on";
+}
+
 /// Agents die at random, and others come, while tasks are done.
 void kill_at_random(const Gearmand& server, unsigned retries, int tasks, int kills) {
   mp::distributed::ProcessPoolExecutor executor{

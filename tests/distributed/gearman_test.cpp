@@ -155,6 +155,14 @@ TEST_F(GearmanExecutor, CancelsWhatNoAgentHasAndKillsWhatOneHas) {
   EXPECT_FALSE(running.cancel());
   for (const auto& each : waiting) EXPECT_TRUE(each.cancel());
   for (const auto& each : waiting) EXPECT_TRUE(each.cancelled());
+  // At once: the server, which gets them, has not said so yet.
+  mp::distributed::ProcessPoolExecutor other{{.launch = at(server)}};
+  EXPECT_EQ(other.num_workers(), 1U);
+  for (int i = 0; i < 20; ++i) {
+    const auto early = other.submit(square, i);
+    EXPECT_TRUE(i % 2 == 0 ? early.cancel() : early.kill());
+    EXPECT_THROW(early.result(), mp::CancelledError);
+  }
   EXPECT_TRUE(running.kill());
   EXPECT_THROW(running.result(), mp::CancelledError);
   EXPECT_EQ(executor.submit(square, 6).result(), 36) << "the agent goes on";

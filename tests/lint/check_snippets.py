@@ -20,6 +20,7 @@ from check_readme import BLOCK, pages  # noqa: E402 (it stands beside this file)
 
 PRELUDE = """
 #include <multiprocessing.hpp>
+#include <multiprocessing/distributed.hpp>
 
 #include <array>
 #include <atomic>

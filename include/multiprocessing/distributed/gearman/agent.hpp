@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -82,11 +83,11 @@ class AgentLink {
   void set_room(std::size_t room) {
     say([&](auto& out) { role_.set_room(out, room); });
   }
-  [[nodiscard]] std::size_t held() {
+  /// @brief It has no job, none may be on its way, and all that it said has been sent.
+  [[nodiscard]] bool is_done() {
     const std::lock_guard lock{mutex_};
-    return role_.held();
+    return role_.held() == 0 && !role_.is_asking() && connection_.unsent() == 0;
   }
-  [[nodiscard]] std::size_t unsent() { return connection_.unsent(); }
   void wake() noexcept { connection_.wake(); }
 
  private:
@@ -156,6 +157,7 @@ class GearmanAgent {
 
   void listen();
   void take(Job job);
+  [[nodiscard]] static std::uint64_t task_of(const Job& job);
   void start(Session& session, const Job& job);
   void obey(Control control);
   void open(std::uint64_t number, std::span<const std::byte> rest);
@@ -172,6 +174,7 @@ class GearmanAgent {
   static constexpr std::chrono::seconds idle{60};
   static constexpr std::chrono::seconds answers_within{5};  // a master, with what it opens
   static constexpr std::size_t room_for_controls = 64;
+  static constexpr std::size_t most_bytes = gearman::longest_packet - 4096;
 
   const GearmanAgentOptions options_;
   const std::string host_ = host_name();
@@ -187,7 +190,8 @@ class GearmanAgent {
   std::vector<Control> obeyed_;
   std::exception_ptr why_;
   std::atomic<bool> ends_{false};
-  std::vector<std::uint64_t> unused_;  // sessions to end
+  std::vector<std::uint64_t> unused_;       // sessions to end
+  std::vector<std::future<void>> endings_;  // of pools
   std::thread listener_;
 };
 

@@ -65,7 +65,7 @@ inline void GearmanAgent::run() {
       leaves = true;
       tasks_.set_room(0);
     }
-    if (leaves && tasks_.held() == 0 && tasks_.unsent() == 0) return;
+    if (leaves && tasks_.is_done()) return;
     std::vector<Control> obeyed;
     {
       const std::lock_guard lock{mutex_};
@@ -90,6 +90,7 @@ inline void GearmanAgent::take(Job job) {
     if (job.function != function_ || head.what != gearman::JobHeader::task) {
       throw SerializationError{"a job that is no task"};
     }
+    static_cast<void>(task_of(job));
     number = head.session;
   } catch (const SerializationError& error) {
     log(LogLevel::warning, error.what());
@@ -114,13 +115,19 @@ inline void GearmanAgent::take(Job job) {
   if (asks) tasks_.tell(handle, header(gearman::JobHeader::asks, number), {});
 }
 
+/// The master's number of a task. @throws SerializationError it is none.
+inline std::uint64_t GearmanAgent::task_of(const Job& job) {
+  std::span<const std::byte> data = job.packet.data();
+  static_cast<void>(gearman::take_job_header(data));
+  if (take_header<MessageTo>(data) != MessageTo::task) throw SerializationError{"no task"};
+  return take_header<TaskFrame>(data).id;
+}
+
 inline void GearmanAgent::start(Session& session, const Job& job) {
   std::span<const std::byte> data = job.packet.data();
   try {
+    const std::uint64_t task = task_of(job);
     static_cast<void>(gearman::take_job_header(data));
-    std::span<const std::byte> rest = data;
-    if (take_header<MessageTo>(rest) != MessageTo::task) throw SerializationError{"no task"};
-    const std::uint64_t task = take_header<TaskFrame>(rest).id;
     std::string before;
     bool runs_already = false;
     {
@@ -165,11 +172,19 @@ inline void GearmanAgent::deliver(std::uint64_t number,
   const auto what = take_header<MessageTo>(rest);
   const auto head = header(gearman::JobHeader::result, number);
   if (what == MessageTo::result) {
-    const auto frame = take_header<ResultFrame>(rest);
+    auto frame = take_header<ResultFrame>(rest);
     auto node = session.handles.extract(frame.id);
     if (node.empty()) return;
     held_.erase(node.mapped());
     session.used_at = Clock::now();
+    if (message.size() > most_bytes) {
+      const std::string words = "on host " + host_ + ": the result of the task has " +
+                                std::to_string(rest.size()) +
+                                " bytes; what goes through a Gearman server has less than 4 GiB";
+      frame.outcome = ResultFrame::refused;
+      return tasks_.complete(node.mapped(), head,
+                             make_frame(MessageTo::result, frame, as_bytes(words)));
+    }
     if (frame.outcome == ResultFrame::value || frame.outcome == ResultFrame::error) {
       return tasks_.complete(node.mapped(), head, message);
     }
@@ -185,19 +200,20 @@ inline void GearmanAgent::deliver(std::uint64_t number,
 /// The mutex is held. The session does no more: its master hears why, by all that it has here.
 inline void GearmanAgent::give_back(std::uint64_t number, std::span<const std::byte> message) {
   std::span<const std::byte> rest = message;
-  const auto what = take_header<MessageTo>(rest);
+  const bool is_refused = take_header<MessageTo>(rest) == MessageTo::refused;
+  const std::string words = is_refused ? read_message<TextMessage>(rest).text : std::string{};
   Session& session = sessions_.at(number);
-  std::vector<std::string> handles;
-  for (const auto& [task, handle] : std::exchange(session.handles, {})) handles.push_back(handle);
-  for (const Job& job : std::exchange(session.waiting, {})) handles.push_back(job.handle);
-  for (const std::string& handle : handles) {
+  const auto tell = [&](const std::string& handle, std::uint64_t task) {
     held_.erase(handle);
-    if (what == MessageTo::broken) {
-      tasks_.complete(handle, header(gearman::JobHeader::result, number), message);
-    } else {
-      tasks_.fail(handle);
-    }
-  }
+    const auto head = header(gearman::JobHeader::result, number);
+    if (!is_refused) return tasks_.complete(handle, head, message);
+    ResultFrame frame;  // another agent may do it
+    frame.id = task;
+    frame.outcome = ResultFrame::died;
+    tasks_.complete(handle, head, make_frame(MessageTo::result, frame, as_bytes(words)));
+  };
+  for (const auto& [task, handle] : std::exchange(session.handles, {})) tell(handle, task);
+  for (const Job& job : std::exchange(session.waiting, {})) tell(job.handle, task_of(job));
 }
 
 // ---- what a master says to this agent ----
@@ -278,9 +294,22 @@ inline void GearmanAgent::end(std::uint64_t number, LeaveFrame::How how) {
       each = is_its ? held_.erase(each) : std::next(each);
     }
   }
-  if (pool) pool->handle(make_frame(MessageTo::leave, LeaveFrame{how}));
-  pool.reset();
   for (const std::string& handle : handles) tasks_.fail(handle);
+  if (!pool) return;
+  // What runs still is nobody's any more. Workers may take their time to end, and others' tasks
+  // would wait for that.
+  if (!handles.empty() && how == LeaveFrame::finish) how = LeaveFrame::terminate;
+  std::erase_if(endings_, [](const auto& each) {
+    return each.wait_for(std::chrono::seconds{0}) == std::future_status::ready;
+  });
+  endings_.push_back(std::async(std::launch::async, [how, ended = std::move(pool)]() mutable {
+    try {
+      ended->handle(make_frame(MessageTo::leave, LeaveFrame{how}));
+    } catch (const std::exception& error) {
+      log(LogLevel::error, error.what());
+    }
+    ended.reset();
+  }));
 }
 
 // ---- time ----

@@ -75,6 +75,7 @@ class GearmanEngine final : public Engine {
   void request(const RequestFrame& frame, std::span<const std::byte> message);
   void leave(std::span<const std::byte> message);
   void cancel(std::uint64_t number, std::optional<RequestFrame> request);
+  void cancel_early_ones();
 
   void handle(gearman::Packet packet);
   void handle_line(std::string_view line);
@@ -113,6 +114,7 @@ class GearmanEngine final : public Engine {
   std::vector<std::byte> open_message_;
   std::deque<EngineEvent> events_;
   std::deque<Question> questions_;
+  std::vector<std::pair<std::uint64_t, RequestFrame>> early_cancels_;  // of jobs without handles
 
   std::uint32_t counted_ = 0;  // workers, while a status comes
   std::uint32_t workers_ = 0;

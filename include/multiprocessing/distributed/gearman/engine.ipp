@@ -86,11 +86,14 @@ inline void GearmanEngine::request(const RequestFrame& frame, std::span<const st
       return answer(frame, is_taken);
     case RequestFrame::cancel:
       // An agent takes a job when a worker is free: it has begun.
-      if (is_taken || job.is_cancelled || client_.handle_of(number).empty()) {
-        return answer(frame, false);
+      if (is_taken || job.is_cancelled) return answer(frame, false);
+      if (client_.handle_of(number).empty()) {
+        early_cancels_.emplace_back(number, frame);
+        return;
       }
       return cancel(number, frame);
     default:
+      if (job.request) return answer(frame, true);  // it is being killed
       if (is_taken) return submit_control(job.agent, message, frame);
       job.request = frame;  // as soon as an agent says that it has the job
   }
@@ -104,6 +107,20 @@ inline void GearmanEngine::cancel(std::uint64_t number, std::optional<RequestFra
   out.put_line("cancel job " + std::string{client_.handle_of(number)});
   questions_.push_back({false, request});
   connection_->send(out);
+}
+
+/// Those that have been confirmed, or have come to their end, since they were asked for.
+inline void GearmanEngine::cancel_early_ones() {
+  for (const auto& [number, frame] : std::exchange(early_cancels_, {})) {
+    const auto found = jobs_.find(number);
+    if (found == jobs_.end() || !found->second.host.empty() || found->second.is_cancelled) {
+      answer(frame, false);
+    } else if (client_.handle_of(number).empty()) {
+      early_cancels_.emplace_back(number, frame);
+    } else {
+      cancel(number, frame);
+    }
+  }
 }
 
 inline void GearmanEngine::leave(std::span<const std::byte> message) {
@@ -154,6 +171,7 @@ inline void GearmanEngine::handle(gearman::Packet packet) {
     return handle_line({reinterpret_cast<const char*>(text.data()), text.size()});
   }
   if (auto event = client_.take(std::move(packet))) handle_event(*std::move(event));
+  if (!early_cancels_.empty()) cancel_early_ones();
 }
 
 inline void GearmanEngine::handle_line(std::string_view line) {

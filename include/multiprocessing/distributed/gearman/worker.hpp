@@ -44,6 +44,9 @@ class WorkerRole {
   /// @brief How many jobs it has.
   [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
 
+  /// @brief Whether a job may be on its way.
+  [[nodiscard]] bool is_asking() const noexcept { return state_ == State::grabbing; }
+
   /// @brief The end of a job. @returns false: it is not ours.
   bool complete(PacketWriter& out,
                 std::string_view handle,
