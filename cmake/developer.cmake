@@ -11,6 +11,10 @@ set_target_properties(multiprocessing PROPERTIES
   VERIFY_INTERFACE_HEADER_SETS ON
   INTERFACE_HEADER_SETS_TO_VERIFY "${_verified}")
 
+# There are no C++ modules here; CMake 3.28 and newer would look for them in every file, and need
+# clang-scan-deps for it.
+set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
+
 add_library(multiprocessing_warnings INTERFACE)
 if(MSVC)  # or clang-cl, which takes the same options
   target_compile_options(multiprocessing_warnings INTERFACE /W4 /permissive- /WX /bigobj /utf-8)

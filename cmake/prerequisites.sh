@@ -159,6 +159,10 @@ prerequisites() {
         _tool clang++ clang
         _tool clang-format clang-format
         ;;
+      sanitizers) # clang's; the package's name says no version, and it depends on the right one
+        printf 'int main() {}\n' | clang++ -fsanitize=address,undefined -x c++ - -o /dev/null 2>/dev/null ||
+          _packages+=(libclang-rt-dev)
+        ;;
       mingw)
         _tool x86_64-w64-mingw32-g++-posix g++-mingw-w64-x86-64-posix
         _tool wine wine

@@ -5,6 +5,7 @@
 #if MULTIPROCESSING_POSIX
 #  include <support/processes.hpp>
 
+#  include <sys/stat.h>
 #  include <sys/syscall.h>
 #endif
 
@@ -191,6 +192,121 @@ TEST(Connection, SaysWhenThereIsNoRoomForTheHandlesThatCameAlong) {
             std::errc::too_many_files_open);
   EXPECT_EQ(second.recv<int>(), 3);
   mp::Pipe still_room;
+}
+#endif
+
+#if MULTIPROCESSING_POSIX  // not on Windows: a message beyond 1 MiB waits for its receiver there
+TEST(Connection, CarriesVeryLargeMessagesThatNobodyWaitsFor) {
+  mp::Pipe pipe;
+  const Bytes there = pattern(7U << 20U, 1);
+  const Bytes back = pattern((5U << 20U) + 1, 2);
+  for (int round = 0; round < 2; ++round) {
+    pipe.first.send_bytes(there);
+    pipe.second.send_bytes(back);
+    EXPECT_TRUE(pipe.second.recv_bytes() == there);
+    EXPECT_TRUE(pipe.first.recv_bytes() == back);
+  }
+}
+#endif
+
+TEST(Connection, CarriesLargeMessagesOfManyThreads) {
+  mp::Pipe pipe;
+  constexpr unsigned threads = 4;
+  constexpr unsigned each = 10;
+  const auto size = [](unsigned number) { return std::size_t{70'000} + number * 67'000; };
+  std::vector<std::thread> senders;
+  for (unsigned thread = 0; thread < threads; ++thread) {
+    senders.emplace_back([&, thread] {
+      for (unsigned i = 0; i < each; ++i) {
+        const unsigned number = i * threads + thread;
+        pipe.first.send_bytes(pattern(size(number), number));
+      }
+    });
+  }
+  std::vector<std::atomic<int>> got(std::size_t{threads} * each);
+  std::vector<std::thread> receivers;
+  for (unsigned thread = 0; thread < threads; ++thread) {
+    receivers.emplace_back([&] {
+      Bytes room(size(threads * each));
+      for (unsigned i = 0; i < each; ++i) {
+        const std::size_t received = pipe.second.recv_bytes_into(room);
+        const auto number = static_cast<unsigned>((received - size(0)) / 67'000);
+        const Bytes expected = pattern(size(number), number);
+        EXPECT_TRUE(std::equal(expected.begin(), expected.end(), room.begin()));
+        ++got[number];
+      }
+    });
+  }
+  for (auto& thread : senders) thread.join();
+  for (auto& thread : receivers) thread.join();
+  for (const auto& count : got) EXPECT_EQ(count, 1);
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(Connection, CarriesLargeMessagesOfForkedProcesses) {
+  mp::Pipe pipe;
+  constexpr unsigned each = 20;
+  pipe.first.send_bytes(pattern(600'000, 0));  // children find what this message left behind
+  EXPECT_TRUE(pipe.second.recv_bytes() == pattern(600'000, 0));
+  std::vector<Forked> children;
+  for (unsigned child = 1; child <= 3; ++child) {
+    children.emplace_back([&, child] {
+      for (unsigned i = 0; i < each; ++i) {
+        pipe.first.send_bytes(pattern(child == 3 ? 3'000'000 : 600'000, child));
+      }
+    });
+  }
+  std::array<unsigned, 4> got{};
+  for (unsigned i = 0; i < 3 * each; ++i) {
+    const Bytes message = pipe.second.recv_bytes();
+    const auto child = std::to_integer<unsigned>(message.front());
+    ASSERT_TRUE(child >= 1 && child <= 3);
+    EXPECT_TRUE(message == pattern(child == 3 ? 3'000'000 : 600'000, child));
+    ++got[child];
+  }
+  EXPECT_EQ(got, (std::array<unsigned, 4>{0, each, each, each}));
+  for (auto& child : children) EXPECT_EQ(child.join(), 0);
+}
+
+TEST(Connection, KeepsLittleMemoryForLargeMessages) {
+  const auto shared = [] {  // KiB of this process's descriptors
+    std::size_t blocks = 0;
+    for (int descriptor = 0; descriptor < 1024; ++descriptor) {
+      struct stat status {};
+      if (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 0) {
+        blocks += static_cast<std::size_t>(status.st_blocks);
+      }
+    }
+    return blocks / 2;
+  };
+  const std::size_t before = shared();
+  std::vector<mp::Pipe> pipes(50);
+  const Bytes large(1U << 20U);
+  const Bytes very_large(9U << 20U);
+  for (auto& pipe : pipes) {
+    pipe.first.send_bytes(very_large);
+    EXPECT_EQ(pipe.second.recv_bytes().size(), very_large.size());
+    pipe.first.send_bytes(large);
+    EXPECT_EQ(pipe.second.recv_bytes().size(), large.size());
+  }
+  EXPECT_GT(shared(), before);
+  EXPECT_LE(shared() - before, 35U << 10U);
+  pipes.clear();
+  EXPECT_EQ(shared(), before);
+}
+
+TEST(Connection, SendsNothingOfAMessageWhoseRestTheSystemRefuses) {
+  mp::Pipe pipe;
+  Forked child{[&] {
+    const rlimit limit{4U << 20U, 4U << 20U};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    EXPECT_EQ(error_of([&] { pipe.first.send_bytes(pattern(8U << 20U)); }),
+              std::errc::file_too_large);
+    EXPECT_EQ(pipe.second.try_recv_bytes(), std::nullopt);
+    pipe.first.send_bytes(pattern(3U << 20U));
+    EXPECT_TRUE(pipe.second.recv_bytes() == pattern(3U << 20U));
+  }};
+  EXPECT_EQ(child.join(), 0);
 }
 #endif
 

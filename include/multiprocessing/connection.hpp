@@ -40,8 +40,8 @@ Connection connection_of(std::shared_ptr<ConnectionCore> core);
 /// fork, in a state, or through a duplex pipe. A message exists whole or not at all, of any size,
 /// and comes out once, whichever of those that share the end receives it. Whoever dies, at any
 /// instruction, the others go on; only a message that a killed process was just receiving goes with
-/// it. On a one-way pipe the same holds for a message of more than 4 KiB during whose reception
-/// another thread calls close().
+/// it. The same holds for a message of more than 4 KiB on a one-way pipe, of more than 2 MiB on a
+/// duplex one, during whose reception another thread calls close().
 ///
 /// What send() sent, recv() of the same type receives; what send_bytes() sent, recv_bytes() does.
 /// recv_bytes() of an object gives its bytes as `dumps` would. With several threads or processes at
@@ -134,7 +134,8 @@ class Connection {
     return receive_bytes(detail::Deadline{timeout}, max);
   }
   /// @brief Receives bytes to a place in `into`. @python{Connection.recv_bytes_into}
-  /// @param into the room there is.
+  /// @param into the room there is. A large message is read into it directly; behind its end, and
+  ///   without a message, `into` is as it was, but where a message broke off.
   /// @param offset where in `into` the message is to begin.
   /// @returns the message's size.
   /// @throws BufferTooShort the message has more room than there is from `offset` on; it is in the
@@ -147,8 +148,8 @@ class Connection {
   /// Takes nothing. @python{Connection.poll}
   ///
   /// With a timeout of zero it may say false while another thread or process is receiving. A large
-  /// message on a one-way pipe counts as soon as it begins; if its sender is killed then, recv()
-  /// goes on to wait for the next.
+  /// message on a one-way pipe, and one of more than 2 MiB on a duplex one, counts as soon as it
+  /// begins; if its sender is killed then, recv() goes on to wait for the next.
   /// @throws std::invalid_argument this end is closed, or only sends.
   /// @throws std::system_error
   [[nodiscard]] bool poll(Timeout timeout = std::chrono::seconds{0}) {
@@ -284,12 +285,14 @@ inline std::size_t Connection::recv_bytes_into(std::span<std::byte> into, std::s
                                 " lies outside of the buffer of " + std::to_string(into.size()) +
                                 " bytes"};
   }
-  auto message = *core_->receive(detail::Deadline{forever});
+  auto message = *core_->receive(detail::Deadline{forever}, npos, into.subspan(offset));
   const auto bytes = content(message);
   if (bytes.size() > into.size() - offset) {
     throw BufferTooShort{std::move(message).take_bytes(bytes.size())};
   }
-  if (!bytes.empty()) std::memcpy(into.data() + offset, bytes.data(), bytes.size());
+  if (!bytes.empty() && bytes.data() != into.data() + offset) {
+    std::memcpy(into.data() + offset, bytes.data(), bytes.size());
+  }
   return bytes.size();
 }
 

@@ -94,7 +94,7 @@ inline std::shared_ptr<multiprocessing::detail::Fleet> make_fleet(
     throw std::invalid_argument{std::string{options.name} + " has at most " + std::to_string(most) +
                                 " workers on a host"};
   }
-  freeze_support();
+  divert_if_started_to_serve();
   SessionOptions& session = options.session;
   session.workers = common.workers;
   session.tasks_per_worker = common.tasks_per_worker;

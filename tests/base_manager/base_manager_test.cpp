@@ -549,6 +549,27 @@ TEST(BaseManager, RunsNothingThatIsNotForIt) {
   EXPECT_EQ(counter.call<&Counter::value>(), 1);
 }
 
+TEST(BaseManager, LetsNobodyHaveAnObjectAsOneOfAnotherType) {
+  mp::BaseManager manager{{.authkey = "key"}};
+  const auto counter = started(manager).create<Counter>(1);
+  Liar liar{manager.address()};
+  const auto first_answered = [&](std::uint64_t type) -> std::uint64_t {
+    constexpr std::uint64_t numbers = 5;
+    for (std::uint64_t object = 0; object < numbers; ++object) {
+      std::vector<std::byte> bytes{static_cast<std::byte>(mp::detail::Request::acquire)};
+      mp::Encoder encoder{bytes};
+      encoder.write_number(object);
+      encoder.write_number(type);
+      if (liar.say(bytes).front() == static_cast<std::byte>(mp::detail::Answer::value))
+        return object;
+    }
+    return numbers;
+  };
+  EXPECT_LT(first_answered(mp::detail::type_hash<Counter>()), 5U);
+  EXPECT_EQ(first_answered(mp::detail::type_hash<Jobs>()), 5U);
+  EXPECT_EQ(counter.call<&Counter::value>(), 1);
+}
+
 TEST(BaseManager, SendsThoseAwayWhoGreetWrongly) {
   mp::BaseManager manager{{.authkey = "key"}};
   const auto counter = started(manager).create<Counter>(1);

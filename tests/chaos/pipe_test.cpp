@@ -240,6 +240,115 @@ TEST_P(EveryPipeChaos, AReceiverKilledAtAnyStepLosesOneMessageAtMost) {
   }
 }
 
+namespace {
+
+constexpr std::size_t very_large_size = 5'000'000;  // more than a duplex pipe's memory holds
+
+// Of a very large message, received at once or too late; of one side.
+std::vector<std::string> steps_of_passing(const std::string& side) {
+  auto steps = test::stop_points_in([&] {
+    mp::Pipe pipe;
+    std::thread sender{[&] { pipe.second.send_bytes(numbered(0, very_large_size)); }};
+    static_cast<void>(pipe.first.recv_bytes());
+    sender.join();
+    pipe.second.send_bytes(numbered(0, very_large_size));
+  });
+  std::erase_if(steps, [&](const auto& step) { return step.find(side) == std::string::npos; });
+  EXPECT_GE(steps.size(), 3U);
+  return steps;
+}
+
+}  // namespace
+
+TEST(DuplexPipeChaos, ASenderKilledInAVeryLargeMessageSentNothing) {
+  for (const auto& step : steps_of_passing(".send.")) {
+    for (const unsigned pass : {1U, 5U}) {
+      for (const bool at_work : {true, false}) {
+        SCOPED_TRACE(step + ", pass " + std::to_string(pass) + (at_work ? ", at work" : ""));
+        mp::Pipe pipe;
+        std::vector<std::uint32_t> got;
+        const auto receive = [&] {
+          Bytes room(very_large_size + 100);
+          do {
+            room.resize(room.capacity());
+            room.resize(pipe.first.recv_bytes_into(room));
+            got.push_back(number_of(room));
+          } while (got.back() != 2);
+        };
+        test::forget_stops();
+        Forked victim{[&] {
+          test::stop_at(step, test::Stop::wait, pass);
+          pipe.second.send_bytes(numbered(1, very_large_size));
+        }};
+        std::optional<std::thread> receiver;
+        if (at_work) receiver.emplace(receive);
+        wait_for_stop(victim);
+        victim.kill();
+        if (!receiver) receiver.emplace(receive);
+        pipe.second.send_bytes(numbered(2, very_large_size));
+        receiver->join();
+        EXPECT_LE(got.size(), 2U);
+        EXPECT_TRUE(got.front() == 1 || got.size() == 1);
+      }
+    }
+  }
+}
+
+TEST(DuplexPipeChaos, AReceiverKilledInAVeryLargeMessageHoldsNobodyUp) {
+  for (const auto& step : steps_of_passing(".recv.")) {
+    for (const unsigned pass : {1U, 5U, 30U}) {
+      SCOPED_TRACE(step + ", pass " + std::to_string(pass));
+      mp::Pipe pipe;
+      test::forget_stops();
+      Forked victim{[&] {
+        test::stop_at(step, test::Stop::wait, pass);
+        for (int i = 0; i < 3; ++i) static_cast<void>(pipe.first.recv_bytes());
+      }};
+      std::atomic<bool> all_sent{false};
+      std::thread sender{[&] {
+        for (std::uint32_t i = 1; i <= 3; ++i) pipe.second.send_bytes(numbered(i, very_large_size));
+        all_sent = true;
+      }};
+      wait_for_stop(victim);
+      victim.kill();
+      std::uint32_t last = 0;
+      for (bool all = false; !all;) {
+        all = all_sent;  // before it is looked for once more
+        while (const auto got = pipe.first.try_recv_bytes(10ms)) {
+          const std::uint32_t number = number_of(*got);
+          EXPECT_GT(number, last);
+          last = number;
+        }
+      }
+      EXPECT_TRUE(last == 3 || pass > 1);  // or the victim may have come to the end
+      sender.join();
+    }
+  }
+}
+
+TEST(DuplexPipeChaos, WhoeverIsKilledTheMemoryIsFoundAgain) {
+  mp::Pipe pipe;  // of which all have the same memory
+  pipe.second.send_bytes(numbered(0, large_size));
+  EXPECT_EQ(number_of(pipe.first.recv_bytes()), 0U);
+  for (const auto& step : steps_of_sending(true)) {
+    SCOPED_TRACE(step);
+    test::forget_stops();
+    Forked victim{[&] {
+      test::stop_at(step);
+      pipe.second.send_bytes(numbered(1, large_size));
+    }};
+    wait_for_stop(victim);
+    victim.kill();
+    if (const auto got = pipe.first.try_recv_bytes()) {
+      EXPECT_EQ(number_of(*got), 1U);
+    }
+    for (std::uint32_t i = 2; i < 100; ++i) {
+      pipe.second.send_bytes(numbered(i, large_size));
+      EXPECT_EQ(number_of(pipe.first.recv_bytes()), i);
+    }
+  }
+}
+
 TEST(OneWayPipeChaos, AMessageWhoseSenderDiedIsNotWaitedFor) {
   mp::Pipe pipe{false};
   test::forget_stops();

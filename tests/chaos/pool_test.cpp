@@ -23,6 +23,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -123,6 +124,39 @@ TEST_P(PoolChaos, LosesAtMostTheTaskOfAWorkerThatDiesAtAnyStep) {
   }
   EXPECT_GT(deaths, 20U);
 }
+
+// ---- behind the driver's back ----
+
+#if MULTIPROCESSING_POSIX  // not on Windows: looking at a process that nobody has waited for
+// The driver is inside a callback while the worker does two more tasks and dies, and looks after
+// the workers before it has read the last result.
+TEST(PoolDeath, BehindItsResultsCostsNone) {
+  mp::Pool pool{
+      {.processes = 1, .initializer = mp::Task{die_at, std::string{"worker.run.committed"}, 4U}}};
+  const int pid = pool.apply_async(test::own_pid).get();
+  std::error_code ec;
+  const auto worker = mp::os::open_process(pid, ec);
+  ASSERT_FALSE(ec);
+  std::atomic<bool> is_dead = false;
+  const mp::AsyncResult<int> second =
+      pool.apply_async(mp::Callbacks{[&](int) {
+                         mp::os::wait_ready(worker.get(), mp::detail::Deadline{mp::forever});
+                         is_dead = true;
+                       }},
+                       square, 2);
+  const auto third = pool.apply_async(
+      [](int x) {
+        std::this_thread::sleep_for(60ms);  // so long that the driver looks after its workers
+        return x;
+      },
+      3);
+  const auto fourth = pool.apply_async(square, 4);
+  EXPECT_EQ(fourth.get(), 16);
+  EXPECT_TRUE(is_dead);
+  EXPECT_EQ(second.get(), 4);
+  EXPECT_EQ(third.get(), 3);
+}
+#endif
 
 // ---- at random ----
 

@@ -323,3 +323,13 @@ TEST(QueueRecovery, MayBeLoggedToTheQueueItself) {
   EXPECT_EQ(queue.get(), "whole");
   EXPECT_NE(queue.get().find("died inside put()"), std::string::npos);
 }
+
+// Whoever gets the dead one's lock drops what it had not: it stands in the queue that it is to.
+TEST(QueueRecovery, OfAShutdownAtOnceIsNotTakenBackByAGentleOne) {
+  mp::Queue<int> queue;
+  for (int i = 0; i < 5; ++i) queue.put(i);
+  die_in("ring.shutdown.stored", [&] { queue.shutdown(true); });
+  queue.shutdown();
+  EXPECT_THROW(queue.get(), mp::ShutDown);
+  EXPECT_TRUE(queue.empty());
+}

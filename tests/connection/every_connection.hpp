@@ -15,6 +15,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -300,6 +301,32 @@ TEST_P(EveryConnection, ReceivesIntoABuffer) {
   sending.send_bytes("");
   EXPECT_EQ(receiving.recv_bytes_into(room, 10), 0U);
   EXPECT_THROW(receiving.recv_bytes_into(room, 11), std::invalid_argument);
+}
+
+TEST_P(EveryConnection, ReceivesLargeMessagesIntoABuffer) {
+  constexpr std::array<std::size_t, 6> sizes{70'000,          1U << 20U,       (2U << 20U) - 1,
+                                             (2U << 20U) + 1, (5U << 20U) + 7, 70'000};
+  Bytes room((5U << 20U) + 20);
+  for (const std::size_t size : sizes) {
+    std::fill(room.begin(), room.end(), std::byte{'.'});
+    std::thread sender{[&] { sending.send_bytes(pattern(size)); }};
+    ASSERT_EQ(receiving.recv_bytes_into(room, 5), size);
+    sender.join();
+    Bytes expected(room.size(), std::byte{'.'});
+    const Bytes sent = pattern(size);
+    std::copy(sent.begin(), sent.end(), expected.begin() + 5);
+    EXPECT_TRUE(room == expected) << size << " bytes";
+  }
+  if (is_stream()) return;
+  const std::string text(300'000, 'x');  // of whose message more than the value's bytes travels
+  std::fill(room.begin(), room.end(), std::byte{'.'});
+  std::thread sender{[&] { sending.send(text); }};
+  const Bytes encoded = mp::dumps(text);
+  ASSERT_EQ(receiving.recv_bytes_into(room, 5), encoded.size());
+  sender.join();
+  EXPECT_TRUE(std::equal(encoded.begin(), encoded.end(), room.begin() + 5));
+  EXPECT_TRUE(std::all_of(room.begin() + 5 + static_cast<std::ptrdiff_t>(encoded.size()),
+                          room.end(), [](std::byte one) { return one == std::byte{'.'}; }));
 }
 
 TEST_P(EveryConnection, KeepsAMessageThatIsTooLongForABuffer) {

@@ -65,6 +65,9 @@ ssize_t read(int from, void* into, std::size_t size) {
 ssize_t pread(int from, void* into, std::size_t size, off_t at) {
   return interrupted() ? -1 : ::pread(from, into, std::min<std::size_t>(size, 50'000), at);
 }
+ssize_t pwrite(int to, const void* bytes, std::size_t size, off_t at) {
+  return interrupted() ? -1 : ::pwrite(to, bytes, std::min<std::size_t>(size, 50'000), at);
+}
 ssize_t write(int to, const void* bytes, std::size_t size) {
   if (interrupted()) return -1;
   if (memory_left == 0) {

@@ -208,6 +208,76 @@ TEST_F(Channel, RefusesMemoryThatCanStillChange) {
   EXPECT_EQ(receive(), std::errc::bad_message);
 }
 
+// A passage, as a stranger could make one: see os/posix/passage.ipp.
+TEST_F(Channel, RefusesPassagesThatCannotHoldTheMessage) {
+  Header header{};
+  header.in_memory = 2;
+  header.size = 100'000;
+  const auto offer = [&](const os::UniqueHandle& memory) {
+    send_raw(ends_.first.get(), &header, sizeof header, memory.get());
+    return receive();
+  };
+  constexpr std::size_t whole = os::posix::Passage::front + os::posix::Passage::ring;
+  EXPECT_EQ(offer(memory(whole, 0)), std::errc::bad_message) << "it can shrink";
+  EXPECT_EQ(offer(memory(100'000, F_SEAL_SHRINK)), std::errc::bad_message) << "it is too small";
+  EXPECT_EQ(offer(os::UniqueHandle{::dup(0)}), std::errc::bad_message);
+  const os::UniqueHandle hole{::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  ASSERT_EQ(::ftruncate(hole.get(), whole), 0);
+  ASSERT_EQ(::fcntl(hole.get(), F_ADD_SEALS, F_SEAL_SHRINK), 0);
+  send_raw(ends_.first.get(), &header, sizeof header, hole.get());
+  EXPECT_EQ(receive(), std::errc::bad_message);
+  header.in_memory = 3;
+  EXPECT_EQ(offer(memory(whole, F_SEAL_SHRINK)), std::errc::bad_message);
+}
+
+TEST_F(Channel, IsNotLedAstrayByWhatAPassageSays) {
+  using os::posix::PassagePage;
+  constexpr std::size_t whole = os::posix::Passage::front + os::posix::Passage::ring;
+  constexpr auto nowhere = PassagePage::nowhere;
+  struct Said {
+    std::uint64_t size, written, spilled;
+    std::error_code error;
+    os::Outcome outcome;
+  };
+  const auto bad = std::make_error_code(std::errc::bad_message);
+  const std::error_code fine;
+  const std::vector<Said> all{
+      {100'000, 0, nowhere, fine, os::Outcome::timed_out},  // its sender has gone, and gave up
+      {100'000, 99'999, nowhere, fine, os::Outcome::timed_out},
+      {100'000, nowhere, nowhere, fine, os::Outcome::done},
+      {10'000'000, nowhere, nowhere, fine, os::Outcome::done},  // round the ring
+      {100'000, 100'000, 0, bad, os::Outcome::timed_out},       // behind the ring is nothing
+      {nowhere - 1, nowhere, 5, std::make_error_code(std::errc::not_enough_memory),
+       os::Outcome::timed_out},
+  };
+  for (const Said& said : all) {
+    SCOPED_TRACE(said.size);
+    const os::UniqueHandle stranger = memory(whole, F_SEAL_SHRINK);
+    void* const mapped =
+        ::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, stranger.get(), 0);
+    ASSERT_NE(mapped, MAP_FAILED);
+    std::memset(mapped, 0, os::posix::Passage::front);
+    auto& page = *static_cast<PassagePage*>(mapped);
+    page.busy = 1;
+    page.written = said.written;
+    page.spilled = said.spilled;
+    Header header{};
+    header.in_memory = 2;
+    header.size = said.size;
+    send_raw(ends_.first.get(), &header, sizeof header, stranger.get());
+    os::IncomingMessage message;
+    const auto outcome = os::receive_message(ends_.second.get(), message, {}, now, ec_);
+    EXPECT_EQ(ec_, said.error);
+    EXPECT_EQ(outcome, said.outcome);
+    if (outcome == os::Outcome::done) {
+      EXPECT_EQ(message.bytes().size(), said.size);
+      EXPECT_TRUE(std::ranges::all_of(message.bytes(), [](auto b) { return b == std::byte{'x'}; }));
+    }
+    EXPECT_EQ(page.busy, 0U);
+    ::munmap(mapped, whole);
+  }
+}
+
 TEST(OneWayChannel, CarriesNoHandles) {
   std::error_code ec;
   const auto [receiving, sending] = os::OneWayEnd::create(ec);

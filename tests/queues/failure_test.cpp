@@ -159,6 +159,19 @@ void put_lent(mp::Queue<int>& queue, std::size_t count, int first) {
 
 }  // namespace
 
+TEST(QueueGet, WithoutMemoryLeavesTheItemWhereItIs) {
+  mp::Queue<std::string> queue;
+  const std::string text(10'000, 'x');
+  queue.put(text);
+  queue.put("next");
+  allocations_left = 0;
+  EXPECT_THROW(queue.get(), std::bad_alloc);
+  allocations_left = never;
+  EXPECT_EQ(queue.qsize(), 2U);
+  EXPECT_EQ(queue.get(), text);
+  EXPECT_EQ(queue.get(), "next");
+}
+
 TEST(QueueGetMany, DeliversOnceWhatIsBeforeADamagedOne) {
   expect_once_before_a_damaged_one<int>(Record::room(sizeof(int)), [](int i) { return i; });
   expect_once_before_a_damaged_one<std::string>(Record::room(sizeof(std::uint64_t) + 4),
@@ -320,6 +333,25 @@ TEST(QueueDamage, OfABlocksSizeIsNeverASignal) {
     std::memset(loan.span().data(), 1, size);
   }};
   EXPECT_EQ(process.join(), 0);
+}
+
+TEST(QueueDamage, OfALentMessagesLengthIsAnErrorAndNobodySeesItsNeighbour) {
+  const Seen seen;
+  mp::Queue<std::byte> queue{seen.ring};
+  constexpr std::size_t size = mp::detail::LoanTable::smallest;
+  {
+    auto loan = queue.loan(size);
+    const auto neighbour = queue.loan(size);
+    std::memset(loan.span().data(), 1, size);
+    loan.commit();
+  }
+  mp::detail::LentMessage message{};
+  std::byte* const where = seen.at(mp::detail::smallest_area + Record::header_size);
+  std::memcpy(&message, where, sizeof message);
+  ASSERT_EQ(message.size, size);
+  ++message.size;
+  std::memcpy(where, &message, sizeof message);
+  EXPECT_THROW(static_cast<void>(queue.get_view()), mp::ProcessError);
 }
 
 TEST(QueueDamage, OfWhenAnAreaWasEnteredIsNoLoopWithoutEnd) {

@@ -2,6 +2,7 @@
 #pragma once
 /// @file client.hpp
 /// @brief What a process has of a BaseManager's server.
+#include <multiprocessing/base_manager/line.hpp>
 #include <multiprocessing/base_manager/protocol.hpp>
 #include <multiprocessing/base_manager/server.hpp>
 #include <multiprocessing/connection.hpp>
@@ -37,17 +38,17 @@ class ManagerChannel {
                  const ManagerId& client,
                  bool is_first,
                  Timeout timeout)
-      : connection_{Client(address, {.authkey = authkey, .timeout = timeout})},
-        kept_{connection_.fileno()} {
+      : line_{Client(address, {.authkey = authkey, .timeout = timeout})}, kept_{line_.fileno()} {
     std::vector<std::byte> bytes;
     Encoder encoder{bytes};
     encoder.write_number(manager_greeting);
     encode<ManagerId>(encoder, client);
     encoder.write_number(static_cast<std::uint8_t>(is_first ? 1 : 0));
-    connection_.send_bytes(bytes);
-    const auto greeting = connection_.try_recv_bytes(timeout);
-    if (!greeting) throw TimeoutError{"the manager's server does not answer"};
-    Decoder decoder{*greeting};
+    line_.send(bytes);
+    if (!line_.receive(bytes, timeout)) {
+      throw TimeoutError{"the manager's server does not answer"};
+    }
+    Decoder decoder{bytes};
     if (decoder.read_number<std::uint64_t>() != manager_greeting) {
       throw ProcessError{"what listens at " + address.to_string() + " is not a manager's server"};
     }
@@ -60,7 +61,7 @@ class ManagerChannel {
   ~ManagerChannel() = default;
 
   [[nodiscard]] const ManagerId& server() const noexcept { return server_; }
-  [[nodiscard]] Connection& connection() noexcept { return connection_; }
+  [[nodiscard]] ManagerLine& line() noexcept { return line_; }
 
   /// @brief Names code: in full the first time.
   template <class Key>
@@ -72,7 +73,7 @@ class ManagerChannel {
   }
 
  private:
-  Connection connection_;
+  ManagerLine line_;
   os::KeptFromChildren kept_;
   ManagerId server_{};
   std::map<const void*, std::uint32_t> code_;
@@ -151,14 +152,15 @@ template <class Write, class Read>
 auto ClientSide::ask(const Write& write, const Read& read, Timeout timeout) {
   Own& own = this->own();
   ManagerChannel channel = take_channel(own, timeout);
-  std::vector<std::byte> question;
-  Encoder encoder{question};
+  std::vector<std::byte> bytes;
+  Encoder encoder{bytes};
   write(encoder, channel);
-  channel.connection().send_bytes(question);
-  const auto answer = channel.connection().try_recv_bytes(timeout);
-  if (!answer) throw TimeoutError{"the manager's server does not answer"};
+  channel.line().send(bytes);
+  if (!channel.line().receive(bytes, timeout)) {
+    throw TimeoutError{"the manager's server does not answer"};
+  }
   give_back(own, std::move(channel));
-  Decoder decoder{*answer};
+  Decoder decoder{bytes};
   struct Decoding {
     explicit Decoding(ClientSide* side) : before{std::exchange(answering(), side)} {}
     ~Decoding() { answering() = before; }

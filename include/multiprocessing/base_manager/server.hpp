@@ -2,6 +2,7 @@
 #pragma once
 /// @file server.hpp
 /// @brief The process in which a BaseManager's objects live.
+#include <multiprocessing/base_manager/line.hpp>
 #include <multiprocessing/base_manager/protocol.hpp>
 #include <multiprocessing/callable.hpp>
 #include <multiprocessing/connection.hpp>
@@ -104,23 +105,23 @@ class ServerSide {
     std::size_t references = 0;
   };
   struct Talk {
-    explicit Talk(Connection with) : connection{std::move(with)}, kept{connection.fileno()} {}
+    explicit Talk(Connection with) : line{std::move(with)}, kept{line.fileno()} {}
     // A number that is closed may be another file's at once: it is not kept from anybody then.
     void close() {
       std::call_once(closed, [&] {
         kept.reset();
-        connection.close();
+        line.close();
       });
     }
-    Connection connection;
+    ManagerLine line;
     std::optional<os::KeptFromChildren> kept;
     std::once_flag closed;
     std::thread thread;
     std::atomic<bool> has_ended{false};
   };
 
-  void talk(Connection& connection);
-  void answer(Connection& connection, ManagerSession& session);
+  void talk(ManagerLine& line);
+  void answer(ManagerLine& line, ManagerSession& session);
   void answer_one(Decoder& question, Encoder& answer, std::vector<Function*>& code);
   static Function* function_of(Decoder& question, std::vector<Function*>& code);
   std::shared_ptr<ManagerSession> session_of(const ManagerId& client, bool is_first);

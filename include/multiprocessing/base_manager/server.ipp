@@ -119,12 +119,13 @@ inline void ServerSide::answer_one(Decoder& question,
   throw SerializationError{"a manager's server was asked for something unknown"};
 }
 
-inline void ServerSide::answer(Connection& connection, ManagerSession& session) {
+inline void ServerSide::answer(ManagerLine& line, ManagerSession& session) {
   std::vector<Function*> code;
   std::vector<std::byte> bytes;
+  std::vector<std::byte> message;
   serving() = {this, &session};
   for (;;) {
-    const auto message = connection.recv_bytes();
+    line.receive(message);
     const auto begin = [&](Answer answer) {
       bytes.clear();
       bytes.push_back(static_cast<std::byte>(answer));
@@ -138,7 +139,7 @@ inline void ServerSide::answer(Connection& connection, ManagerSession& session) 
       begin(Answer::error);
       encode_exception(result, "in the manager's server, " + current_process().name() + ":\n");
     }
-    connection.send_bytes(bytes);
+    line.send(bytes);
     if (!message.empty() && message.front() == static_cast<std::byte>(Request::shutdown)) {
       listener_.close();
       return;
@@ -146,8 +147,9 @@ inline void ServerSide::answer(Connection& connection, ManagerSession& session) 
   }
 }
 
-inline void ServerSide::talk(Connection& connection) {
-  const auto greeting = connection.recv_bytes(64);
+inline void ServerSide::talk(ManagerLine& line) {
+  std::vector<std::byte> greeting;
+  line.receive(greeting);
   Decoder decoder{greeting};
   if (decoder.read_number<std::uint64_t>() != manager_greeting) return;
   const auto client = detail::decode<ManagerId>(decoder);
@@ -158,8 +160,8 @@ inline void ServerSide::talk(Connection& connection) {
   encoder.write_number(manager_greeting);
   encode<ManagerId>(encoder, id_);
   try {
-    connection.send_bytes(bytes);
-    answer(connection, *session);
+    line.send(bytes);
+    answer(line, *session);
   } catch (...) {  // the client has ended, or is none of ours
     static_cast<void>(0);
   }
@@ -192,7 +194,7 @@ inline void ServerSide::serve() {
       try {
         talk.thread = std::thread{[this, &talk] {
           try {
-            this->talk(talk.connection);
+            this->talk(talk.line);
           } catch (...) {  // who greets wrongly is sent away
             static_cast<void>(0);
           }

@@ -154,8 +154,8 @@ template <class Signature>
 /// @brief Names the descriptor of a key; looks it up once.
 template <class Key>
 [[nodiscard]] const CodeReference& refer_to() {
-  static const CodeReference& reference = detail::keep(refer_to(DescriptorOf<Key>::value));
-  return reference;
+  static const CodeReference* const kept = &detail::keep(refer_to(DescriptorOf<Key>::value));
+  return *kept;  // no static reference: g++ 13 takes it for a dangling one
 }
 
 /// @brief The function that a reference from another process means here.

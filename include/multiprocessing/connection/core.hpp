@@ -3,6 +3,7 @@
 /// @file core.hpp
 /// @brief What the copies of a Connection in one process share.
 #include <multiprocessing/connection/in_flight.hpp>
+#include <multiprocessing/connection/object_message.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/os/one_way_channel.hpp>
 #include <multiprocessing/os/two_way_channel.hpp>
@@ -13,6 +14,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -58,15 +60,19 @@ class ConnectionCore {
   }
 
   /// @param max a stream does not read a longer message, and is closed.
+  /// @param room a large message that is no object may come to lie there.
   /// @returns none: not within the time.
   /// @throws EOFError nothing is left, and nobody can send any more.
   /// @throws ConnectionError what came is not this library's, or the stream broke inside a message,
   ///   or was reset.
   /// @throws std::invalid_argument, std::system_error as send(); EMSGSIZE: a stream has a longer
   ///   message.
-  std::optional<os::IncomingMessage> receive(const Deadline& deadline, std::size_t max = no_limit) {
+  std::optional<os::IncomingMessage> receive(const Deadline& deadline,
+                                             std::size_t max = no_limit,
+                                             std::span<std::byte> room = {}) {
     require_readable("recv");
     os::IncomingMessage message;
+    message.offer(room, static_cast<std::uint8_t>(MessageKind::object));
     bool is_too_long = false;
     const auto outcome = run("recv", [&](std::error_code& ec) {
       const auto received = do_receive_at_most(max, message, deadline, ec);

@@ -102,6 +102,7 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   std::atomic<unsigned> interrupters{0};     ///< Calls of close() in progress.
   std::atomic<std::uint32_t> forks{0};       ///< Forks that lie between the first process and us.
   std::atomic<std::uint32_t> forked{0};      ///< Forks that this process has made, or begun.
+  std::atomic<std::uint32_t> passages{0};    ///< Memories that are kept for large messages.
 
   // ---- sockets whose other end hears by their end that this process has died ----
   std::vector<std::intptr_t> not_for_children;  ///< In a forked child they lead nowhere.

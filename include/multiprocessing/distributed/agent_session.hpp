@@ -13,6 +13,7 @@
 #include <multiprocessing/workers/crew.hpp>
 #include <multiprocessing/workers/remote_exception.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -24,6 +25,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -49,6 +51,7 @@ class Outbox {
     const std::lock_guard lock{mutex_};
     return std::exchange(messages_, {});
   }
+  void wake() const { wake_(); }
 
  private:
   const std::function<void()> wake_;
@@ -78,8 +81,8 @@ class AgentSession {
   void handle(std::span<const std::byte> message);
   /// @brief The master is lost: workers are killed.
   void abandon() noexcept;
-  /// @brief `left` or `refused` is in the outbox: nothing more comes.
-  [[nodiscard]] bool has_ended() const noexcept { return has_ended_; }
+  /// @brief `left` or `refused` is in the outbox already: nothing more comes. Ask before the outbox.
+  [[nodiscard]] bool has_ended() const noexcept { return has_ended_.load(); }
 
  private:
   class OneResult;
@@ -90,6 +93,8 @@ class AgentSession {
   void answer(RequestFrame frame);
   void leave(const LeaveFrame& frame);
   void refuse(const std::string& why);
+  void say_if_broken() noexcept;
+  void end_with(std::vector<std::byte> message);
   void put_result(std::uint64_t task,
                   ResultFrame::Outcome outcome,
                   std::span<const std::byte> rest) noexcept;
@@ -100,7 +105,8 @@ class AgentSession {
   const StartMethod method_;
   const std::string host_;
   std::shared_ptr<Crew> crew_;
-  bool has_ended_ = false;
+  std::thread leaver_;  // waits for workers that are to end, for the engine's thread may not
+  std::atomic<bool> has_ended_{false};
 
   struct KnownDefinition {
     std::vector<std::byte> bytes;

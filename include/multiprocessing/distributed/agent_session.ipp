@@ -29,6 +29,7 @@ class AgentSession::OneResult final : public Receiver {
     try {
       std::rethrow_exception(error);
     } catch (const BrokenProcessPool& what) {
+      session_->say_if_broken();
       put(ResultFrame::died, what.what());
     } catch (const TimeoutError& what) {
       put(ResultFrame::timed_out, what.what());
@@ -75,8 +76,28 @@ inline void AgentSession::handle(std::span<const std::byte> message) {
 
 inline void AgentSession::refuse(const std::string& why) {
   log(LogLevel::error, why);
-  outbox_->put(make_message(MessageTo::refused, TextMessage{"host " + host_ + " refuses: " + why}));
-  has_ended_ = true;
+  end_with(make_message(MessageTo::refused, TextMessage{"host " + host_ + " refuses: " + why}));
+}
+
+/// The last word, and only then has it ended.
+inline void AgentSession::end_with(std::vector<std::byte> message) {
+  outbox_->put(std::move(message));
+  has_ended_.store(true);
+  outbox_->wake();
+}
+
+/// The pool may have failed the task because it fails all.
+inline void AgentSession::say_if_broken() noexcept {
+  try {
+    crew_->check_takes_tasks();
+  } catch (const BrokenProcessPool& error) {
+    try {
+      outbox_->put(make_message(
+          MessageTo::broken, TextMessage{"on host " + host_ + ": " + std::string{error.what()}}));
+    } catch (const std::exception&) {  // no memory: the next task says so
+    }
+  } catch (const std::exception&) {  // it is being left
+  }
 }
 
 inline void AgentSession::open(const OpenMessage& message) {
@@ -85,9 +106,10 @@ inline void AgentSession::open(const OpenMessage& message) {
                   " of this library's protocol, this agent speaks version " +
                   std::to_string(OpenMessage::expected_version));
   }
+  if (crew_) throw SerializationError{"a pool that is opened twice"};
   const std::string differs = difference(message.builds, own_builds());
   const SessionOptions& options = message.options;
-  if (!differs.empty() && !options.other_builds) return refuse(differs);
+  if (!differs.empty()) return refuse(differs);
   CrewOptions crew;
   crew.name = "the agent's pool";
   crew.workers = options.workers != 0 ? options.workers : process_cpu_count();
@@ -106,7 +128,7 @@ inline void AgentSession::open(const OpenMessage& message) {
     return refuse(std::string{"its pool cannot be made: "} + error.what());
   }
   outbox_->put(make_message(MessageTo::ready,
-                            ReadyMessage{host_, os::process_id(), workers, differs.empty()}));
+                            ReadyMessage{host_, os::process_id(), workers}));
 }
 
 /// The line for a definition: one object for each, so that the crew knows it again.
@@ -179,26 +201,41 @@ inline void AgentSession::answer(RequestFrame frame) {
 }
 
 inline void AgentSession::leave(const LeaveFrame& frame) {
-  if (crew_ && frame.how == LeaveFrame::finish) {
-    crew_->close();
-    crew_->join();
-  } else if (crew_) {
-    crew_->terminate(frame.how == LeaveFrame::kill ? os::Signal::kill : os::Signal::terminate);
+  const auto left = make_frame(MessageTo::left, LeaveFrame{frame.how});
+  if (!crew_) return end_with(left);
+  const auto end_now = [crew = crew_](std::uint64_t how) {
+    crew->terminate(how == LeaveFrame::kill ? os::Signal::kill : os::Signal::terminate);
+  };
+  if (leaver_.joinable()) {  // it leaves already, and is to hurry
+    if (frame.how != LeaveFrame::finish) end_now(frame.how);
+    return;
   }
-  crew_.reset();
-  outbox_->put(make_frame(MessageTo::left, LeaveFrame{frame.how}));
-  has_ended_ = true;
+  leaver_ = std::thread{[this, left, how = frame.how, end_now] {
+    try {
+      if (how == LeaveFrame::finish) {
+        crew_->close();
+        crew_->join();
+      } else {
+        end_now(how);
+      }
+    } catch (const std::exception& error) {
+      log(LogLevel::error, error.what());
+    }
+    end_with(left);
+  }};
 }
 
 inline void AgentSession::abandon() noexcept {
-  has_ended_ = true;
-  if (!crew_) return;
-  try {
-    crew_->terminate(os::Signal::kill);
-  } catch (const std::exception& error) {
-    log(LogLevel::error, error.what());
+  if (crew_) {
+    try {
+      crew_->terminate(os::Signal::kill);
+    } catch (const std::exception& error) {
+      log(LogLevel::error, error.what());
+    }
   }
+  if (leaver_.joinable()) leaver_.join();
   crew_.reset();
+  has_ended_.store(true);
 }
 
 /// How long a task takes here, in microseconds; looked at now and then.

@@ -3,11 +3,15 @@
 /// @file builds.hpp
 /// @brief Whether two processes on two machines run the same code.
 #include <multiprocessing/distributed/message.hpp>
+#include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/module.hpp>
+#include <multiprocessing/os/process_wide.hpp>
 
 #include <cstddef>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace multiprocessing::detail {
@@ -15,6 +19,8 @@ namespace multiprocessing::detail {
 /// @brief The modules of this process, the program first.
 [[nodiscard]] inline std::vector<Build> own_builds() {
   std::vector<Build> all;
+  os::install_fork_handlers();  // no child is to begin with the loader's lock held by us
+  const std::lock_guard lock{process_state().loader_mutex};
   for (os::Module& module : os::loaded_modules()) {
     all.push_back({std::move(module.path), std::move(module.id)});
   }
@@ -31,8 +37,7 @@ namespace multiprocessing::detail {
   const auto words = [](const Build& theirs, const Build& ours) {
     return "the master runs " + theirs.path + " (build " + os::to_string(theirs.id) +
            "), this agent runs " + ours.path + " (build " + os::to_string(ours.id) +
-           "): bring the same build to every host, or say allow_other_builds and send registered "
-           "functions only";
+           "): bring the same build to every host";
   };
   if (master.empty() || agent.empty()) return "the list of modules is empty";
   if (master.front().id != agent.front().id) return words(master.front(), agent.front());

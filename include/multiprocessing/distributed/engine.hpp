@@ -58,6 +58,9 @@ class Engine {
   virtual void drop(std::uint32_t peer) noexcept = 0;
   /// @brief Lets all peers go, as far as they live. Takes a second at most.
   virtual void close() noexcept = 0;
+  /// @brief Ends the agents without the thread that polls, which does not come back from a callback
+  /// of the program's. @threads any.
+  virtual void abandon() noexcept {}
 };
 
 }  // namespace multiprocessing::detail

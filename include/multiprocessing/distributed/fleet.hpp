@@ -79,13 +79,13 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   void retire() override;
   [[nodiscard]] PoolStats stats() override;
   /// @brief Of all agents. Waits until each of them is ready or lost; at least 1.
-  [[nodiscard]] unsigned workers() const override;
+  [[nodiscard]] unsigned workers() override;
   [[nodiscard]] bool is_ours() const noexcept override { return process_ == os::process_id(); }
 
   /// @brief Waits until each agent that is expected is ready, or lost.
   /// @returns whether all that could be waited for within the time has been.
   /// @throws BrokenProcessPool none is left.
-  bool bootup(const Deadline& deadline) const;
+  bool bootup(const Deadline& deadline);
 
   /// @brief What is known of an agent.
   struct AgentStatus {
@@ -109,13 +109,13 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
     State state = State::joined;
     std::uint32_t peer = 0;
     AgentStatus status;
-    bool same_builds = true;
     bool is_server = false;                               ///< Of many agents.
     Clock::time_point answers_until;                      ///< While it is `joined`.
     std::unordered_map<std::uint64_t, std::size_t> sent;  ///< Tasks there, and their sizes.
     std::size_t sent_bytes = 0;
     std::uint32_t pace = 0;  ///< Microseconds that a task takes; 0: not known.
     bool was_told_to_leave = false;
+    LeaveFrame::How told = LeaveFrame::finish;  ///< How.
     WorkerStats stats;
   };
   struct Waiting {
@@ -191,6 +191,8 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
 
   static constexpr std::chrono::milliseconds tick{100};
   static constexpr std::chrono::seconds answers_within{30};
+  static constexpr std::chrono::seconds request_within{2};
+  static constexpr std::uint32_t most_workers = 32767;
   static constexpr std::size_t most_bytes_ahead = std::size_t{64} << 20U;
   static constexpr std::size_t most_ahead = 32;         // tasks, for each worker
   static constexpr std::uint32_t worth_ahead = 10'000;  // microseconds of work, for each worker
@@ -223,7 +225,7 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   bool is_leaving_ = false;
   bool has_loop_ = false;
   std::condition_variable loop_gone_;
-  mutable std::condition_variable agents_bell_;
+  std::condition_variable agents_bell_;
   std::atomic<bool> ends_{false};
   std::atomic<std::size_t> open_{0};           // tasks whose receivers have not been told
   std::atomic<std::size_t> held_by_joins_{0};  // those of them whose callbacks wait in join()

@@ -105,14 +105,16 @@ inline void Fleet::refill(Agent& agent, bool ahead) {
   const std::size_t most = window(agent, ahead);
   while (!waiting_.empty() && agent.sent.size() < most) {
     if (agent.sent.size() >= agent.status.workers && agent.sent_bytes > most_bytes_ahead) return;
-    Waiting next = std::move(waiting_.front());
-    waiting_.pop_front();
+    Waiting& next = waiting_.front();
     TaskTable::Entry* const entry = table_.find(next.id);
-    if (entry == nullptr) continue;  // it was cancelled
-    entry->place = agent.peer;
-    agent.sent.emplace(next.id, next.message.size());
-    agent.sent_bytes += next.message.size();
-    outgoing_.push_back({agent.peer, std::move(next.message)});
+    if (entry != nullptr) {  // else it was cancelled
+      outgoing_.reserve(outgoing_.size() + 1);  // what may throw comes first
+      agent.sent.emplace(next.id, next.message.size());
+      entry->place = agent.peer;
+      agent.sent_bytes += next.message.size();
+      outgoing_.push_back({agent.peer, std::move(next.message)});
+    }
+    waiting_.pop_front();
   }
 }
 
@@ -180,7 +182,14 @@ inline bool Fleet::cancel(std::uint64_t task) {
 }
 
 inline bool Fleet::kill(std::uint64_t task) {
-  return cancel(task) || ask(RequestFrame::kill, task);
+  if (cancel(task)) return true;
+  {
+    const std::lock_guard lock{mutex_};
+    TaskTable::Entry* const entry = table_.find(task);
+    if (entry == nullptr) return false;
+    if (entry->extra) entry->extra->retries_left = 0;  // whoever loses it now
+  }
+  return ask(RequestFrame::kill, task);
 }
 
 inline bool Fleet::is_running(std::uint64_t task) {
@@ -188,7 +197,8 @@ inline bool Fleet::is_running(std::uint64_t task) {
   return ask(RequestFrame::is_running, task);
 }
 
-/// Asks the agent that has the task. @returns false also where it is lost meanwhile.
+/// Asks the agent that has the task. @returns false also where it is lost meanwhile, or does not
+/// answer in time: the loop may be in a callback that waits for what our caller holds.
 inline bool Fleet::ask(RequestFrame::What what, std::uint64_t task) {
   const auto request = std::make_shared<Request>();
   RequestFrame frame;
@@ -203,7 +213,7 @@ inline bool Fleet::ask(RequestFrame::What what, std::uint64_t task) {
   }
   engine_->wake();
   wait(
-      nullptr, [&] { return request->answer.load() >= 0; }, Deadline{forever});
+      nullptr, [&] { return request->answer.load() >= 0; }, Deadline{request_within});
   return request->answer.load() == 1;
 }
 

@@ -55,8 +55,9 @@ inline bool Fleet::all_gone() const {
                      [](const auto& each) { return each.second.state == Agent::State::gone; });
 }
 
-inline bool Fleet::bootup(const Deadline& deadline) const {
+inline bool Fleet::bootup(const Deadline& deadline) {
   check_process();
+  const bool drives = loop_.load() == std::this_thread::get_id();  // inside a callback
   std::unique_lock lock{mutex_};
   const auto is_settled = [this] {
     return !has_loop_ || state_ == State::broken ||
@@ -66,13 +67,19 @@ inline bool Fleet::bootup(const Deadline& deadline) const {
             }));
   };
   while (!is_settled() && !deadline.passed()) {
-    agents_bell_.wait_for(lock, deadline.left(std::chrono::hours{1}));
+    if (drives) {
+      lock.unlock();
+      step(Deadline{deadline.left(tick)});
+      lock.lock();
+    } else {
+      agents_bell_.wait_for(lock, deadline.left(std::chrono::hours{1}));
+    }
   }
   if (state_ == State::broken) throw BrokenProcessPool{why_broken_};
   return is_settled();
 }
 
-inline unsigned Fleet::workers() const {
+inline unsigned Fleet::workers() {
   bootup(Deadline{forever});
   unsigned all = 0;
   const std::lock_guard lock{mutex_};
@@ -124,15 +131,18 @@ inline void Fleet::join() {
 
 inline void Fleet::terminate(os::Signal first) {
   check_process();
+  const auto how = first == os::Signal::kill ? LeaveFrame::kill : LeaveFrame::terminate;
   {
     const std::lock_guard lock{mutex_};
     if (state_ != State::broken) state_ = State::terminated;
     const std::string text = std::string{options_.name} + " was terminated";
     fail_all_later([&] { return std::make_exception_ptr(CancelledError{text}); }, true);
+    if (has_loop_) tell_all_to_leave(how);  // before callbacks, which may take their time
   }
+  engine_->wake();
   resolve_failed();
   constexpr std::chrono::milliseconds longest{2500};
-  end(first == os::Signal::kill ? LeaveFrame::kill : LeaveFrame::terminate, longest);
+  end(how, longest);
 }
 
 inline void Fleet::retire() {
@@ -144,13 +154,14 @@ inline void Fleet::retire() {
   engine_->wake();
 }
 
-/// The mutex is held. Once: who leaves is not told again.
+/// The mutex is held. Who leaves is not told again, but that it is to be sooner.
 inline void Fleet::tell_all_to_leave(LeaveFrame::How how) {
   is_leaving_ = true;
   for (auto& [peer, agent] : agents_) {
     if (agent.state == Agent::State::gone) continue;
-    if (agent.was_told_to_leave && how == LeaveFrame::finish) continue;
+    if (agent.was_told_to_leave && how <= agent.told) continue;
     agent.was_told_to_leave = true;
+    agent.told = how;
     outgoing_.push_back({peer, make_frame(MessageTo::leave, LeaveFrame{how})});
   }
 }
@@ -198,6 +209,7 @@ inline void Fleet::stop_loop() {
     const bool is_itself = thread.get_id() == std::this_thread::get_id();
     if (is_itself || !loop_gone_.wait_for(lock, longest, [this] { return !has_loop_; })) {
       thread.detach();
+      if (!is_itself) engine_->abandon();
       return;
     }
   }

@@ -4,6 +4,8 @@
 /// @brief The loop: what comes from agents, and what goes to them.
 #include <multiprocessing/distributed/fleet.hpp>
 
+#include <new>
+
 namespace multiprocessing::detail {
 
 inline bool Fleet::wait(const Receiver* of,
@@ -48,8 +50,9 @@ inline void Fleet::run() {
   while (!ends_.load()) {
     try {
       step(Deadline{tick});
-    } catch (const std::exception& error) {  // no memory, or the engine gives up
-      log(LogLevel::error, error.what());
+    } catch (const std::bad_alloc&) {  // later there may be memory
+      std::this_thread::sleep_for(tick);
+    } catch (const std::exception& error) {  // the engine gives up
       break_down(error.what());
       break;
     }
@@ -64,6 +67,7 @@ inline void Fleet::run() {
     follower->bell.notify_one();
   }
   has_loop_ = false;
+  loop_.store({});
   loop_gone_.notify_all();
   agents_bell_.notify_all();
 }
@@ -84,7 +88,14 @@ inline void Fleet::flush() {
     hand_out();
     outgoing.swap(outgoing_);
   }
-  for (Outgoing& each : outgoing) engine_->send(each.peer, std::move(each.message));
+  for (Outgoing& each : outgoing) {
+    try {
+      engine_->send(each.peer, std::move(each.message));
+    } catch (const std::bad_alloc&) {  // what it was to get is lost, and nothing else
+      engine_->drop(each.peer);
+      lose(agents_.at(each.peer), "there is no memory for what it was to be sent");
+    }
+  }
 }
 
 inline void Fleet::handle(EngineEvent event) {
@@ -163,11 +174,13 @@ inline void Fleet::handle_message(Agent& agent, std::span<const std::byte> messa
 
 inline void Fleet::handle_ready(Agent& agent, std::span<const std::byte> rest) {
   const auto ready = read_message<ReadyMessage>(rest);
-  if (ready.workers == 0) throw SerializationError{"an agent without workers"};
+  if (ready.workers == 0 || ready.workers > most_workers) {
+    throw SerializationError{"an agent with " + std::to_string(ready.workers) + " workers"};
+  }
   const std::lock_guard lock{mutex_};
+  if (agent.state != Agent::State::joined) throw SerializationError{"an agent that is ready twice"};
   agent.status = {ready.host, ready.pid, ready.workers};
   agent.stats.pid = ready.pid;
-  agent.same_builds = ready.same_builds;
   agent.is_server = ready.is_server;
   agent.state = Agent::State::ready;
   agents_bell_.notify_all();
@@ -250,18 +263,21 @@ inline void Fleet::lose(Agent& agent, const std::string& why) {
   {
     const std::lock_guard lock{mutex_};
     if (agent.state == Agent::State::gone) return;
-    agent.state = Agent::State::gone;
     text = "the agent on host " + agent.status.host +
            (agent.status.pid != 0 ? " (pid " + std::to_string(agent.status.pid) + ")" : "") +
            " is lost: " + why;
     if (agent.is_server || engine_->answers_when_it_likes()) text = why;
-    had_tasks = !agent.sent.empty();
-    for (const auto& [task, size] : std::exchange(agent.sent, {})) {
-      if (table_.find(task) == nullptr || try_again(task)) continue;
-      fail_later(task,
-                 std::make_exception_ptr(BrokenProcessPool{text + "; it had " + describe(task)}),
-                 false);
+    had_tasks = had_tasks || !agent.sent.empty();
+    while (!agent.sent.empty()) {
+      const std::uint64_t task = agent.sent.begin()->first;
+      if (table_.find(task) != nullptr && !try_again(task)) {
+        fail_later(task,
+                   std::make_exception_ptr(BrokenProcessPool{text + "; it had " + describe(task)}),
+                   false);
+      }
+      agent.sent.erase(agent.sent.begin());
     }
+    agent.state = Agent::State::gone;
     agent.sent_bytes = 0;
     agent.stats.pid.reset();
     for (auto asked = requests_.begin(); asked != requests_.end();) {
@@ -272,6 +288,7 @@ inline void Fleet::lose(Agent& agent, const std::string& why) {
     agents_bell_.notify_all();
     if (agent.was_told_to_leave) text.clear();
   }
+  call_followers(nullptr);
   if (!text.empty()) {
     log(LogLevel::warning, text);
     const bool was_last = [&] {
@@ -280,7 +297,6 @@ inline void Fleet::lose(Agent& agent, const std::string& why) {
     }();
     if (was_last || (had_tasks && options_.breaks_on_death)) break_down(text);
   }
-  call_followers(nullptr);
 }
 
 /// Agents that have not joined yet.

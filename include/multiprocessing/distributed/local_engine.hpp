@@ -18,6 +18,8 @@
 #include <deque>
 #include <exception>
 #include <memory>
+#include <mutex>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -59,12 +61,20 @@ class PatientSender {
     waiting_.push_back(std::move(message));
     flush();
   }
-  /// @throws what Connection::send_bytes() throws of a peer that has gone.
-  void flush() {
-    while (!waiting_.empty()) {
-      if (!connection_.try_send_bytes(waiting_.front(), std::chrono::seconds{0})) return;
-      waiting_.pop_front();
+  /// @returns false: the peer has gone. What else stands in the way (no descriptor, no memory) may
+  /// pass: it is tried again.
+  bool flush() {
+    try {
+      while (!waiting_.empty()) {
+        if (!connection_.try_send_bytes(waiting_.front(), std::chrono::seconds{0})) return true;
+        waiting_.pop_front();
+      }
+    } catch (const ConnectionError&) {
+      return false;
+    } catch (const std::system_error& error) {
+      return error.code() != std::errc::broken_pipe && error.code() != std::errc::connection_reset;
     }
+    return true;
   }
   [[nodiscard]] bool is_waiting() const noexcept { return !waiting_.empty(); }
   [[nodiscard]] const Connection& connection() const noexcept { return connection_; }
@@ -91,9 +101,10 @@ inline void run_local_agent(Connection connection) {
   const auto parent = parent_process();
   try {
     for (;;) {
+      const bool has_ended = session.has_ended();
       for (auto& message : outbox->take()) sender.send(std::move(message));
-      sender.flush();
-      if (session.has_ended() && !sender.is_waiting()) return;
+      if (!sender.flush()) break;
+      if (has_ended && !sender.is_waiting()) return;
       wait({sender.connection(), wakeup.source(), parent->sentinel()},
            sender.is_waiting() ? Timeout{soon} : forever);
       wakeup.clear();
@@ -102,9 +113,8 @@ inline void run_local_agent(Connection connection) {
         session.handle(from.recv_bytes());
       }
     }
-  } catch (const EOFError&) {  // the master has gone
+  } catch (const ProcessError&) {  // the master has gone, or says what makes no sense
   } catch (const std::system_error&) {
-  } catch (const ConnectionError&) {
   }
   session.abandon();
 }
@@ -121,6 +131,7 @@ class LocalEngine final : public Engine {
   void wake() noexcept override { wakeup_.wake(); }
   void drop(std::uint32_t peer) noexcept override;
   void close() noexcept override;
+  void abandon() noexcept override;
 
  private:
   struct Peer {
@@ -135,6 +146,7 @@ class LocalEngine final : public Engine {
 
   const std::uint32_t count_;
   Wakeup wakeup_;
+  std::mutex ending_;  // between close() and abandon()
   std::vector<std::unique_ptr<Peer>> peers_;
   std::size_t next_ = 0;  // whose turn it is
 };
@@ -144,9 +156,9 @@ inline std::uint32_t LocalEngine::connect() {
     Pipe pipe;
     peers_.push_back(std::make_unique<Peer>(pipe.first));
     Peer& peer = *peers_.back();
-    // Not a daemon: it has children.
+    // Ends with us, however that comes; it has children all the same.
     peer.process = std::make_unique<Process<>>(
-        ProcessOptions{.name = "Agent-" + std::to_string(i + 1), .daemon = false}, &run_local_agent,
+        ProcessOptions{.name = "Agent-" + std::to_string(i + 1), .daemon = true}, &run_local_agent,
         pipe.second);
     peer.process->start();
     pipe.second.close();
@@ -157,10 +169,7 @@ inline std::uint32_t LocalEngine::connect() {
 inline void LocalEngine::send(std::uint32_t peer, std::vector<std::byte> message) {
   Peer& to = *peers_.at(peer);
   if (to.is_lost) return;
-  try {
-    to.sender.send(std::move(message));
-  } catch (const std::system_error&) {  // it has gone: poll() sees that
-  }
+  to.sender.send(std::move(message));  // poll() sees it where that fails
 }
 
 inline EngineEvent LocalEngine::loss_of(std::uint32_t number, Peer& peer) {
@@ -181,13 +190,15 @@ inline std::optional<EngineEvent> LocalEngine::event_of(std::uint32_t number, Pe
   }
   try {
     peer.sender.flush();
+    const bool is_alive = peer.process->is_alive();  // asked first: what it has said comes before
     Connection connection = peer.sender.connection();
-    if (connection.poll(std::chrono::seconds{0})) {
-      return EngineEvent{EngineEvent::Kind::message, number, connection.recv_bytes(), {}};
+    if (auto message = connection.try_recv_bytes()) {
+      return EngineEvent{EngineEvent::Kind::message, number, *std::move(message), {}};
     }
-    if (peer.process->is_alive()) return std::nullopt;
+    if (is_alive) return std::nullopt;
   } catch (const EOFError&) {
-  } catch (const std::system_error&) {
+  } catch (const std::system_error& error) {
+    if (error.code() == std::errc::not_enough_memory) throw std::bad_alloc{};
   } catch (const ConnectionError&) {
   }
   return loss_of(number, peer);
@@ -232,10 +243,11 @@ inline void LocalEngine::drop(std::uint32_t peer) noexcept {
 inline void LocalEngine::close() noexcept {
   constexpr std::chrono::milliseconds soon{500};
   for (const auto& peer : peers_) peer->sender.close();
+  const Deadline deadline{soon};
   for (const auto& peer : peers_) {
     try {
       if (!peer->process || !peer->process->pid()) continue;
-      if (!peer->process->join(soon)) {
+      if (!peer->process->join(deadline.left(soon))) {
         peer->process->kill();
         peer->process->join();
       }
@@ -243,7 +255,19 @@ inline void LocalEngine::close() noexcept {
       log(LogLevel::error, error.what());
     }
   }
+  const std::lock_guard lock{ending_};
   peers_.clear();
+}
+
+inline void LocalEngine::abandon() noexcept {
+  const std::lock_guard lock{ending_};
+  for (const auto& peer : peers_) {
+    try {
+      peer->process->kill();
+    } catch (const std::exception& error) {  // it has ended
+      log(LogLevel::error, error.what());
+    }
+  }
 }
 
 }  // namespace multiprocessing::detail

@@ -42,7 +42,6 @@ struct SessionOptions {
   std::uint32_t workers = 0;           ///< 0: process_cpu_count() there.
   std::uint32_t tasks_per_worker = 0;  ///< 0: no limit.
   bool on_demand = false;
-  bool other_builds = false;  ///< Agents of other builds are let in; they get registered functions.
   std::string directory;      ///< Empty: where the agent is.
   std::vector<std::pair<std::string, std::string>> environment;
   std::vector<std::byte> initializer;  ///< An encoded Task.
@@ -59,7 +58,6 @@ struct ReadyMessage {
   std::string host;
   std::int32_t pid = 0;
   std::uint32_t workers = 0;
-  bool same_builds = true;
   /// No agent, but a server that has some: `host` is the server's, and what comes of it in words
   /// names the agent's host itself.
   bool is_server = false;

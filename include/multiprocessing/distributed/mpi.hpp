@@ -64,6 +64,7 @@ class Keeper {
 /// @brief Rank 0 of a job with several ranks: begun before main() goes on, for the others wait.
 inline void keep_agents() {
   static Keeper* const keeper = [] {
+    os::set_environment(master_variable, std::to_string(os::process_id()));
     World& world = World::get();
     auto* const made = new Keeper{world};  // until the end of the process
     world.add_pulse([made] { made->say(Link::life); });
@@ -93,7 +94,7 @@ inline const bool diverts = [] {
 /// @throws std::invalid_argument both.
 [[nodiscard]] inline std::unique_ptr<Engine> make_engine(const std::vector<std::string>& hosts) {
   const Job job = Job::ours();
-  const bool has_agents = job.rank == 0 && job.size > 1 && !os::environment(agent_variable);
+  const bool has_agents = job.rank == 0 && job.size > 1;
   if (has_agents && !hosts.empty()) {
     throw std::invalid_argument{
         "hosts to spawn agents on are for a program that is started without mpirun: the other " +

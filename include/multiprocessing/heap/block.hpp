@@ -211,16 +211,15 @@ class SharedObject {
     return made;
   }
 
-  [[nodiscard]] State* operator->() const noexcept {
-    return reinterpret_cast<State*>(block_.data());
-  }
+  [[nodiscard]] State* operator->() const noexcept { return state_; }
   [[nodiscard]] std::byte* behind() const noexcept { return block_.data() + sizeof(State); }
   [[nodiscard]] const Block& block() const noexcept { return block_; }
   /// @brief Instead of being used again: it stays as it is, and mapped, until this process ends.
   void leave_mapped() noexcept { block_.leave_mapped(); }
 
  private:
-  explicit SharedObject(Block block) noexcept : block_{std::move(block)} {}
+  explicit SharedObject(Block block) noexcept
+      : block_{std::move(block)}, state_{reinterpret_cast<State*>(block_.data())} {}
   static SharedObject with_magic(Block block) {
     SharedObject made{std::move(block)};
     made->magic = State::expected_magic;
@@ -228,6 +227,9 @@ class SharedObject {
   }
 
   Block block_;
+  // Where it is, and stays. Known at once: behind an atomic operation, as on the way in and out of
+  // a lock, the steps from the block to its arena and on to the memory would be waited for in turn.
+  State* state_;
 };
 
 }  // namespace multiprocessing::detail

@@ -42,6 +42,18 @@ namespace detail {
   os::exit_process(code);
 }
 
+/// @brief What freeze_support() does, less noting that it is there: a process that was started to
+/// serve becomes what it is for, at the first use of what needs it, where main() does not say so.
+inline void divert_if_started_to_serve() {
+  if (os::is_spawned()) run_fresh_process();
+  std::vector<void (*)()> diversions;
+  {
+    const std::lock_guard lock{process_state().mutex};
+    diversions = process_state().diversions;
+  }
+  for (const auto divert : diversions) divert();
+}
+
 }  // namespace detail
 
 /// @brief The first line of main() in a program that starts processes by spawn or forkserver.
@@ -52,16 +64,13 @@ namespace detail {
 /// @threads Call it before there are others.
 /// @python{multiprocessing.freeze_support(); there needed on Windows only}
 inline void freeze_support() {
-  std::vector<void (*)()> diversions;
   {
     detail::ProcessState& state = detail::process_state();
     const std::lock_guard lock{state.mutex};
     state.freeze_support_called = true;
     if (state.program.empty()) state.program = os::executable_path();
-    diversions = state.diversions;
   }
-  if (os::is_spawned()) detail::run_fresh_process();
-  for (const auto divert : diversions) divert();
+  detail::divert_if_started_to_serve();
 }
 
 }  // namespace multiprocessing

@@ -20,8 +20,9 @@ namespace multiprocessing::os {
 ///
 /// POSIX: a pair of SOCK_SEQPACKET sockets. A message of up to `inline_limit` bytes is one packet;
 /// a larger one lies in a memfd, sealed against every change, whose descriptor travels with a
-/// packet that has only a header. Windows has nothing that carries handles to whom it may concern:
-/// there, all of these answer `function_not_supported`; see TwoWayEnd.
+/// packet that has only a header; or, of a TwoWayEnd, in memory that the end keeps. Windows has
+/// nothing that carries handles to whom it may concern: there, all of these answer
+/// `function_not_supported`; see TwoWayEnd.
 /// @source man 7 unix, man 2 memfd_create.
 struct ChannelEnds {
   UniqueHandle first;
@@ -52,8 +53,9 @@ inline constexpr std::size_t most_handles = MULTIPROCESSING_WINDOWS ? 1008 : 252
 
 /// @brief Takes the next message.
 /// @param into written only when the answer is `done`.
-/// @errors The message is lost then: EMFILE: this process has no room for the handles that came
-/// with it, of which none stays open; ENOMEM; EBADMSG: what came was not sent by send_message.
+/// @errors The message is lost then, and if it is interrupted inside it: EMFILE: this process has
+/// no room for the handles that came with it, of which none stays open; ENOMEM; EBADMSG: what came
+/// was not sent by send_message.
 [[nodiscard]] Outcome receive_message(native_handle_type from,
                                       IncomingMessage& into,
                                       const Interrupt& interrupt,

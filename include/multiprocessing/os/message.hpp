@@ -71,7 +71,7 @@ class PacketBuffer {
 };
 
 /// @brief A message that was received, wherever its bytes are: in a packet's buffer or, of a large
-/// one, in a vector. Owns all of it.
+/// one, in a vector, or in the room that its receiver had offered. Owns all but that.
 class IncomingMessage {
  public:
   IncomingMessage() = default;
@@ -80,6 +80,22 @@ class IncomingMessage {
       : kind_{kind}, packet_{std::move(packet)}, bytes_{packet_->data() + first, size} {}
   IncomingMessage(std::uint8_t kind, std::vector<std::byte> whole)
       : kind_{kind}, whole_{std::move(whole)}, bytes_{whole_} {}
+
+  /// @brief The bytes are in the room that was offered.
+  IncomingMessage(std::uint8_t kind, std::span<const std::byte> in_room)
+      : kind_{kind}, bytes_{in_room} {}
+
+  /// @brief Who waits for a message lends it room: a large one that fits may come to lie there, and
+  /// is copied once less. Without a message there may be anything in it.
+  /// @param not_for messages of this kind do not go there.
+  void offer(std::span<std::byte> room, std::uint8_t not_for) noexcept {
+    room_ = room;
+    not_for_ = not_for;
+  }
+  /// @brief What has been offered, for a message of that kind.
+  [[nodiscard]] std::span<std::byte> room(std::uint8_t kind) const noexcept {
+    return kind == not_for_ ? std::span<std::byte>{} : room_;
+  }
 
   [[nodiscard]] std::uint8_t kind() const noexcept { return kind_; }
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
@@ -109,9 +125,11 @@ class IncomingMessage {
   }
 
   std::uint8_t kind_ = 0;
+  std::uint8_t not_for_ = 0;
+  std::span<std::byte> room_;
   std::optional<PacketBuffer> packet_;
   std::vector<std::byte> whole_;
-  std::span<const std::byte> bytes_;  // of the one of the two that is used; moving moves none
+  std::span<const std::byte> bytes_;  // of the one of the three that is used; moving moves none
 };
 
 }  // namespace multiprocessing::os

@@ -45,8 +45,9 @@ class NamedMemory {
   /// @brief New memory, all zero, for this user only (mode 0600). All of it is committed.
   /// @param announce called before the memory has its name; what it throws comes out.
   /// @errors `file_exists`: the name is taken. `invalid_argument`: it cannot be a name.
-  /// `filename_too_long`. The system refuses: POSIX `open`, `fallocate` (ENOSPC), `mmap`, `linkat`;
-  /// Windows `CreateFileMapping`.
+  /// `filename_too_long`. The system refuses: POSIX `open`, `fallocate` (ENOSPC), `mmap`, `linkat`,
+  /// `function_not_supported`: there is no /proc, and the system needs it; Windows
+  /// `CreateFileMapping`.
   static NamedMemory create(const std::string& name,
                             std::size_t size,
                             const Announce& announce,
@@ -75,6 +76,9 @@ class NamedMemory {
   MemoryIdentity identity_;
   UniqueHandle handle_;  // Windows: its name lives as long
 };
+
+/// @brief Where the names are, for errors. POSIX: /dev/shm.
+[[nodiscard]] const char* place_of_named_memory() noexcept;
 
 /// @brief Takes the name away; who has the memory mapped keeps it. Windows: does nothing.
 /// @errors `no_such_file_or_directory`: there is no such memory, or the name stands for another one

@@ -90,6 +90,7 @@ class Stream {
   /// come: a size that is a lie costs 1 MiB at most.
   /// @param kind what the message is to be called.
   /// @param max longer ones are not read.
+  /// @param into into the room that it offers, a large message is read at once (Windows: never).
   /// @errors `message_size`: it is longer, and the stream is broken; `connection_aborted`: broken,
   /// or the other end closed inside the message; `connection_reset`: the internet's connection
   /// ended by a reset between two messages; ENOMEM, likewise broken.

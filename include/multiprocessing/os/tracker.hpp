@@ -30,7 +30,7 @@ struct TrackedName {
 ///
 /// It is this program's file, run anew, and leaves it before main() and before static objects are
 /// made. It is nobody's child, in a session of its own, with all signals blocked, and holds nothing
-/// of ours but the error output.
+/// of ours but the error output. The state's mutex is held.
 /// @returns where it listens; for this process alone: a child closes it.
 /// @errors POSIX `socketpair`, `posix_spawn`; `function_not_supported`: the program's own file does
 /// not contain this library, only a shared library of it does.

@@ -10,6 +10,7 @@
 #include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/timeout.hpp>
 
+#include <memory>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -21,9 +22,13 @@ namespace multiprocessing::os {
 /// Any number of threads and processes may use either end at once, and die at any moment: each
 /// message comes out whole, once, or was never sent.
 ///
-/// POSIX: a channel's end, nothing else. Windows: two one-way channels. The handles of a message
-/// stay in the sender's process until it is received; if that process ends before, the message was
-/// never sent, and if nobody receives it, they stay there until it ends.
+/// POSIX: a channel's end. Messages beyond `inline_limit` pass through memory that both ends keep
+/// and use again: at most two pieces for each end in a process, of 2 MiB, 64 MiB in all of a
+/// process; where there is none, each has memory of its own. What is longer than a piece passes
+/// through it while the receiver takes it out, and is written behind it when nobody does: a sender
+/// waits for a receiver's progress 2 ms at most. Windows: two one-way channels. The handles of a
+/// message stay in the sender's process until it is received; if that process ends before, the
+/// message was never sent, and if nobody receives it, they stay there until it ends.
 class TwoWayEnd {
  public:
   using Ends = std::pair<TwoWayEnd, TwoWayEnd>;
@@ -52,8 +57,11 @@ class TwoWayEnd {
                              const detail::Deadline& deadline,
                              std::error_code& ec) const noexcept;
 
-  /// @brief Takes the next message.
-  /// @param into written only when the answer is `done`.
+  /// @brief Takes the next message. The deadline is for its beginning: one of more than 2 MiB that
+  /// has begun is waited for as long as its sender lives; if that dies in it, or the system refuses
+  /// memory for its rest, it was never sent.
+  /// @param into written only when the answer is `done`; into the room that it offers, a large
+  /// message goes at once (Windows: never).
   /// @errors as receive_message().
   [[nodiscard]] Outcome receive(IncomingMessage& into,
                                 const Interrupt& interrupt,
@@ -61,15 +69,21 @@ class TwoWayEnd {
                                 std::error_code& ec) const noexcept;
 
   /// @brief Waits until there is a message, or nobody can send one any more; takes nothing.
+  ///
+  /// POSIX: one of more than 2 MiB counts as soon as it begins.
   /// @returns never `ended`.
   [[nodiscard]] Outcome wait(const Interrupt& interrupt,
                              const detail::Deadline& deadline,
                              std::error_code& ec) const noexcept;
 
  private:
-  UniqueHandle end_;  // POSIX
-  OneWayEnd in_;      // Windows
-  OneWayEnd out_;     // likewise
+  struct Passages;
+  static TwoWayEnd of(UniqueHandle end, std::error_code& ec) noexcept;  // POSIX
+
+  UniqueHandle end_;                    // POSIX
+  std::shared_ptr<Passages> passages_;  // likewise
+  OneWayEnd in_;                        // Windows
+  OneWayEnd out_;                       // likewise
 };
 
 }  // namespace multiprocessing::os

@@ -148,7 +148,9 @@ inline std::shared_ptr<SharedMemoryCore> SharedMemoryCore::create(
     name = random_name();
     made = create_named(name, options, ec);
   }
-  if (ec) throw std::system_error{ec, "cannot create the shared memory \"" + name + "\""};
+  if (ec)
+    throw std::system_error{
+        ec, "cannot create the shared memory \"" + name + "\" in " + os::place_of_named_memory()};
   return std::shared_ptr<SharedMemoryCore>{
       new SharedMemoryCore{std::move(name), std::move(made), options.track}};
 }
@@ -157,7 +159,9 @@ inline std::shared_ptr<SharedMemoryCore> SharedMemoryCore::attach(const std::str
   std::string its_name = checked(name);
   std::error_code ec;
   auto opened = os::NamedMemory::open(its_name, ec);
-  if (ec) throw std::system_error{ec, "cannot attach to the shared memory \"" + its_name + "\""};
+  if (ec)
+    throw std::system_error{ec, "cannot attach to the shared memory \"" + its_name + "\" in " +
+                                    os::place_of_named_memory()};
   return std::shared_ptr<SharedMemoryCore>{
       new SharedMemoryCore{std::move(its_name), std::move(opened), false}};
 }

@@ -78,13 +78,16 @@ class HeldLocks {
   static constexpr std::uint32_t most = 2000;
 
   /// @throws std::system_error this thread holds as many as it may.
-  static void check() {
-    if (count() < most) return;
+  /// @returns how many it holds; for add().
+  static std::uint32_t& check() {
+    std::uint32_t& held = count();
+    if (held < most) return held;
     throw std::system_error{
         std::make_error_code(std::errc::resource_unavailable_try_again),
         "this thread holds 2000 locks, and the system gives up no more of them should it die"};
   }
-  static void add() noexcept { ++count(); }
+  static void add() noexcept { add(count()); }
+  static void add(std::uint32_t& held) noexcept { ++held; }
   static void remove() noexcept { --count(); }
 
  private:
@@ -192,7 +195,7 @@ class LockCore {
 
 inline bool LockCore::acquire_first(Timeout timeout) {
   if (is_known_abandoned()) throw_abandoned();
-  HeldLocks::check();
+  std::uint32_t& held = HeldLocks::check();
   const os::Acquired taken = take(state_->mutex, timeout);
   MULTIPROCESSING_STOP_POINT("lock.acquire.taken");
   if (taken == os::Acquired::abandoned && state_->at_work != 0) {
@@ -209,7 +212,7 @@ inline bool LockCore::acquire_first(Timeout timeout) {
     throw_abandoned();
   }
   if (taken == os::Acquired::no) return false;
-  HeldLocks::add();
+  HeldLocks::add(held);
   set_depth(1);
   return true;
 }

@@ -87,7 +87,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   void terminate(os::Signal first = os::Signal::terminate) override;
   void retire() override;
   [[nodiscard]] PoolStats stats() override;
-  [[nodiscard]] unsigned workers() const noexcept override {
+  [[nodiscard]] unsigned workers() noexcept override {
     return static_cast<unsigned>(places_.size());
   }
   [[nodiscard]] bool is_ours() const noexcept override { return process_ == os::process_id(); }

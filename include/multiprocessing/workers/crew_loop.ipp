@@ -282,9 +282,9 @@ inline void Crew::run_in_background() {
       }
       lock.lock();
     }
-    const auto left_at = left_at_;  // by a user: this thread need not make way for itself
+    const auto left_at = left_at_;
     leave_loop();
-    left_at_ = left_at;
+    if (followers_.empty()) left_at_ = left_at;  // this thread need not make way for itself
   }
   const bool finishes = is_retired_ && !background_ends_;
   lock.unlock();

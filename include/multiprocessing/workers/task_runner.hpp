@@ -80,7 +80,7 @@ class TaskRunner {
   virtual void retire() = 0;
 
   [[nodiscard]] virtual PoolStats stats() = 0;
-  [[nodiscard]] virtual unsigned workers() const = 0;
+  [[nodiscard]] virtual unsigned workers() = 0;
   [[nodiscard]] virtual bool is_ours() const noexcept = 0;
 };
 

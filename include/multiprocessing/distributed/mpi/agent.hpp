@@ -8,6 +8,7 @@
 #include <multiprocessing/distributed/mpi/world.hpp>
 #include <multiprocessing/launch/server.hpp>
 #include <multiprocessing/os/environment.hpp>
+#include <multiprocessing/os/module.hpp>
 #include <multiprocessing/os/process.hpp>
 
 #include <chrono>
@@ -23,9 +24,6 @@
 #include <mpi.h>
 
 namespace multiprocessing::detail::mpi {
-
-/// @brief Set in agents and all that they start: their descendants are none.
-inline constexpr const char* agent_variable = "MULTIPROCESSING_AGENT";
 
 /// @brief An agent: a pool for each pool of the master, until the master says farewell or is lost.
 ///
@@ -43,6 +41,7 @@ class Agent {
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::seconds master_lost_after{5};
+  static constexpr std::chrono::seconds newborn_waits{60};  // its master may be spawning others
 
   struct Session {
     std::shared_ptr<Outbox> outbox;
@@ -60,12 +59,14 @@ class Agent {
   Silence silence_;
   Nap nap_;
   bool ends_ = false;
+  bool has_heard_ = false;
   std::map<int, Session> sessions_;  // by tag; changed with the world's mutex held
 };
 
 /// Something for a pool, or a sign.
 inline void Agent::take(Link::Incoming incoming) {
   silence_.heard();
+  has_heard_ = true;
   if (incoming.size == Link::farewell) {
     ends_ = true;
     return;
@@ -130,11 +131,33 @@ inline void Agent::beat() noexcept {
   }
 }
 
+/// The master hears that we heard, and with whom MPI may end in peace.
+inline void Agent::farewell() noexcept {
+  constexpr std::chrono::milliseconds longest{500};
+  constexpr std::chrono::milliseconds moment{1};
+  const Deadline deadline{longest};
+  try {
+    {
+      const std::lock_guard lock{world_.mutex};
+      link_.send_sign(0, Link::farewell);
+    }
+    for (bool all = false; !all && !deadline.passed();) {
+      {
+        const std::lock_guard lock{world_.mutex};
+        all = link_.progress();
+      }
+      if (!all) std::this_thread::sleep_for(moment);
+    }
+  } catch (const std::exception&) {  // it has gone
+  }
+}
+
 inline int Agent::run() {
   const std::uint64_t pulse = world_.add_pulse([this] { beat(); });
   bool is_lost = false;
   while (!ends_ && !is_lost) {
-    is_lost = silence_.look(Clock::now()) > master_lost_after;
+    const auto patience = has_heard_ ? master_lost_after : newborn_waits;
+    is_lost = silence_.look(Clock::now()) > patience;
     const bool was_busy = look();
     send_results();
     if (was_busy) {
@@ -146,6 +169,7 @@ inline int Agent::run() {
   world_.remove_pulse(pulse);
   for (auto& [tag, session] : sessions_) session.pool->abandon();
   sessions_.clear();
+  if (!is_lost) farewell();
   if (is_lost) {
     os::write_error("multiprocessing: the agent on host " + host_name() +
                     " ends: nothing was heard of its master for five seconds\n");
@@ -158,6 +182,11 @@ inline int Agent::run() {
 [[noreturn]] inline void run_agent(bool is_spawned) noexcept {
   try {
     os::set_environment(agent_variable, "1");
+    {
+      const std::lock_guard lock{process_state().mutex};
+      process_state().freeze_support_called = true;  // whoever diverted us does so in the fork server
+      if (process_state().program.empty()) process_state().program = os::executable_path();
+    }
     ensure_forkserver(0);
     World& world = World::get();
     MPI_Comm comm = MPI_COMM_WORLD;

@@ -202,7 +202,10 @@ inline std::optional<Link::Incoming> Link::take_first() {
     }
     return Incoming{first->tag, size, {first->bytes.begin() + sizeof size, first->bytes.end()}};
   }
-  streams_[first->tag].bytes.resize(static_cast<std::size_t>(size));
+  constexpr std::uint64_t most = std::uint64_t{1} << 46U;
+  if (size > most) throw std::runtime_error{"an MPI message of a size that cannot be"};
+  std::vector<std::byte> bytes(static_cast<std::size_t>(size));
+  streams_[first->tag].bytes = std::move(bytes);
   return std::nullopt;
 }
 

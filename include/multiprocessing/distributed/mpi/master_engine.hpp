@@ -36,6 +36,7 @@ class MasterEngine final : public Engine {
   void wake() noexcept override { nap_.wake(); }
   void drop(std::uint32_t peer) noexcept override;
   void close() noexcept override;
+  void abandon() noexcept override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -67,6 +68,7 @@ inline std::uint32_t MasterEngine::connect() {
     const std::lock_guard lock{world_.mutex};
     tag_ = world_.next_tag();
   }
+  pulse_ = world_.add_pulse([this] { beat(); });
   if (hosts_.empty()) {
     const std::lock_guard lock{world_.mutex};
     for (int rank = 1; rank < world_.size(); ++rank) {
@@ -77,13 +79,16 @@ inline std::uint32_t MasterEngine::connect() {
     std::string problem;
     for (const std::string& host : hosts_) {
       const std::lock_guard lock{world_.mutex};
+      world_.beat_now();  // the agents that there are hear nothing during a spawn
       const MPI_Comm comm = spawn_agent(host, problem);
       if (comm != MPI_COMM_NULL) peers_.push_back(std::make_unique<Peer>(comm, 0, host));
     }
-    if (peers_.empty()) throw std::runtime_error{problem};
+    if (peers_.empty()) {
+      world_.remove_pulse(pulse_);
+      throw std::runtime_error{problem};
+    }
     if (!problem.empty()) log(LogLevel::error, problem);
   }
-  pulse_ = world_.add_pulse([this] { beat(); });
   return static_cast<std::uint32_t>(peers_.size());
 }
 
@@ -134,7 +139,7 @@ inline std::optional<EngineEvent> MasterEngine::look_at(std::uint32_t number, Pe
         "nothing was heard of it for " +
             std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(silence).count()) +
             " ms: it was killed, or its host is down or cut off");
-  } catch (const std::runtime_error& error) {
+  } catch (const std::exception& error) {
     return loss_of(number, peer, error.what());
   }
 }
@@ -176,6 +181,17 @@ inline void MasterEngine::drop(std::uint32_t peer) noexcept {
   link.abandon();
 }
 
+inline void MasterEngine::abandon() noexcept {
+  world_.remove_pulse(pulse_);  // the silence ends the pools of this one
+  const std::lock_guard lock{world_.mutex};
+  for (const auto& peer : peers_) {
+    try {
+      if (!hosts_.empty() && !peer->link.is_abandoned()) peer->link.send_sign(0, Link::farewell);
+    } catch (const std::exception&) {  // it is no more
+    }
+  }
+}
+
 /// Those that were spawned end. Those of a launcher wait for the next pool.
 inline void MasterEngine::close() noexcept {
   if (peers_.empty()) return;
@@ -203,12 +219,24 @@ inline void MasterEngine::close() noexcept {
   }
   const auto progress = [](Link& link) { return link.progress(); };
   while (!each_alive(progress) && !deadline.passed()) std::this_thread::sleep_for(moment);
+  const auto has_answered = [](Link& link) {
+    while (const auto incoming = link.receive(MPI_ANY_TAG)) {
+      if (incoming->size != Link::farewell) continue;
+      MPI_Comm comm = link.comm();
+      link.abandon();
+      MPI_Comm_free(&comm);
+      return true;
+    }
+    return false;
+  };
+  if (!hosts_.empty()) {
+    while (!each_alive(has_answered) && !deadline.passed()) std::this_thread::sleep_for(moment);
+  }
   const std::lock_guard lock{world_.mutex};
   for (const auto& peer : peers_) {
-    MPI_Comm comm = peer->link.comm();
-    const bool is_alive = !peer->link.is_abandoned();
+    // Whoever does not answer may be dead, and MPI would wait for it at the end.
+    if (!hosts_.empty() && !peer->link.is_abandoned()) world_.is_damaged();
     peer->link.abandon();
-    if (!hosts_.empty() && is_alive) MPI_Comm_free(&comm);
   }
   peers_.clear();
 }

@@ -8,12 +8,14 @@
 #include <multiprocessing/os/process_wide.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -24,6 +26,11 @@
 
 namespace multiprocessing::detail::mpi {
 
+/// @brief Set in agents and all that they start: their descendants are none.
+inline constexpr const char* agent_variable = "MULTIPROCESSING_AGENT";
+/// @brief The number of the process that is rank 0.
+inline constexpr const char* master_variable = "MULTIPROCESSING_MASTER";
+
 /// @brief What the launcher's environment says, before MPI is begun.
 struct Job {
   int rank = -1;  ///< -1: no launcher started this process.
@@ -31,6 +38,10 @@ struct Job {
 
   static Job ours() {
     Job job;
+    // What a task, or rank 0, has started inherits the launcher's words, which are not meant for it.
+    if (os::environment(agent_variable)) return job;
+    const auto master = os::environment(master_variable);
+    if (master && *master != std::to_string(os::process_id())) return job;
     const auto number = [](const char* name, int& into) {
       const auto text = os::environment(name);
       if (text && !text->empty()) into = std::atoi(text->c_str());
@@ -65,6 +76,11 @@ class World {
   /// @brief Begun at the first call. @throws std::runtime_error it cannot be.
   static World& get() {
     static World& one = *new World;  // the exit handler uses it
+    if (one.process_ != os::process_id()) {
+      throw std::logic_error{
+          "MPI belongs to the process that has begun it, and this one was forked from it: make "
+          "distributed pools there"};
+    }
     return one;
   }
 
@@ -88,6 +104,10 @@ class World {
   void remove_pulse(std::uint64_t number) noexcept {
     const std::lock_guard lock{mutex};
     std::erase_if(pulses_, [number](const Pulse& each) { return each.number == number; });
+  }
+  /// @brief The mutex is held.
+  void beat_now() {
+    for (const Pulse& each : pulses_) each.beat();
   }
   /// @brief What the exit does before MPI is ended: of the master's.
   void at_end(std::function<void()> action) { at_end_ = std::move(action); }
@@ -133,12 +153,17 @@ class World {
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
     MPI_Comm_size(MPI_COMM_WORLD, &size_);
     if (std::atexit([] { end(); }) != 0) throw std::bad_alloc{};
+    begun_in().store(process_);
     heart_ = std::thread{[this] { beat(); }};
   }
 
+  static std::atomic<int>& begun_in() noexcept {
+    static std::atomic<int> process{0};
+    return process;
+  }
   static void end() noexcept {
+    if (os::process_id() != begun_in().load()) return;
     World& world = get();
-    if (os::process_id() != world.process_) return;
     Fleet::finish_living();
     if (world.at_end_) world.at_end_();
     world.finalize();
@@ -148,7 +173,7 @@ class World {
     constexpr std::chrono::milliseconds often{300};
     std::unique_lock lock{mutex};
     while (!ends_) {
-      for (const Pulse& each : pulses_) each.beat();
+      beat_now();
       bell_.wait_for(lock, often);
     }
   }

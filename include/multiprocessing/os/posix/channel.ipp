@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/channel.hpp>
+#include <multiprocessing/os/posix/passage.ipp>
 #include <multiprocessing/os/posix/sealed_memory.ipp>
 
 #include <algorithm>
@@ -9,7 +10,10 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <new>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include <linux/sockios.h>
@@ -26,9 +30,13 @@ struct PacketHeader {
 
   std::uint32_t magic;
   std::uint8_t kind;
-  std::uint8_t in_memory;  // 1: the bytes are in the first descriptor's memory, not in the packet
-  std::uint16_t handles;   // that are the message's own
+  std::uint8_t place;     // one of these
+  std::uint16_t handles;  // that are the message's own
   std::uint64_t size;
+
+  static constexpr std::uint8_t in_packet = 0;
+  static constexpr std::uint8_t in_memory = 1;   // the first descriptor's, all of it
+  static constexpr std::uint8_t in_passage = 2;  // that one's
 };
 static_assert(sizeof(PacketHeader) == 16);
 
@@ -132,45 +140,73 @@ inline std::vector<UniqueHandle> take_descriptors(msghdr& packet, std::error_cod
   return taken;
 }
 
-// Makes a message of a packet that came whole. Throws std::bad_alloc.
-inline void unpack(std::size_t received,
-                   msghdr& packet,
-                   PacketBuffer buffer,
-                   IncomingMessage& into,
-                   std::error_code& ec) {
+// What a message's memory holds, whichever kind it is. timed_out: the message was never sent.
+// Throws std::bad_alloc.
+inline Outcome gather(const PacketHeader& header,
+                      UniqueHandle& memory,
+                      Passages& passages,
+                      IncomingMessage& into,
+                      const Interrupt& interrupt,
+                      std::error_code& ec) {
+  if (header.place == PacketHeader::in_memory) {
+    const std::size_t size = size_of_sealed(memory.get(), ec);
+    if (!ec && size != header.size) ec = std::make_error_code(std::errc::bad_message);
+    if (ec) return Outcome::timed_out;
+    Gathering bytes{into.room(header.kind), size};
+    read_at(memory.get(), 0, bytes.more(size), ec);
+    if (!ec) into = std::move(bytes).message(header.kind);
+    return Outcome::done;
+  }
+  std::unique_ptr<Passage> passage = passages.find(memory, header.size, ec);
+  if (ec) return Outcome::timed_out;
+  const int file = memory ? memory.get() : passage->file();
+  const Outcome taken = passage->take(file, header.kind, header.size, into, interrupt, ec);
+  passages.received(std::move(passage));
+  return taken;
+}
+
+// Makes a message of a packet that came whole. timed_out: it was never sent. Throws
+// std::bad_alloc.
+inline Outcome unpack(std::size_t received,
+                      msghdr& packet,
+                      PacketBuffer buffer,
+                      Passages& passages,
+                      IncomingMessage& into,
+                      const Interrupt& interrupt,
+                      std::error_code& ec) {
   ec.clear();
   std::vector<UniqueHandle> handles = take_descriptors(packet, ec);
-  if (ec) return;
+  if (ec) return Outcome::timed_out;
   if ((packet.msg_flags & MSG_CTRUNC) != 0) {
     ec = std::make_error_code(std::errc::too_many_files_open);
-    return;
+    return Outcome::timed_out;
   }
   PacketHeader header{};
   std::memcpy(&header, buffer.data(), std::min(received, sizeof header));
   const std::size_t in_packet = received - sizeof header;
   if (received < sizeof header || header.magic != PacketHeader::right_magic ||
-      (packet.msg_flags & MSG_TRUNC) != 0 ||
-      handles.size() != std::size_t{header.handles} + header.in_memory || header.in_memory > 1 ||
-      in_packet != (header.in_memory == 1 ? 0 : header.size)) {
+      (packet.msg_flags & MSG_TRUNC) != 0 || header.place > PacketHeader::in_passage ||
+      handles.size() != std::size_t{header.handles} + (header.place == 0 ? 0 : 1) ||
+      in_packet != (header.place == 0 ? header.size : 0)) {
     ec = std::make_error_code(std::errc::bad_message);
-    return;
+    return Outcome::timed_out;
   }
-  if (header.in_memory == 1) {
-    auto bytes = read_sealed(handles.front().get(), ec);
-    if (!ec && bytes.size() != header.size) ec = std::make_error_code(std::errc::bad_message);
-    if (ec) return;
+  if (header.place != PacketHeader::in_packet) {
+    const Outcome gathered = gather(header, handles.front(), passages, into, interrupt, ec);
+    if (ec || gathered != Outcome::done) return gathered;
     handles.erase(handles.begin());
-    into = IncomingMessage{header.kind, std::move(bytes)};
   } else {
     into = IncomingMessage{header.kind, std::move(buffer), sizeof header, in_packet};
   }
   into.handles = std::move(handles);
+  return Outcome::done;
 }
 
 // One recvmsg. Answers done, timed_out (nothing there), ended, or an error.
 // With `flags` 0 it waits, for a while.
 inline Outcome try_receive_packet(int from,
                                   int flags,
+                                  Passages& passages,
                                   IncomingMessage& into,
                                   const Interrupt& interrupt,
                                   std::error_code& ec) noexcept try {
@@ -187,8 +223,8 @@ inline Outcome try_receive_packet(int from,
     if (received == 0) return ec.clear(), Outcome::ended;
     if (received > 0) {
       MULTIPROCESSING_STOP_POINT("channel.recv.taken");
-      unpack(static_cast<std::size_t>(received), packet, std::move(buffer), into, ec);
-      return Outcome::done;
+      return unpack(static_cast<std::size_t>(received), packet, std::move(buffer), passages, into,
+                    interrupt, ec);
     }
     // ECONNRESET is said once, when the other end closed with messages of ours unread; what it sent
     // before comes after.
@@ -206,6 +242,109 @@ inline Outcome try_receive_packet(int from,
 } catch (const std::bad_alloc&) {
   ec = std::make_error_code(std::errc::not_enough_memory);
   return Outcome::timed_out;
+}
+
+// Where the bytes of a message lie until it is sent, when that is not in the packet.
+class Departing {
+ public:
+  Departing(Passages* passages, std::span<const std::byte> bytes) noexcept
+      : passages_{passages}, bytes_{bytes} {}
+  Departing(const Departing&) = delete;
+  Departing& operator=(const Departing&) = delete;
+  ~Departing() {
+    if (passage_) passages_->end(std::move(passage_), sent_);
+  }
+
+  // Once.
+  void prepare(std::error_code& ec) noexcept {
+    ec.clear();
+    if (passage_ || memory_) return;
+    if (passages_ != nullptr) passage_ = passages_->begin(bytes_);
+    if (!passage_) memory_ = sealed_copy(bytes_, ec);
+  }
+  [[nodiscard]] std::uint8_t place() const noexcept {
+    if (passage_) return PacketHeader::in_passage;
+    return memory_ ? PacketHeader::in_memory : PacketHeader::in_packet;
+  }
+  [[nodiscard]] int memory() const noexcept { return passage_ ? passage_->file() : memory_.get(); }
+  // The packet is sent.
+  void finish(std::error_code& ec) noexcept {
+    sent_ = true;
+    if (passage_) passage_->go_on(bytes_, ec);
+  }
+
+ private:
+  Passages* passages_;
+  std::span<const std::byte> bytes_;
+  std::unique_ptr<Passage> passage_;
+  UniqueHandle memory_;
+  bool sent_ = false;
+};
+
+// Without passages: a large message lies in memory of its own.
+inline Outcome send_through(int to,
+                            Passages* passages,
+                            const OutgoingMessage& message,
+                            const Interrupt& interrupt,
+                            const multiprocessing::detail::Deadline& deadline,
+                            std::error_code& ec) noexcept {
+  if (message.handles.size() > most_handles) {
+    ec = std::make_error_code(std::errc::argument_list_too_long);
+    return Outcome::timed_out;
+  }
+  const std::size_t size = message.bytes.size();
+  bool in_memory = size > inline_limit;
+  Departing departing{passages, message.bytes};
+  std::chrono::nanoseconds nap{0};
+  for (;;) {
+    if (!in_memory || has_room(to, size)) {
+      if (in_memory) departing.prepare(ec);
+      if (in_memory && ec) return Outcome::timed_out;
+      const PacketHeader header{PacketHeader::right_magic, message.kind, departing.place(),
+                                static_cast<std::uint16_t>(message.handles.size()), size};
+      MULTIPROCESSING_STOP_POINT("channel.send.prepared");
+      const Outcome sent = try_send_packet(to, header, message, departing.memory(), ec);
+      MULTIPROCESSING_STOP_POINT("channel.send.tried");
+      if (sent == Outcome::done) {
+        departing.finish(ec);
+        return sent;
+      }
+      if (ec == std::errc::message_size && !in_memory) {
+        in_memory = true;  // the system's buffers are smaller than usual
+        continue;
+      }
+      if (ec) return sent;
+    }
+    const Waited waited = wait_ready(to, Readiness::writable, interrupt, deadline, ec);
+    if (ec || waited != Waited::ready) return as_outcome(waited);
+    // Writable and yet no room: of room for large messages, and for descriptors in flight, the
+    // kernel gives no notice.
+    if (nap.count() != 0) {
+      if (deadline.passed()) return Outcome::timed_out;
+      if (pause_for(deadline.left(nap), interrupt) == Waited::interrupted)
+        return Outcome::interrupted;
+    }
+    nap = std::clamp<std::chrono::nanoseconds>(nap * 2, std::chrono::microseconds{20},
+                                               std::chrono::milliseconds{1});
+  }
+}
+
+inline Outcome receive_through(int from,
+                               Passages& passages,
+                               IncomingMessage& into,
+                               const Interrupt& interrupt,
+                               const multiprocessing::detail::Deadline& deadline,
+                               std::error_code& ec) noexcept {
+  // Who waits long enough first waits in recvmsg itself, one system call instead of three. That
+  // wait ends by SO_RCVTIMEO, because nothing else would end it when this end is closed here.
+  const bool patient =
+      deadline.left(Interrupt::longest_blind_wait) == Interrupt::longest_blind_wait;
+  for (int flags = patient ? 0 : MSG_DONTWAIT;; flags = MSG_DONTWAIT) {
+    const Outcome received = try_receive_packet(from, flags, passages, into, interrupt, ec);
+    if (ec || received != Outcome::timed_out) return received;
+    const Waited waited = wait_ready(from, Readiness::readable, interrupt, deadline, ec);
+    if (ec || waited != Waited::ready) return as_outcome(waited);
+  }
 }
 
 }  // namespace posix
@@ -241,43 +380,7 @@ inline Outcome send_message(native_handle_type to,
                             const Interrupt& interrupt,
                             const detail::Deadline& deadline,
                             std::error_code& ec) noexcept {
-  if (message.handles.size() > most_handles) {
-    ec = std::make_error_code(std::errc::argument_list_too_long);
-    return Outcome::timed_out;
-  }
-  const std::size_t size = message.bytes.size();
-  bool in_memory = size > inline_limit;
-  UniqueHandle memory;
-  std::chrono::nanoseconds nap{0};
-  for (;;) {
-    if (!in_memory || posix::has_room(to, size)) {
-      if (in_memory && !memory) memory = posix::sealed_copy(message.bytes, ec);
-      if (in_memory && !memory) return Outcome::timed_out;
-      const posix::PacketHeader header{posix::PacketHeader::right_magic, message.kind,
-                                       static_cast<std::uint8_t>(in_memory ? 1 : 0),
-                                       static_cast<std::uint16_t>(message.handles.size()), size};
-      MULTIPROCESSING_STOP_POINT("channel.send.prepared");
-      const Outcome sent = posix::try_send_packet(to, header, message, memory.get(), ec);
-      MULTIPROCESSING_STOP_POINT("channel.send.tried");
-      if (sent == Outcome::done) return sent;
-      if (ec == std::errc::message_size && !in_memory) {
-        in_memory = true;  // the system's buffers are smaller than usual
-        continue;
-      }
-      if (ec) return sent;
-    }
-    const Waited waited = wait_ready(to, Readiness::writable, interrupt, deadline, ec);
-    if (ec || waited != Waited::ready) return as_outcome(waited);
-    // Writable and yet no room: of room for large messages, and for descriptors in flight, the
-    // kernel gives no notice.
-    if (nap.count() != 0) {
-      if (deadline.passed()) return Outcome::timed_out;
-      if (pause_for(deadline.left(nap), interrupt) == Waited::interrupted)
-        return Outcome::interrupted;
-    }
-    nap = std::clamp<std::chrono::nanoseconds>(nap * 2, std::chrono::microseconds{20},
-                                               std::chrono::milliseconds{1});
-  }
+  return posix::send_through(to, nullptr, message, interrupt, deadline, ec);
 }
 
 inline Outcome receive_message(native_handle_type from,
@@ -285,16 +388,8 @@ inline Outcome receive_message(native_handle_type from,
                                const Interrupt& interrupt,
                                const detail::Deadline& deadline,
                                std::error_code& ec) noexcept {
-  // Who waits long enough first waits in recvmsg itself, one system call instead of three. That
-  // wait ends by SO_RCVTIMEO, because nothing else would end it when this end is closed here.
-  const bool patient =
-      deadline.left(Interrupt::longest_blind_wait) == Interrupt::longest_blind_wait;
-  for (int flags = patient ? 0 : MSG_DONTWAIT;; flags = MSG_DONTWAIT) {
-    const Outcome received = posix::try_receive_packet(from, flags, into, interrupt, ec);
-    if (ec || received != Outcome::timed_out) return received;
-    const Waited waited = wait_ready(from, Readiness::readable, interrupt, deadline, ec);
-    if (ec || waited != Waited::ready) return as_outcome(waited);
-  }
+  posix::Passages passages;
+  return posix::receive_through(from, passages, into, interrupt, deadline, ec);
 }
 
 inline Outcome wait_for_message(native_handle_type from,

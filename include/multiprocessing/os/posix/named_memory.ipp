@@ -31,6 +31,23 @@ inline std::string memory_path(const std::string& name, std::error_code& ec) {
   return memory_folder + ("/" + name);
 }
 
+// Without /proc it takes a right, or Linux 6.10.
+inline void give_name(int file, const std::string& path, std::error_code& ec) {
+  const std::string itself = "/proc/self/fd/" + std::to_string(file);
+  if (MULTIPROCESSING_SYSTEM(linkat)(AT_FDCWD, itself.c_str(), AT_FDCWD, path.c_str(),
+                                     AT_SYMLINK_FOLLOW) == 0) {
+    return;
+  }
+  assign_errno(ec);
+  if (ec != std::errc::no_such_file_or_directory) return;
+  ec.clear();
+  if (MULTIPROCESSING_SYSTEM(linkat)(file, "", AT_FDCWD, path.c_str(), AT_EMPTY_PATH) == 0) return;
+  assign_errno(ec);
+  if (ec == std::errc::no_such_file_or_directory) {
+    ec = std::make_error_code(std::errc::function_not_supported);
+  }
+}
+
 inline MemoryIdentity identity_of(const struct stat& status) noexcept {
   return {status.st_dev, status.st_ino};
 }
@@ -76,12 +93,8 @@ inline NamedMemory NamedMemory::create(const std::string& name,
   if (ec) return {};
   announce(made.identity());
   MULTIPROCESSING_STOP_POINT("named_memory.create.announced");
-  const std::string itself = "/proc/self/fd/" + std::to_string(file.get());
-  if (MULTIPROCESSING_SYSTEM(linkat)(AT_FDCWD, itself.c_str(), AT_FDCWD, path.c_str(),
-                                     AT_SYMLINK_FOLLOW) != 0) {
-    posix::assign_errno(ec);
-    return {};
-  }
+  posix::give_name(file.get(), path, ec);
+  if (ec) return {};
   MULTIPROCESSING_STOP_POINT("named_memory.create.named");
   return made;
 }
@@ -95,6 +108,10 @@ inline NamedMemory NamedMemory::open(const std::string& name, std::error_code& e
   NamedMemory opened;
   opened.map(file.get(), ec);
   return opened;
+}
+
+inline const char* place_of_named_memory() noexcept {
+  return posix::memory_folder;
 }
 
 inline void remove_named_memory(const std::string& name,

@@ -37,6 +37,43 @@ inline void write_all(int to, std::span<const std::byte> bytes, std::error_code&
   }
 }
 
+inline void write_at(int to,
+                     std::size_t place,
+                     std::span<const std::byte> bytes,
+                     std::error_code& ec) noexcept {
+  ec.clear();
+  while (!bytes.empty()) {
+    const auto written =
+        MULTIPROCESSING_SYSTEM(pwrite)(to, bytes.data(), bytes.size(), static_cast<off_t>(place));
+    if (written >= 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+      place += static_cast<std::size_t>(written);
+    } else if (errno != EINTR) {
+      assign_errno(ec);
+      return;
+    }
+  }
+}
+
+// All of them; bad_message: there are fewer.
+inline void read_at(int from,
+                    std::size_t place,
+                    std::span<std::byte> into,
+                    std::error_code& ec) noexcept {
+  ec.clear();
+  while (!into.empty()) {
+    const auto got =
+        MULTIPROCESSING_SYSTEM(pread)(from, into.data(), into.size(), static_cast<off_t>(place));
+    if (got > 0) {
+      into = into.subspan(static_cast<std::size_t>(got));
+      place += static_cast<std::size_t>(got);
+    } else if (got == 0 || errno != EINTR) {
+      ec.assign(got == 0 ? EBADMSG : errno, std::system_category());
+      return;
+    }
+  }
+}
+
 // Bytes in a memory that nobody changes any more.
 inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_code& ec) noexcept {
   UniqueHandle memory = above_streams(
@@ -54,8 +91,8 @@ inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_cod
   return memory;
 }
 
-// Such a memory's bytes; bad_message: it is not such a memory. Throws std::bad_alloc.
-inline std::vector<std::byte> read_sealed(int memory, std::error_code& ec) {
+// Such a memory's size; bad_message: it is not such a memory.
+inline std::size_t size_of_sealed(int memory, std::error_code& ec) noexcept {
   constexpr std::uint64_t block = 512;
   struct stat status {};
   const int seals = MULTIPROCESSING_SYSTEM(fcntl)(memory, F_GET_SEALS);
@@ -63,21 +100,18 @@ inline std::vector<std::byte> read_sealed(int memory, std::error_code& ec) {
       MULTIPROCESSING_SYSTEM(fstat)(memory, &status) != 0 ||
       status.st_blocks * static_cast<blkcnt_t>(block) < status.st_size) {  // a hole is no memory
     ec = std::make_error_code(std::errc::bad_message);
-    return {};
+    return 0;
   }
   ec.clear();
-  // Not mapped: to make and to drop the pages' table costs more than to copy them.
-  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
-  for (std::size_t done = 0; done < bytes.size();) {
-    const auto got = MULTIPROCESSING_SYSTEM(pread)(memory, bytes.data() + done, bytes.size() - done,
-                                                   static_cast<off_t>(done));
-    if (got > 0) {
-      done += static_cast<std::size_t>(got);
-    } else if (got == 0 || errno != EINTR) {
-      ec.assign(got == 0 ? EBADMSG : errno, std::system_category());
-      return {};
-    }
-  }
+  return static_cast<std::size_t>(status.st_size);
+}
+
+// Its bytes. Not mapped: to make and to drop the pages' table costs more than to copy them. Throws
+// std::bad_alloc.
+inline std::vector<std::byte> read_sealed(int memory, std::error_code& ec) {
+  std::vector<std::byte> bytes(size_of_sealed(memory, ec));
+  if (!ec) read_at(memory, 0, bytes, ec);
+  if (ec) return {};
   return bytes;
 }
 

@@ -338,6 +338,11 @@ inline Outcome Stream::read_message(std::uint8_t kind,
     outcome = read_all({buffer.data(), static_cast<std::size_t>(size)}, 0, interrupt, ec);
     if (ec || outcome != Outcome::done) return outcome;
     into = IncomingMessage{kind, std::move(buffer), 0, static_cast<std::size_t>(size)};
+  } else if (const auto room = into.room(kind); size <= room.size()) {
+    const auto whole = room.first(static_cast<std::size_t>(size));
+    outcome = read_all(whole, 0, interrupt, ec);
+    if (ec || outcome != Outcome::done) return outcome;
+    into = IncomingMessage{kind, whole};
   } else {
     constexpr std::uint64_t believed = std::uint64_t{1} << 20U;
     constexpr std::uint64_t addresses = std::uint64_t{64}

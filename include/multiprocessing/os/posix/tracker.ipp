@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
+#include <multiprocessing/os/module.hpp>
 #include <multiprocessing/os/posix/elf.ipp>
 #include <multiprocessing/os/posix/named_memory.ipp>
 #include <multiprocessing/os/posix/spawn.ipp>
+#include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/streams.hpp>
 #include <multiprocessing/os/tracker.hpp>
 
@@ -160,9 +162,14 @@ inline UniqueHandle start_tracker(std::error_code& ec) {
   char* const arguments[] = {shown.data(), nullptr};
   pid_t pid = 0;
   int error = actions.error() != 0 ? actions.error() : attributes.error();
-  if (error == 0) {
-    error = MULTIPROCESSING_SYSTEM(posix_spawn)(&pid, "/proc/self/exe", actions.get(),
-                                                attributes.get(), arguments, environment.data());
+  const auto spawn = [&](const char* file) {
+    return MULTIPROCESSING_SYSTEM(posix_spawn)(&pid, file, actions.get(), attributes.get(),
+                                               arguments, environment.data());
+  };
+  if (error == 0) error = spawn("/proc/self/exe");
+  if (error == ENOENT) {  // no /proc
+    const std::string& known = multiprocessing::detail::process_state().program;
+    error = spawn((known.empty() ? executable_path() : known).c_str());
   }
   ec.assign(error, std::system_category());
   if (ec) return {};

@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
+#include <multiprocessing/os/posix/passage.ipp>
 #include <multiprocessing/os/two_way_channel.hpp>
 
+#include <memory>
+#include <new>
+
 namespace multiprocessing::os {
+
+struct TwoWayEnd::Passages : posix::Passages {};
+
+inline TwoWayEnd TwoWayEnd::of(UniqueHandle end, std::error_code& ec) noexcept try {
+  TwoWayEnd made;
+  made.passages_ = std::make_shared<Passages>();
+  made.end_ = std::move(end);
+  return made;
+} catch (const std::bad_alloc&) {
+  ec = std::make_error_code(std::errc::not_enough_memory);
+  return {};
+}
 
 inline TwoWayEnd::Ends TwoWayEnd::create(std::error_code& ec) noexcept {
   ChannelEnds ends = make_channel(ec);
   Ends made;
-  made.first.end_ = std::move(ends.first);
-  made.second.end_ = std::move(ends.second);
+  if (!ec) made.first = of(std::move(ends.first), ec);
+  if (!ec) made.second = of(std::move(ends.second), ec);
   return made;
 }
 
@@ -18,9 +34,7 @@ inline TwoWayEnd TwoWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
     return {};
   }
   ec.clear();
-  TwoWayEnd adopted;
-  adopted.end_ = std::move(handles.front());
-  return adopted;
+  return of(std::move(handles.front()), ec);
 }
 
 inline std::vector<native_handle_type> TwoWayEnd::handles() const {
@@ -35,14 +49,14 @@ inline Outcome TwoWayEnd::send(const OutgoingMessage& message,
                                const Interrupt& interrupt,
                                const detail::Deadline& deadline,
                                std::error_code& ec) const noexcept {
-  return send_message(end_.get(), message, interrupt, deadline, ec);
+  return posix::send_through(end_.get(), passages_.get(), message, interrupt, deadline, ec);
 }
 
 inline Outcome TwoWayEnd::receive(IncomingMessage& into,
                                   const Interrupt& interrupt,
                                   const detail::Deadline& deadline,
                                   std::error_code& ec) const noexcept {
-  return receive_message(end_.get(), into, interrupt, deadline, ec);
+  return posix::receive_through(end_.get(), *passages_, into, interrupt, deadline, ec);
 }
 
 inline Outcome TwoWayEnd::wait(const Interrupt& interrupt,

@@ -76,6 +76,10 @@ inline NamedMemory NamedMemory::open(const std::string& name, std::error_code& e
   return opened;
 }
 
+inline const char* place_of_named_memory() noexcept {
+  return "this session";
+}
+
 inline void remove_named_memory(const std::string& /*name*/,
                                 const MemoryIdentity& /*identity*/,
                                 std::error_code& ec) noexcept {

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSL-1.0
+// A program with agents, for hosts_test.py, which starts it in ways that no test inside one process
+// can: by mpirun, on several hosts, and with somebody killed.
+//
+//   farm <what> [<host>...]      what it prints is what the test reads
+#include <multiprocessing.hpp>
+#include <multiprocessing/distributed.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <exception>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <unistd.h>
+
+namespace mp = multiprocessing;
+using namespace std::chrono_literals;
+
+namespace {
+
+int work(int x) {
+  std::this_thread::sleep_for(50ms);  // the work
+  return x;
+}
+int fragile(int x) {
+  if (x % 5 == 3) std::raise(SIGKILL);
+  return x;
+}
+void sleep_long() {
+  std::this_thread::sleep_for(1h);
+}
+
+struct Count {
+  std::atomic<int> resolved{0};
+  std::atomic<int> twice{0};
+};
+
+// Submits, says so, and counts how each future ends.
+int run(mp::distributed::ProcessPoolExecutor& executor, int tasks, int (*function)(int)) {
+  std::vector<std::atomic<int>> times(static_cast<std::size_t>(tasks));
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < tasks; ++i) {
+    futures.push_back(executor.submit(function, i));
+    auto& each = times[static_cast<std::size_t>(i)];
+    futures.back().add_done_callback([&each](const auto&) { ++each; });
+  }
+  static_cast<void>(futures.front().exception());
+  std::cout << "running" << std::endl;
+  int done = 0;
+  int broken = 0;
+  std::string words;
+  for (int i = 0; i < tasks; ++i) {
+    try {
+      done += futures[static_cast<std::size_t>(i)].result() == i ? 1 : 0;
+    } catch (const mp::BrokenProcessPool& error) {
+      ++broken;
+      words = error.what();
+    }
+  }
+  executor.shutdown();
+  const auto wrong = std::count_if(times.begin(), times.end(), [](const auto& t) { return t != 1; });
+  std::cout << "done " << done << " broken " << broken << " wrong " << wrong << std::endl;
+  if (!words.empty()) std::cout << "said " << words << std::endl;
+  return wrong == 0 ? 0 : 1;
+}
+
+mp::distributed::ExecutorOptions options(const std::vector<std::string>& hosts, unsigned retries) {
+  return {.max_workers = 2, .launch = {.hosts = hosts, .retries = retries, .bootup = true}};
+}
+
+void print_agents(const mp::distributed::ProcessPoolExecutor& executor) {
+  std::cout << "master " << ::getpid() << std::endl;
+  for (const auto& agent : executor.agents()) {
+    std::cout << "agent " << agent.host << " " << agent.pid << " " << agent.workers << std::endl;
+  }
+}
+
+int main_of(const std::string& what, const std::vector<std::string>& hosts) {
+  if (what == "twice") {  // two pools at once, and one after the other
+    for (int i = 0; i < 2; ++i) {
+      mp::distributed::ProcessPoolExecutor one{options(hosts, 0)};
+      mp::distributed::Pool other{{.processes = 1, .launch = {.hosts = hosts}}};
+      if (one.submit(work, 3).result() + other.apply(work, 4) != 7) return 1;
+    }
+    std::cout << "done" << std::endl;
+    return 0;
+  }
+  mp::distributed::ProcessPoolExecutor executor{options(hosts, what == "named" ? 0 : 3)};
+  print_agents(executor);
+  if (what == "fragile") return run(executor, 200, fragile);
+  if (what == "large") {
+    const std::vector<char> large(std::size_t{96} << 20U, 'x');
+    const bool same =
+        executor.submit([](std::vector<char> all) { return all; }, large).result() == large;
+    std::cout << (same ? "done" : "damaged") << std::endl;
+    return same ? 0 : 1;
+  }
+  if (what == "forever") {
+    std::vector<mp::Future<void>> all;
+    for (int i = 0; i < 4; ++i) all.push_back(executor.submit(sleep_long));
+    while (!all[0].running()) std::this_thread::yield();
+    std::cout << "running" << std::endl;
+    all[0].result();
+  }
+  return run(executor, 120, work);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  mp::freeze_support();
+  try {
+    return main_of(argc > 1 ? argv[1] : "run", {argv + std::min(argc, 2), argv + argc});
+  } catch (const std::exception& error) {
+    std::cout << "failed: " << error.what() << std::endl;
+    return 1;
+  }
+}
