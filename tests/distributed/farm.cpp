@@ -64,7 +64,8 @@ int run(mp::distributed::ProcessPoolExecutor& executor, int tasks, int (*functio
     }
   }
   executor.shutdown();
-  const auto wrong = std::count_if(times.begin(), times.end(), [](const auto& t) { return t != 1; });
+  const auto wrong =
+      std::count_if(times.begin(), times.end(), [](const auto& t) { return t != 1; });
   std::cout << "done " << done << " broken " << broken << " wrong " << wrong << std::endl;
   if (!words.empty()) std::cout << "said " << words << std::endl;
   return wrong == 0 ? 0 : 1;

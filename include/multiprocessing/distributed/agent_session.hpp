@@ -81,7 +81,8 @@ class AgentSession {
   void handle(std::span<const std::byte> message);
   /// @brief The master is lost: workers are killed.
   void abandon() noexcept;
-  /// @brief `left` or `refused` is in the outbox already: nothing more comes. Ask before the outbox.
+  /// @brief `left` or `refused` is in the outbox already: nothing more comes. Ask before the
+  /// outbox.
   [[nodiscard]] bool has_ended() const noexcept { return has_ended_.load(); }
 
  private:

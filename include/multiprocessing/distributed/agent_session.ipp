@@ -127,8 +127,7 @@ inline void AgentSession::open(const OpenMessage& message) {
   } catch (const std::exception& error) {
     return refuse(std::string{"its pool cannot be made: "} + error.what());
   }
-  outbox_->put(make_message(MessageTo::ready,
-                            ReadyMessage{host_, os::process_id(), workers}));
+  outbox_->put(make_message(MessageTo::ready, ReadyMessage{host_, os::process_id(), workers}));
 }
 
 /// The line for a definition: one object for each, so that the crew knows it again.

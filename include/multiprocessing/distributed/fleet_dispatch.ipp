@@ -107,7 +107,7 @@ inline void Fleet::refill(Agent& agent, bool ahead) {
     if (agent.sent.size() >= agent.status.workers && agent.sent_bytes > most_bytes_ahead) return;
     Waiting& next = waiting_.front();
     TaskTable::Entry* const entry = table_.find(next.id);
-    if (entry != nullptr) {  // else it was cancelled
+    if (entry != nullptr) {                     // else it was cancelled
       outgoing_.reserve(outgoing_.size() + 1);  // what may throw comes first
       agent.sent.emplace(next.id, next.message.size());
       entry->place = agent.peer;

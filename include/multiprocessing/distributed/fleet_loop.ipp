@@ -178,7 +178,10 @@ inline void Fleet::handle_ready(Agent& agent, std::span<const std::byte> rest) {
     throw SerializationError{"an agent with " + std::to_string(ready.workers) + " workers"};
   }
   const std::lock_guard lock{mutex_};
-  if (agent.state != Agent::State::joined) throw SerializationError{"an agent that is ready twice"};
+  const bool has_others = agent.is_server && ready.is_server;  // agents than before
+  if (agent.state != Agent::State::joined && !has_others) {
+    throw SerializationError{"an agent that is ready twice"};
+  }
   agent.status = {ready.host, ready.pid, ready.workers};
   agent.stats.pid = ready.pid;
   agent.is_server = ready.is_server;

@@ -42,7 +42,7 @@ struct SessionOptions {
   std::uint32_t workers = 0;           ///< 0: process_cpu_count() there.
   std::uint32_t tasks_per_worker = 0;  ///< 0: no limit.
   bool on_demand = false;
-  std::string directory;      ///< Empty: where the agent is.
+  std::string directory;  ///< Empty: where the agent is.
   std::vector<std::pair<std::string, std::string>> environment;
   std::vector<std::byte> initializer;  ///< An encoded Task.
 };

@@ -184,7 +184,8 @@ inline int Agent::run() {
     os::set_environment(agent_variable, "1");
     {
       const std::lock_guard lock{process_state().mutex};
-      process_state().freeze_support_called = true;  // whoever diverted us does so in the fork server
+      process_state().freeze_support_called =
+          true;  // whoever diverted us does so in the fork server
       if (process_state().program.empty()) process_state().program = os::executable_path();
     }
     ensure_forkserver(0);

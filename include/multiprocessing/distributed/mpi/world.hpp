@@ -38,7 +38,8 @@ struct Job {
 
   static Job ours() {
     Job job;
-    // What a task, or rank 0, has started inherits the launcher's words, which are not meant for it.
+    // What a task, or rank 0, has started inherits the launcher's words, which are not meant for
+    // it.
     if (os::environment(agent_variable)) return job;
     const auto master = os::environment(master_variable);
     if (master && *master != std::to_string(os::process_id())) return job;
