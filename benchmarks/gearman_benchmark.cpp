@@ -98,7 +98,7 @@ void measure() {
     };
   };
   for (const auto& [name, size, times] : {std::tuple{"100B", std::size_t{100}, 1000},
-                                          std::tuple{"1MiB", std::size_t{1} << 20U, 30}}) {
+                                          std::tuple{"1MiB", std::size_t{1} << 20U, 3}}) {
     const std::string payload(size, 'x');
     figure(std::string{"gearman_round_trip_"} + name, "us",
            round_trips(times,
