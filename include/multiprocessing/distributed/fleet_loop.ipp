@@ -174,12 +174,11 @@ inline void Fleet::handle_message(Agent& agent, std::span<const std::byte> messa
 
 inline void Fleet::handle_ready(Agent& agent, std::span<const std::byte> rest) {
   const auto ready = read_message<ReadyMessage>(rest);
-  if (ready.workers == 0 || ready.workers > most_workers) {
+  if (ready.workers == 0 || (ready.workers > most_workers && !ready.is_server)) {
     throw SerializationError{"an agent with " + std::to_string(ready.workers) + " workers"};
   }
   const std::lock_guard lock{mutex_};
-  const bool has_others = agent.is_server && ready.is_server;  // agents than before
-  if (agent.state != Agent::State::joined && !has_others) {
+  if (agent.state != Agent::State::joined && !ready.is_server) {
     throw SerializationError{"an agent that is ready twice"};
   }
   agent.status = {ready.host, ready.pid, ready.workers};

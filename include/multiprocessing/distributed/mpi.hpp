@@ -76,8 +76,8 @@ inline void keep_agents() {
 
 /// @brief Turns an agent's process into one. Returns everywhere else.
 inline void divert() {
-  if (os::environment(agent_variable)) return;  // something that a task of an agent's started
   if (is_spawned_agent()) run_agent(true);
+  if (os::environment(agent_variable)) return;  // something that a task of an agent's started
   const Job job = Job::ours();
   if (job.rank > 0) run_agent(false);
   if (job.rank == 0 && job.size > 1) keep_agents();

@@ -117,8 +117,10 @@ inline void Agent::send_results() {
     if (session.silence.look(now) > master_lost_after) session.pool->abandon();
     const bool has_ended = session.pool->has_ended();
     auto messages = session.outbox->take();
+    std::unique_ptr<AgentSession> ended;  // which ends without the mutex
     const std::lock_guard lock{world_.mutex};
     for (auto& message : messages) link_.send(at->first, std::move(message));
+    if (has_ended) ended = std::move(session.pool);
     at = has_ended ? sessions_.erase(at) : std::next(at);
   }
 }
