@@ -29,6 +29,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -194,6 +195,7 @@ int on_exit(void (*action)(int, void*), void* argument) {
 #define MULTIPROCESSING_SYSTEM(call) fault::call
 #include <multiprocessing.hpp>
 #include <multiprocessing/os/environment.hpp>
+#include <multiprocessing/os/peer.hpp>
 
 namespace mp = multiprocessing;
 namespace os = multiprocessing::os;
@@ -301,6 +303,20 @@ void use_events() {
   static_cast<void>(os::wait_any(handles, are_ready, {}, now, ec));
   check(ec);
   os::pause_for(1us, {});
+}
+
+void use_peer() {
+  const os::UniqueHandle socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  std::error_code ec;
+  const auto event = os::make_event(ec);
+  check(ec);
+  os::limit_silence(socket.get(), mp::Family::af_inet, 10s, ec);
+  check(ec);
+  os::set_event(event.get());
+  os::PeerNews news;
+  os::wait_for_peer(socket.get(), true, event.get(), mp::detail::Deadline{mp::forever}, news, ec);
+  check(ec);
+  EXPECT_TRUE(news.woken);
 }
 
 void use_lifeline() {
@@ -495,6 +511,7 @@ const std::vector<Operation> operations{
      keeping_memory},
     {"unfinished_message", leave_a_message_unfinished},
     {"events", use_events},
+    {"peer", use_peer},
     {"lifeline", use_lifeline},
     {"memory", use_memory},
     {"queue", use_queue},

@@ -79,10 +79,6 @@ class AgentSession {
 
   /// @brief Does what the master says. @throws SerializationError it says nothing known.
   void handle(std::span<const std::byte> message);
-  /// @brief Waits for what `leave` began: workers may take their time to end.
-  void wait_for_leave() {
-    if (leaver_.joinable()) leaver_.join();
-  }
   /// @brief The master is lost: workers are killed.
   void abandon() noexcept;
   /// @brief `left` or `refused` is in the outbox already: nothing more comes. Ask before the

@@ -18,7 +18,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -190,8 +189,8 @@ class GearmanAgent {
   std::vector<Control> obeyed_;
   std::exception_ptr why_;
   std::atomic<bool> ends_{false};
-  std::vector<std::uint64_t> unused_;       // sessions to end
-  std::vector<std::future<void>> endings_;  // of pools
+  std::vector<std::uint64_t> unused_;  // sessions to end
+  std::vector<std::unique_ptr<AgentSession>> endings_;
   std::thread listener_;
 };
 

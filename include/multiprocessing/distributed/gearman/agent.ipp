@@ -38,6 +38,7 @@ inline GearmanAgent::~GearmanAgent() {
     for (auto& [number, session] : sessions_) pools.push_back(std::move(session.pool));
   }
   pools.clear();
+  endings_.clear();
 }
 
 /// In a thread of its own: passes on what masters say, and does nothing by itself.
@@ -154,7 +155,7 @@ inline void GearmanAgent::drain(std::uint64_t number) noexcept {
   try {
     const std::lock_guard lock{mutex_};
     const auto found = sessions_.find(number);
-    if (found == sessions_.end()) return;
+    if (found == sessions_.end()) return tasks_.wake();  // it has ended
     for (const auto& message : found->second.outbox->take()) {
       deliver(number, found->second, message);
     }
@@ -296,21 +297,10 @@ inline void GearmanAgent::end(std::uint64_t number, LeaveFrame::How how) {
   }
   for (const std::string& handle : handles) tasks_.fail(handle);
   if (!pool) return;
-  // What runs still is nobody's any more. Workers may take their time to end, and others' tasks
-  // would wait for that.
+  // What runs still is nobody's any more.
   if (!handles.empty() && how == LeaveFrame::finish) how = LeaveFrame::terminate;
-  std::erase_if(endings_, [](const auto& each) {
-    return each.wait_for(std::chrono::seconds{0}) == std::future_status::ready;
-  });
-  endings_.push_back(std::async(std::launch::async, [how, ended = std::move(pool)]() mutable {
-    try {
-      ended->handle(make_frame(MessageTo::leave, LeaveFrame{how}));
-      ended->wait_for_leave();
-    } catch (const std::exception& error) {
-      log(LogLevel::error, error.what());
-    }
-    ended.reset();
-  }));
+  pool->handle(make_frame(MessageTo::leave, LeaveFrame{how}));
+  endings_.push_back(std::move(pool));  // workers take their time to end
 }
 
 // ---- time ----
@@ -319,6 +309,7 @@ inline void GearmanAgent::end(std::uint64_t number, LeaveFrame::How how) {
 inline GearmanAgent::Clock::time_point GearmanAgent::look_at_clock() {
   const auto now = Clock::now();
   auto next = now + std::chrono::hours{1};
+  std::erase_if(endings_, [](const auto& each) { return each->has_ended(); });
   const std::lock_guard lock{mutex_};
   for (auto& [handle, held] : held_) {
     const auto due = held.said_at + (held.is_announced ? gearman::beat : gearman::unsaid);

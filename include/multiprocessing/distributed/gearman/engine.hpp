@@ -10,6 +10,7 @@
 #include <multiprocessing/network/address.hpp>
 #include <multiprocessing/timeout.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -37,6 +38,7 @@ class GearmanEngine final : public Engine {
   GearmanEngine(Address server, gearman::ServerOptions options)
       : server_{std::move(server)}, options_{options} {
     options_.takes_lines = true;
+    options_.silence = std::max(options_.silence, least_silence);
   }
 
   std::uint32_t connect() override;
@@ -97,8 +99,9 @@ class GearmanEngine final : public Engine {
   static constexpr std::chrono::milliseconds look_for_first{100};
   static constexpr std::chrono::milliseconds look{1000};
   static constexpr std::chrono::seconds look_idle{5};
-  static constexpr std::chrono::seconds unsure{3};  // then the server is asked about a job
-  static constexpr std::size_t most_asked = 64;     // jobs, each time
+  static constexpr std::chrono::seconds least_silence{3};  // agents speak every second
+  static constexpr std::chrono::seconds unsure{3};         // then the server is asked about a job
+  static constexpr std::size_t most_asked = 64;            // jobs, each time
   static constexpr std::chrono::seconds longest_leave{1};
 
   const Address server_;

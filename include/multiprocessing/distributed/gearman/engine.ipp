@@ -204,7 +204,7 @@ inline void GearmanEngine::handle_status(std::string_view line) {
   const std::size_t last = line.rfind('\t');
   if (last == line.npos) return;
   const std::uint64_t all = std::uint64_t{each} * number(line.substr(last + 1)) + counted_;
-  counted_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(all, 1'000'000));
+  counted_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(all, 32'767));
 }
 
 inline void GearmanEngine::handle_event(gearman::ClientRole::Event event) {
