@@ -238,7 +238,7 @@ class Soak : public testing::Test {
     theirs.close();
     unsigned asked = 0;
     for (const std::string& text : {std::string{"a"}, large, std::string{"b"}}) {
-      asked += ours.try_send(text, 1s) ? 1 : 0;
+      if (ours.try_send(text, 1s)) ++asked;
     }
     std::this_thread::sleep_for(std::chrono::microseconds{random_() % 2000});
     victim.kill();
