@@ -7,6 +7,7 @@
 
 #include <support/eventually.hpp>
 #include <support/pool_tasks.hpp>
+#include <support/processes.hpp>
 
 #include <gtest/gtest.h>
 
@@ -15,6 +16,9 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <fstream>
+#include <future>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -334,6 +338,14 @@ TEST(DistributedPool, SetsEnvironmentAndWorkingDirectory) {
   EXPECT_EQ(pool.num_workers(), pool.agents().size());
 }
 
+TEST(DistributedPool, MayBeAskedForItsWorkersInACallback) {
+  auto executor = made<mp::distributed::ProcessPoolExecutor>();
+  std::atomic<unsigned> workers{0};
+  auto future = executor->submit(square, 2);
+  future.add_done_callback([&](const auto&) { workers = executor->num_workers(); });
+  eventually([&] { return workers.load() >= 2; });
+}
+
 TEST(DistributedPool, IsOfItsOwnProcessAlone) {
   auto pool = made<mp::distributed::Pool>();
   EXPECT_EQ(pool->apply(square, 2), 4);
@@ -408,6 +420,35 @@ TEST(DistributedAgent, ThatIsKilledHasItsTasksDoneByOthersWhereTheyMayBeTriedAga
   for (int i = 0; i < 100; ++i) EXPECT_EQ(all[static_cast<std::size_t>(i)].result(), i);
   fleet->close();
   fleet->join();
+}
+
+bool has_ended(int pid) {
+  std::ifstream file{"/proc/" + std::to_string(pid) + "/stat"};
+  const std::string text{std::istreambuf_iterator<char>{file}, {}};
+  return text.empty() || text.find(") Z ") != std::string::npos;
+}
+
+TEST(DistributedAgent, EndsWithItsPoolAlsoWhereACallbackDoesNotReturn) {
+  const auto threads = test::names_in("/proc/self/task").size();
+  const auto fleet = fleet_of_two(0);
+  fleet->bootup(mp::detail::Deadline{mp::forever});
+  std::promise<void> gate;
+  std::atomic<bool> is_inside{false};
+  auto future = submitted(fleet, &square, 3);
+  future.add_done_callback([&](const auto&) {
+    is_inside = true;
+    gate.get_future().wait();
+  });
+  eventually([&] { return is_inside.load(); });
+  const auto agents = fleet->agents();
+  ASSERT_EQ(agents.size(), 2U);
+  auto never = submitted(fleet, &sleep_long);
+  EXPECT_FALSE(never.running());  // nobody can say, and nobody waits for ever to hear it
+  fleet->terminate(mp::os::Signal::terminate);
+  EXPECT_TRUE(never.done());
+  for (const auto& agent : agents) eventually([&] { return has_ended(agent.pid); });
+  gate.set_value();
+  eventually([&] { return test::names_in("/proc/self/task").size() == threads; });
 }
 
 TEST(DistributedAgent, TheLastOneBreaksThePool) {
