@@ -189,7 +189,7 @@ class Soak : public testing::Test {
     const auto methods = mp::get_all_start_methods();
     mp::Process victim({.start_method = methods[killed_ % methods.size()]}, what...);
     victim.start();
-    std::this_thread::sleep_for(
+    std::this_thread::sleep_for(  // to die anywhere
         std::chrono::microseconds{random_() % static_cast<unsigned>(longest.count())});
     victim.kill();
     victim.join();
@@ -240,7 +240,7 @@ class Soak : public testing::Test {
     for (const std::string& text : {std::string{"a"}, large, std::string{"b"}}) {
       if (ours.try_send(text, 1s)) ++asked;
     }
-    std::this_thread::sleep_for(std::chrono::microseconds{random_() % 2000});
+    std::this_thread::sleep_for(std::chrono::microseconds{random_() % 2000});  // likewise
     victim.kill();
     victim.join();
     ++killed_;

@@ -33,7 +33,7 @@ int fragile(int x) {
   return x;
 }
 void sleep_long() {
-  std::this_thread::sleep_for(1h);
+  std::this_thread::sleep_for(1h);  // the work, which is to be killed
 }
 
 struct Count {

@@ -44,7 +44,7 @@ def eventually(condition):
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.02)
+        time.sleep(0.02)  # other processes do not say when
     return True
 
 

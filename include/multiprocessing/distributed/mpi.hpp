@@ -52,7 +52,7 @@ class Keeper {
         all = true;
         for (const auto& link : links_) all = link->progress() && all;
       }
-      if (!all) std::this_thread::sleep_for(moment);
+      if (!all) std::this_thread::sleep_for(moment);  // MPI has nothing to wait on
     }
   }
 

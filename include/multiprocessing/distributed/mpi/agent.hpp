@@ -148,7 +148,7 @@ inline void Agent::farewell() noexcept {
         const std::lock_guard lock{world_.mutex};
         all = link_.progress();
       }
-      if (!all) std::this_thread::sleep_for(moment);
+      if (!all) std::this_thread::sleep_for(moment);  // MPI has nothing to wait on
     }
   } catch (const std::exception&) {  // it has gone
   }

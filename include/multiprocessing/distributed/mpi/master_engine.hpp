@@ -218,6 +218,7 @@ inline void MasterEngine::close() noexcept {
     });
   }
   const auto progress = [](Link& link) { return link.progress(); };
+  // Naps, for MPI has nothing to wait on.
   while (!each_alive(progress) && !deadline.passed()) std::this_thread::sleep_for(moment);
   const auto has_answered = [](Link& link) {
     while (const auto incoming = link.receive(MPI_ANY_TAG)) {
