@@ -29,11 +29,13 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -54,6 +56,9 @@ namespace fault {
 
 // Those that cannot fail, or do not return; and the loader's, which module_test.cpp makes fail.
 using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::raise, ::readlink, ::sched_yield;
+// And those that network_test.cpp makes fail.
+using ::accept4, ::bind, ::connect, ::epoll_create1, ::epoll_ctl, ::fchmod, ::getaddrinfo,
+    ::getsockname, ::getsockopt, ::listen, ::socket;
 
 // How often each was called. Made when first asked for: a tracker makes calls before main().
 std::map<std::string, int>& calls() {

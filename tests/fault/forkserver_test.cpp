@@ -26,6 +26,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern "C" {
@@ -49,10 +50,11 @@ bool fails(const std::string& call) {
   return errno != 0;
 }
 
-using ::_exit, ::close, ::dlopen, ::eventfd, ::exit, ::fcntl, ::fstat, ::getcwd, ::getpid,
-    ::getrandom, ::ioctl, ::kill, ::on_exit, ::pidfd_send_signal, ::poll, ::prctl, ::pread,
-    ::pthread_atfork, ::pthread_sigmask, ::read, ::readlink, ::recv, ::sched_getaffinity,
-    ::sched_yield, ::send, ::sysconf, ::unsetenv, ::waitpid;
+using ::_exit, ::fallocate, ::fstatfs, ::pthread_mutex_init, ::pwrite, ::syscall, ::close, ::dlopen,
+    ::eventfd, ::exit, ::fcntl, ::fstat, ::getcwd, ::getpid, ::getrandom, ::ioctl, ::kill,
+    ::on_exit, ::pidfd_send_signal, ::poll, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask,
+    ::read, ::readlink, ::recv, ::sched_getaffinity, ::sched_yield, ::send, ::sysconf, ::unsetenv,
+    ::waitpid;
 
 // Calls whose failure is an answer of -1.
 #define FAULT_CALL(name)                                      \

@@ -27,6 +27,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern "C" {
@@ -37,10 +38,11 @@ extern "C" {
 
 namespace fault {
 
-using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fchdir, ::fcntl, ::fstat, ::getcwd,
-    ::getpid, ::kill, ::open, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask, ::read,
-    ::readlink, ::recv, ::recvmsg, ::sched_getaffinity, ::sched_yield, ::send, ::sendmsg,
-    ::setsockopt, ::sigaction, ::stat, ::sysconf, ::unsetenv;
+using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fallocate, ::fchdir, ::fstatfs,
+    ::pthread_mutex_init, ::pwrite, ::syscall, ::fcntl, ::fstat, ::getcwd, ::getpid, ::kill, ::open,
+    ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask, ::read, ::readlink, ::recv, ::recvmsg,
+    ::sched_getaffinity, ::sched_yield, ::send, ::sendmsg, ::setsockopt, ::sigaction, ::stat,
+    ::sysconf, ::unsetenv;
 
 // What the next calls of a function do: fail with an errno, one after the other.
 std::map<std::string, std::vector<int>> errors;

@@ -72,6 +72,7 @@ using ::prctl;
 using ::pread;
 using ::pthread_atfork;
 using ::pthread_sigmask;
+using ::pwrite;
 using ::readlink;
 using ::send;
 using ::sigaction;

@@ -33,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern "C" {
@@ -41,14 +42,14 @@ extern "C" {
 
 namespace fault {
 
-using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlink, ::sched_yield,
-    ::dup2, ::eventfd, ::faccessat, ::fallocate, ::fchdir, ::fork, ::fstat, ::ioctl, ::kill,
-    ::linkat, ::memfd_create, ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll, ::ppoll, ::prctl,
-    ::prlimit, ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity, ::sendmsg, ::setsockopt,
-    ::socketpair, ::sysconf, ::tee, ::unlink, ::unsetenv, ::waitid, ::waitpid, ::writev,
-    ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::pread, ::getrandom, ::raise,
-    ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,
-    ::on_exit;
+using ::_exit, ::fstatfs, ::pwrite, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat,
+    ::readlink, ::sched_yield, ::dup2, ::eventfd, ::faccessat, ::fallocate, ::fchdir, ::fork,
+    ::fstat, ::ioctl, ::kill, ::linkat, ::memfd_create, ::pidfd_open, ::pidfd_send_signal, ::pipe2,
+    ::poll, ::ppoll, ::prctl, ::prlimit, ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity,
+    ::sendmsg, ::setsockopt, ::socketpair, ::sysconf, ::tee, ::unlink, ::unsetenv, ::waitid,
+    ::waitpid, ::writev, ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::pread,
+    ::getrandom, ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send,
+    ::open, ::mmap, ::on_exit;
 
 std::atomic<int> sleepers{0};
 std::atomic<const void*> slept_on{nullptr};
