@@ -59,7 +59,7 @@ struct PoolOptions {
   unsigned processes = 0;         ///< On each host. 0: its process_cpu_count().
   unsigned maxtasksperchild = 0;  ///< As of multiprocessing::PoolOptions.
   Task initializer = {};          ///< Every worker does this first. What it throws breaks the pool.
-  Launch launch = {};
+  Launch launch = {};             ///< Where its agents are.
 };
 
 /// @brief What a ProcessPoolExecutor is made of.
@@ -69,7 +69,7 @@ struct ExecutorOptions {
   Task initializer = {};
   unsigned max_tasks_per_child = 0;      ///< As of multiprocessing::ExecutorOptions.
   bool breaks_when_worker_dies = false;  ///< Likewise; so does the loss of an agent that has tasks.
-  Launch launch = {};
+  Launch launch = {};                    ///< Where its agents are.
 };
 
 /// @brief An agent that is there.
@@ -79,10 +79,10 @@ namespace detail {
 
 /// @brief What both classes say.
 struct Common {
-  unsigned workers = 0;
-  unsigned tasks_per_worker = 0;
-  Task initializer;
-  bool on_demand = false;
+  unsigned workers = 0;           ///< On each host.
+  unsigned tasks_per_worker = 0;  ///< 0: no limit.
+  Task initializer;               ///< Of each worker.
+  bool on_demand = false;         ///< Workers start when there are tasks for them.
 };
 
 /// @brief Becomes an agent where this process is one. Else connects to those that there are.

@@ -321,7 +321,7 @@ void use_peer() {
   os::PeerNews news;
   os::wait_for_peer(socket.get(), true, event.get(), mp::detail::Deadline{mp::forever}, news, ec);
   check(ec);
-  EXPECT_TRUE(news.woken);
+  EXPECT_TRUE(news.woken || news.readable);  // a socket without a peer has ended
 }
 
 void use_lifeline() {

@@ -15,7 +15,7 @@
 #  define MULTIPROCESSING_WINDOWS 0
 /// Whether it is not.
 #  define MULTIPROCESSING_POSIX 1
-#  define MULTIPROCESSING_HAS_AGENTS 1  // that pools on several machines are made of
+#  define MULTIPROCESSING_HAS_AGENTS 1  ///< That pools on several machines are made of.
 #endif
 
 /// The name of the function around it, with what its template was made for.

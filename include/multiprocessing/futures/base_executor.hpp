@@ -88,7 +88,7 @@ class BaseExecutor {
   /// @brief What it has done, and is doing.
   [[nodiscard]] PoolStats stats() const { return runner_->stats(); }
 
- protected:
+ protected:  /// @brief For those that have workers.
   explicit BaseExecutor(std::shared_ptr<detail::TaskRunner> runner) noexcept
       : runner_{std::move(runner)} {}
   /// @brief shutdown().

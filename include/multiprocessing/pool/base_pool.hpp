@@ -174,10 +174,10 @@ class BasePool {
   /// @brief What it has done, and is doing.
   [[nodiscard]] PoolStats stats() const { return runner_->stats(); }
 
- protected:
+ protected:  /// @brief For those that have workers.
   explicit BasePool(std::shared_ptr<detail::TaskRunner> runner) noexcept
       : runner_{std::move(runner)} {}
-  BasePool(BasePool&&) noexcept = default;
+  BasePool(BasePool&&) noexcept = default;  ///< The workers go along.
   /// @brief Terminates.
   ~BasePool();
 
