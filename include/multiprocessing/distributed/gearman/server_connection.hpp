@@ -223,8 +223,8 @@ class ServerConnection {
         flush();
         if (broken_) return true;  // what it said last may be there
       }
+      if (news.readable) return true;  // and the event stays, for the next wait
       if (news.woken) os::reset_event(event_.get());
-      if (news.readable) return true;
       if (news.woken || !news.writable) return false;
     }
   }
