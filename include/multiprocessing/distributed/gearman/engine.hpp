@@ -47,7 +47,7 @@ class GearmanEngine final : public Engine {
   EngineEvent poll(Timeout timeout) override;
   void wake() noexcept override { connection_->wake(); }
   void drop(std::uint32_t /*peer*/) noexcept override { is_dropped_ = true; }
-  void close() noexcept override { is_dropped_ = true; }
+  void close() noexcept override;
 
  private:
   using Clock = std::chrono::steady_clock;

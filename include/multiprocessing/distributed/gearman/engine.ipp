@@ -129,6 +129,12 @@ inline void GearmanEngine::leave(std::span<const std::byte> message) {
   leaves_until_ = Clock::now() + longest_leave;
 }
 
+/// The server drops the jobs of who has gone, and agents get none of them any more.
+inline void GearmanEngine::close() noexcept {
+  is_dropped_ = true;
+  if (connection_) connection_->hang_up();
+}
+
 // ---- what the server says ----
 
 inline EngineEvent GearmanEngine::poll(Timeout timeout) {

@@ -109,6 +109,15 @@ class ServerConnection {
     static_cast<void>(os::wait_ready(event_.get(), os::Readiness::readable, {}, deadline, ec));
     os::reset_event(event_.get());
   }
+  /// @brief Ends the connection. What may be called then: wake(), idle(), and send(), for nothing.
+  /// @threads the one that receives.
+  void hang_up() noexcept {
+    const std::lock_guard lock{mutex_};
+    broken_ = std::make_error_code(std::errc::not_connected);
+    unsent_.clear();
+    kept_.reset();
+    socket_.reset();
+  }
   /// @brief How many bytes found no room so far.
   [[nodiscard]] std::size_t unsent() {
     const std::lock_guard lock{mutex_};
