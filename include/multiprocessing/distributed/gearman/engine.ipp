@@ -354,6 +354,7 @@ inline void GearmanEngine::look_at_clock() {
   if (!std::exchange(asks_status_, true)) {
     out.put_line("status");
     questions_.push_back({true, std::nullopt});
+    connection_->send(out);  // before what else is asked below
   }
   // A part of the jobs each time, in turn.
   std::vector<std::uint64_t> looked_at;
