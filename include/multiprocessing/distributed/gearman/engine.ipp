@@ -55,7 +55,7 @@ inline void GearmanEngine::submit_task(std::span<const std::byte> rest,
   }
   Job& job = jobs_[number];
   job.task = frame.id;
-  job.heard_at = Clock::now();
+  job.heard_at = listened_;
   by_task_[frame.id] = number;
   connection_->send(out);
 }
@@ -70,7 +70,7 @@ inline void GearmanEngine::submit_control(std::uint64_t agent,
                  gearman::hexadecimal(session_) + "-" + std::to_string(number), {header, message});
   Job& job = jobs_[number];
   job.agent = agent;
-  job.heard_at = Clock::now();
+  job.heard_at = listened_;
   job.request = request;
   connection_->send(out);
 }
@@ -153,9 +153,7 @@ inline EngineEvent GearmanEngine::poll(Timeout timeout) {
       look_at_clock();
       if (!events_.empty()) continue;
       const auto soon = next_look_ - Clock::now();
-      const std::chrono::nanoseconds limit = deadline.left(std::max<Clock::duration>(soon, {}));
-      auto packet = connection_->receive(Deadline{limit});
-      if (packet) {
+      if (auto packet = listen(deadline.left(std::max<Clock::duration>(soon, {})))) {
         handle(*std::move(packet));
       } else {
         return {};
@@ -164,6 +162,14 @@ inline EngineEvent GearmanEngine::poll(Timeout timeout) {
       lose(error.what());
     }
   }
+}
+
+inline std::optional<gearman::Packet> GearmanEngine::listen(Clock::duration longest) {
+  constexpr std::chrono::milliseconds overslept{300};  // more: this process was stopped
+  const auto begun = Clock::now();
+  auto packet = connection_->receive(Deadline{longest});
+  listened_ += std::min<Clock::duration>(Clock::now() - begun, longest + overslept);
+  return packet;
 }
 
 inline void GearmanEngine::lose(const std::string& why) {
@@ -230,9 +236,11 @@ inline void GearmanEngine::handle_event(gearman::ClientRole::Event event) {
       return handle_data(event.job, job, data);
     case Kind::status:
       if (!event.is_known) return give_up(event.job, "the Gearman server knows it no more");
-      if (!event.is_running) job.is_running = false;
-      if (event.is_running && !std::exchange(job.is_running, true)) {
-        job.running_since = Clock::now();
+      if (!event.is_running) {
+        job.is_running = false;
+        job.host.clear();  // its agent has gone, and the next one is still to come
+      } else if (!std::exchange(job.is_running, true)) {
+        job.running_since = listened_;
       }
       return;
   }
@@ -242,7 +250,7 @@ inline void GearmanEngine::handle_data(std::uint64_t /*number*/,
                                        Job& job,
                                        std::span<const std::byte> data) try {
   const auto header = gearman::take_job_header(data);
-  job.heard_at = Clock::now();
+  job.heard_at = listened_;
   job.agent = header.agent;
   if (header.what == gearman::JobHeader::asks) {
     agents_.insert(header.agent);
@@ -364,32 +372,28 @@ inline void GearmanEngine::look_at_clock() {
     looked_at.push_back(from->first);
   }
   for (const std::uint64_t number : looked_at) {
-    watch(number, jobs_.at(number), now, out);
+    watch(number, jobs_.at(number), out);
     watched_to_ = number;
   }
   connection_->send(out);
 }
 
-inline void GearmanEngine::watch(std::uint64_t number,
-                                 Job& job,
-                                 Clock::time_point now,
-                                 gearman::PacketWriter& out) {
+inline void GearmanEngine::watch(std::uint64_t number, Job& job, gearman::PacketWriter& out) {
   const auto silence = options_.silence;
   const bool is_known = !job.host.empty();
   const bool is_silent = is_known || job.task == 0
-                             ? now - job.heard_at > silence
-                             : job.is_running && now - job.running_since > silence;
+                             ? listened_ - job.heard_at > silence
+                             : job.is_running && listened_ - job.running_since > silence;
   if (is_silent) {
-    if (job.task != 0) cancel(number, std::nullopt);  // or the server may give it to another
+    // Or the server may give it to another, or keep for ever what is for an agent that died.
+    if (!client_.handle_of(number).empty()) cancel(number, std::nullopt);
     if (const auto found = jobs_.find(number); found != jobs_.end()) {
       found->second.is_cancelled = false;
     }
     return give_up(number, "nothing was heard of it for " + std::to_string(silence.count()) + " s");
   }
-  if (is_known || job.task == 0 || now - job.heard_at < unsure || now - job.asked_at < unsure) {
-    return;
-  }
-  if (client_.ask_status(out, number)) job.asked_at = now;
+  if (job.task == 0 || listened_ - std::max(job.heard_at, job.asked_at) < unsure) return;
+  if (client_.ask_status(out, number)) job.asked_at = listened_;
 }
 
 }  // namespace multiprocessing::detail
