@@ -89,6 +89,7 @@ class GearmanEngine final : public Engine {
   void handle_event(gearman::ClientRole::Event event);
   void handle_data(std::uint64_t number, Job& job, std::span<const std::byte> data);
   void complete(std::uint64_t number, std::span<const std::byte> data);
+  void submit_again(const Job& job, std::span<const std::byte> message);
   void give_up(std::uint64_t number, const std::string& why);
 
   void tell(std::vector<std::byte> message);

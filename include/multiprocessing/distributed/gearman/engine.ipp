@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <new>
 
 namespace multiprocessing::detail {
 
@@ -275,7 +276,8 @@ inline GearmanEngine::Job GearmanEngine::take(std::uint64_t number) {
 inline void GearmanEngine::complete(std::uint64_t number, std::span<const std::byte> data) {
   const Job job = take(number);
   try {
-    static_cast<void>(gearman::take_job_header(data));
+    const auto header = gearman::take_job_header(data);
+    if (header.what == gearman::JobHeader::asks && job.task != 0) return submit_again(job, data);
     if (job.task == 0 && data.empty()) {
       if (job.request) answer(*job.request, false);
       return;
@@ -294,6 +296,27 @@ inline void GearmanEngine::complete(std::uint64_t number, std::span<const std::b
   } catch (const SerializationError& error) {
     if (job.request) answer(*job.request, false);
     if (job.task != 0) tell_outcome(job.task, ResultFrame::died, error.what());
+  } catch (const std::bad_alloc&) {
+    if (job.task != 0) {
+      tell_outcome(job.task, ResultFrame::refused, "there is no memory for the task's result");
+    }
+  }
+}
+
+/// An agent gave it back, for it did not hear in time with what we open.
+inline void GearmanEngine::submit_again(const Job& job, std::span<const std::byte> message) {
+  if (leaves_until_) return;  // nobody waits for it
+  std::span<const std::byte> rest = message;
+  if (take_header<MessageTo>(rest) != MessageTo::task)
+    throw SerializationError{"no task came back"};
+  std::span<const std::byte> frame = rest;
+  if (take_header<TaskFrame>(frame).id != job.task) throw SerializationError{"another came back"};
+  submit_task(rest, message);
+  const auto found = by_task_.find(job.task);
+  if (found != by_task_.end()) {
+    jobs_.at(found->second).request = job.request;  // to kill it
+  } else if (job.request) {
+    answer(*job.request, false);
   }
 }
 
