@@ -166,6 +166,7 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   void step(const Deadline& deadline);
   void flush();
   void handle(EngineEvent event);
+  void welcome(Agent& agent, bool is_late);
   void handle_message(Agent& agent, std::span<const std::byte> message);
   void handle_ready(Agent& agent, std::span<const std::byte> rest);
   void handle_result(Agent& agent, std::span<const std::byte> rest);
