@@ -159,6 +159,7 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   bool try_again(std::uint64_t task);
   [[nodiscard]] std::string describe(std::uint64_t task) const;
   [[nodiscard]] std::uint32_t still_expected() const noexcept;
+  std::shared_ptr<Request> make_request(RequestFrame::What what, std::uint64_t task);
   bool ask(RequestFrame::What what, std::uint64_t task);  // without it
 
   // ---- the loop (fleet_loop.ipp); in its thread, without the mutex ----

@@ -210,20 +210,28 @@ inline bool Fleet::is_running(std::uint64_t task) {
   return ask(RequestFrame::is_running, task);
 }
 
+/// Of the agent that has the task; null: none has. The mutex is held.
+inline std::shared_ptr<Fleet::Request> Fleet::make_request(RequestFrame::What what,
+                                                           std::uint64_t task) {
+  const TaskTable::Entry* const entry = table_.find(task);
+  if (entry == nullptr || entry->place == TaskTable::nowhere) return nullptr;
+  auto request = std::make_shared<Request>();
+  request->peer = entry->place;
+  const RequestFrame frame{++last_request_, task, what, 0};
+  requests_.emplace(frame.number, request);
+  outgoing_.push_back({entry->place, make_frame(MessageTo::request, frame)});
+  return request;
+}
+
 /// Asks the agent that has the task. @returns false also where it is lost meanwhile, or does not
 /// answer in time: the loop may be in a callback that waits for what our caller holds.
 inline bool Fleet::ask(RequestFrame::What what, std::uint64_t task) {
-  const auto request = std::make_shared<Request>();
-  RequestFrame frame;
+  std::shared_ptr<Request> request;
   {
     const std::lock_guard lock{mutex_};
-    const TaskTable::Entry* const entry = table_.find(task);
-    if (entry == nullptr || entry->place == TaskTable::nowhere) return false;
-    request->peer = entry->place;
-    frame = {++last_request_, task, what, 0};
-    requests_.emplace(frame.number, request);
-    outgoing_.push_back({entry->place, make_frame(MessageTo::request, frame)});
+    request = make_request(what, task);
   }
+  if (!request) return false;
   engine_->wake();
   wait(
       nullptr, [&] { return request->answer.load() >= 0; }, Deadline{request_within});
@@ -232,7 +240,7 @@ inline bool Fleet::ask(RequestFrame::What what, std::uint64_t task) {
 
 inline void Fleet::cancel_waiting() {
   check_process();
-  std::vector<std::uint64_t> elsewhere;
+  std::vector<std::shared_ptr<Request>> asked;
   {
     const std::lock_guard lock{mutex_};
     while (!waiting_.empty()) {
@@ -242,11 +250,24 @@ inline void Fleet::cancel_waiting() {
       fail_later(task, std::make_exception_ptr(CancelledError{"the task was cancelled"}), true);
     }
     for (const auto& [peer, agent] : agents_) {
-      for (const auto& [task, size] : agent.sent) elsewhere.push_back(task);
+      for (const auto& [task, size] : agent.sent) {
+        if (auto request = make_request(RequestFrame::cancel, task)) {
+          asked.push_back(std::move(request));
+        }
+      }
     }
   }
+  engine_->wake();
   resolve_failed();
-  for (const std::uint64_t task : elsewhere) ask(RequestFrame::cancel, task);
+  const auto is_answered = [](const auto& each) { return each->answer.load() >= 0; };
+  auto next = asked.begin();  // not answered yet
+  wait(
+      nullptr,
+      [&] {
+        next = std::find_if_not(next, asked.end(), is_answered);
+        return next == asked.end();
+      },
+      Deadline{request_within});
 }
 
 }  // namespace multiprocessing::detail
