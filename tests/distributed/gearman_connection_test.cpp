@@ -6,10 +6,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <semaphore>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -196,6 +198,28 @@ TEST_F(GearmanConnection, IsWokenByAnyThread) {
   std::thread other{[&] { connection.wake(); }};
   EXPECT_FALSE(connection.receive(endless));
   other.join();
+}
+
+TEST_F(GearmanConnection, IsWokenAlsoWhereBytesComeAtTheSameMoment) {
+  constexpr int rounds = 500;
+  std::counting_semaphore<> next{0};
+  std::atomic<ServerConnection*> woken{nullptr};
+  serve([&] {
+    server_.welcome();
+    for (int i = 0; i < rounds; ++i) {
+      next.acquire();
+      woken.load()->wake();
+      server_.say(response(Command::noop));
+    }
+  });
+  ServerConnection connection{server_.address(), {}};
+  woken.store(&connection);
+  for (int i = 0; i < rounds; ++i) {
+    next.release();
+    bool has_packet = false;
+    bool has_woken = false;
+    while (!has_packet || !has_woken) (connection.receive(endless) ? has_packet : has_woken) = true;
+  }
 }
 
 TEST_F(GearmanConnection, RefusesPacketsThatAreTooLong) {

@@ -18,6 +18,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -152,6 +153,27 @@ TEST_F(GearmanLoss, OfAnAgentThatIsStoppedIsNoticedAndItsLateResultPassedOver) {
   }
   ::kill(stopped.pid(), SIGCONT);
   EXPECT_EQ(executor.submit(square_slowly, 3).result(), 9) << "it goes on";
+}
+
+TEST_F(GearmanLoss, OfAMastersAnswerGivesTheTaskBackAsItWas) {
+  const Gearmand server;
+  const Agent agent{server.server(), 1};
+  gearman::ServerConnection connection{server.address(), {}};
+  gearman::ClientRole master;  // that never says with what its session opens
+  const auto head = gearman::bytes_of({.what = gearman::JobHeader::task, .session = 7});
+  const auto message = mp::detail::make_frame(mp::detail::MessageTo::task, mp::detail::TaskFrame{});
+  gearman::PacketWriter out;
+  master.submit(out, 1, gearman::task_function(), "unique", {head, message});
+  connection.send(out);
+  std::optional<gearman::ClientRole::Event> event;
+  while (!event || event->kind == gearman::ClientRole::Event::Kind::data) {
+    auto packet = connection.receive(mp::detail::Deadline{mp::forever});
+    if (packet) event = master.take(*std::move(packet));
+  }
+  ASSERT_EQ(event->kind, gearman::ClientRole::Event::Kind::complete);
+  auto data = event->packet.data();
+  EXPECT_EQ(gearman::take_job_header(data).what, gearman::JobHeader::asks);
+  EXPECT_EQ(mp::detail::as_text(data), mp::detail::as_text(message));
 }
 
 /// Agents die at random, and others come, while tasks are done.

@@ -159,6 +159,7 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   bool try_again(std::uint64_t task);
   [[nodiscard]] std::string describe(std::uint64_t task) const;
   [[nodiscard]] std::uint32_t still_expected() const noexcept;
+  std::shared_ptr<Request> make_request(RequestFrame::What what, std::uint64_t task);
   bool ask(RequestFrame::What what, std::uint64_t task);  // without it
 
   // ---- the loop (fleet_loop.ipp); in its thread, without the mutex ----
@@ -166,6 +167,7 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   void step(const Deadline& deadline);
   void flush();
   void handle(EngineEvent event);
+  void welcome(Agent& agent, bool is_late);
   void handle_message(Agent& agent, std::span<const std::byte> message);
   void handle_ready(Agent& agent, std::span<const std::byte> rest);
   void handle_result(Agent& agent, std::span<const std::byte> rest);

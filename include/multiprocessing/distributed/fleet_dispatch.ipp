@@ -5,8 +5,16 @@
 #include <multiprocessing/distributed/fleet.hpp>
 
 #include <algorithm>
+#include <new>
 
 namespace multiprocessing::detail {
+
+/// @brief So that the next push_back() does not throw.
+template <class Value>
+void make_room_for_one(std::vector<Value>& vector) {
+  constexpr std::size_t first = 16;
+  if (vector.size() == vector.capacity()) vector.reserve(std::max(first, 2 * vector.size()));
+}
 
 inline std::uint32_t Fleet::number_of(const Code& code) {
   if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
@@ -107,8 +115,8 @@ inline void Fleet::refill(Agent& agent, bool ahead) {
     if (agent.sent.size() >= agent.status.workers && agent.sent_bytes > most_bytes_ahead) return;
     Waiting& next = waiting_.front();
     TaskTable::Entry* const entry = table_.find(next.id);
-    if (entry != nullptr) {                     // else it was cancelled
-      outgoing_.reserve(outgoing_.size() + 1);  // what may throw comes first
+    if (entry != nullptr) {          // else it was cancelled
+      make_room_for_one(outgoing_);  // what may throw comes first
       agent.sent.emplace(next.id, next.message.size());
       entry->place = agent.peer;
       agent.sent_bytes += next.message.size();
@@ -130,7 +138,7 @@ inline void Fleet::hand_out() {
 
 /// Its receiver is told by resolve_failed().
 inline void Fleet::fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled) {
-  failed_.reserve(failed_.size() + 1);
+  make_room_for_one(failed_);
   failed_.push_back({table_.take(task), std::move(error), is_cancelled});
 }
 
@@ -147,15 +155,20 @@ inline void Fleet::fail_all_later(const std::function<std::exception_ptr()>& mak
   }
 }
 
-/// A task whose worker or agent is lost. @returns false: it may not be tried again.
-inline bool Fleet::try_again(std::uint64_t task) {
+/// A task whose worker or agent is lost. @returns false: it may not be tried again, or there is no
+/// memory for it.
+inline bool Fleet::try_again(std::uint64_t task) try {
   TaskTable::Entry* const entry = table_.find(task);
   if (entry == nullptr || !entry->extra || entry->extra->retries_left == 0) return false;
   if (state_ != State::running && state_ != State::closed) return false;
-  waiting_.push_front({task, entry->extra->arguments});
-  --entry->extra->retries_left;
+  TaskTable::Extra& extra = *entry->extra;
+  const bool is_last = extra.retries_left == 1;
+  waiting_.push_front({task, is_last ? std::move(extra.arguments) : extra.arguments});
+  --extra.retries_left;
   entry->place = TaskTable::nowhere;
   return true;
+} catch (const std::bad_alloc&) {
+  return false;
 }
 
 inline std::string Fleet::describe(std::uint64_t task) const {
@@ -197,20 +210,28 @@ inline bool Fleet::is_running(std::uint64_t task) {
   return ask(RequestFrame::is_running, task);
 }
 
+/// Of the agent that has the task; null: none has. The mutex is held.
+inline std::shared_ptr<Fleet::Request> Fleet::make_request(RequestFrame::What what,
+                                                           std::uint64_t task) {
+  const TaskTable::Entry* const entry = table_.find(task);
+  if (entry == nullptr || entry->place == TaskTable::nowhere) return nullptr;
+  auto request = std::make_shared<Request>();
+  request->peer = entry->place;
+  const RequestFrame frame{++last_request_, task, what, 0};
+  requests_.emplace(frame.number, request);
+  outgoing_.push_back({entry->place, make_frame(MessageTo::request, frame)});
+  return request;
+}
+
 /// Asks the agent that has the task. @returns false also where it is lost meanwhile, or does not
 /// answer in time: the loop may be in a callback that waits for what our caller holds.
 inline bool Fleet::ask(RequestFrame::What what, std::uint64_t task) {
-  const auto request = std::make_shared<Request>();
-  RequestFrame frame;
+  std::shared_ptr<Request> request;
   {
     const std::lock_guard lock{mutex_};
-    const TaskTable::Entry* const entry = table_.find(task);
-    if (entry == nullptr || entry->place == TaskTable::nowhere) return false;
-    request->peer = entry->place;
-    frame = {++last_request_, task, what, 0};
-    requests_.emplace(frame.number, request);
-    outgoing_.push_back({entry->place, make_frame(MessageTo::request, frame)});
+    request = make_request(what, task);
   }
+  if (!request) return false;
   engine_->wake();
   wait(
       nullptr, [&] { return request->answer.load() >= 0; }, Deadline{request_within});
@@ -219,7 +240,7 @@ inline bool Fleet::ask(RequestFrame::What what, std::uint64_t task) {
 
 inline void Fleet::cancel_waiting() {
   check_process();
-  std::vector<std::uint64_t> elsewhere;
+  std::vector<std::shared_ptr<Request>> asked;
   {
     const std::lock_guard lock{mutex_};
     while (!waiting_.empty()) {
@@ -229,11 +250,24 @@ inline void Fleet::cancel_waiting() {
       fail_later(task, std::make_exception_ptr(CancelledError{"the task was cancelled"}), true);
     }
     for (const auto& [peer, agent] : agents_) {
-      for (const auto& [task, size] : agent.sent) elsewhere.push_back(task);
+      for (const auto& [task, size] : agent.sent) {
+        if (auto request = make_request(RequestFrame::cancel, task)) {
+          asked.push_back(std::move(request));
+        }
+      }
     }
   }
+  engine_->wake();
   resolve_failed();
-  for (const std::uint64_t task : elsewhere) ask(RequestFrame::cancel, task);
+  const auto is_answered = [](const auto& each) { return each->answer.load() >= 0; };
+  auto next = asked.begin();  // not answered yet
+  wait(
+      nullptr,
+      [&] {
+        next = std::find_if_not(next, asked.end(), is_answered);
+        return next == asked.end();
+      },
+      Deadline{request_within});
 }
 
 }  // namespace multiprocessing::detail

@@ -119,11 +119,7 @@ inline void Fleet::handle(EngineEvent event) {
   }
   switch (event.kind) {
     case EngineEvent::Kind::joined:
-      engine_->send(event.peer, open_message_);
-      if (is_late) {
-        engine_->send(event.peer, make_frame(MessageTo::leave, LeaveFrame{LeaveFrame::terminate}));
-      }
-      return;
+      return welcome(*agent, is_late);
     case EngineEvent::Kind::message:
       try {
         return handle_message(*agent, event.message);
@@ -136,6 +132,16 @@ inline void Fleet::handle(EngineEvent event) {
     case EngineEvent::Kind::none:
       return;
   }
+}
+
+inline void Fleet::welcome(Agent& agent, bool is_late) try {
+  engine_->send(agent.peer, open_message_);
+  if (is_late) {
+    engine_->send(agent.peer, make_frame(MessageTo::leave, LeaveFrame{LeaveFrame::terminate}));
+  }
+} catch (const std::bad_alloc&) {
+  engine_->drop(agent.peer);
+  lose(agent, "there is no memory for the first message to it");
 }
 
 inline void Fleet::handle_message(Agent& agent, std::span<const std::byte> message) {
@@ -195,6 +201,7 @@ inline void Fleet::handle_result(Agent& agent, std::span<const std::byte> rest) 
   bool breaks = false;
   {
     const std::lock_guard lock{mutex_};
+    if (!agent.is_server) host = agent.status.host;  // what may throw comes first
     if (const auto sent = agent.sent.find(frame.id); sent != agent.sent.end()) {
       agent.sent_bytes -= sent->second;
       agent.sent.erase(sent);
@@ -203,7 +210,6 @@ inline void Fleet::handle_result(Agent& agent, std::span<const std::byte> rest) 
     }
     agent.pace = frame.pace;
     ++agent.stats.done;
-    if (!agent.is_server) host = agent.status.host;
     if (frame.outcome == ResultFrame::died) {
       ++restarts_;
       ++agent.stats.restarts;

@@ -161,9 +161,11 @@ class GearmanAgent {
   void obey(Control control);
   void open(std::uint64_t number, std::span<const std::byte> rest);
   void end(std::uint64_t number, LeaveFrame::How how);
+  void end_unused();
+  void give_up_waiting(std::uint64_t number, Session& session);
   void drain(std::uint64_t number) noexcept;
   void deliver(std::uint64_t number, Session& session, std::span<const std::byte> message);
-  void give_back(std::uint64_t number, std::span<const std::byte> message);
+  void tell_all(std::uint64_t number, std::span<const std::byte> message);
   [[nodiscard]] gearman::JobHeader header(gearman::JobHeader::What what,
                                           std::uint64_t session) const noexcept {
     return {.what = what, .session = session, .agent = number_};
@@ -189,7 +191,7 @@ class GearmanAgent {
   std::vector<Control> obeyed_;
   std::exception_ptr why_;
   std::atomic<bool> ends_{false};
-  std::vector<std::uint64_t> unused_;  // sessions to end
+  std::vector<std::uint64_t> unused_;  // sessions to end, if they are so still
   std::vector<std::unique_ptr<AgentSession>> endings_;
   std::thread listener_;
 };

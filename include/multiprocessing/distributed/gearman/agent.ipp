@@ -74,7 +74,7 @@ inline void GearmanAgent::run() {
       obeyed.swap(obeyed_);
     }
     for (Control& each : obeyed) obey(std::move(each));
-    for (const std::uint64_t each : std::exchange(unused_, {})) end(each, LeaveFrame::kill);
+    end_unused();
     const auto next = look_at_clock();
     const auto left = std::max<Clock::duration>(next - Clock::now(), {});
     if (auto job = tasks_.receive(Deadline{std::chrono::nanoseconds{left}})) take(*std::move(job));
@@ -135,7 +135,10 @@ inline void GearmanAgent::start(Session& session, const Job& job) {
       const std::lock_guard lock{mutex_};
       const auto [place, is_new] = session.handles.try_emplace(task, job.handle);
       runs_already = !is_new;
-      if (runs_already) before = std::exchange(place->second, job.handle);
+      if (runs_already) {
+        before = std::exchange(place->second, job.handle);
+        held_.erase(before);
+      }
     }
     // Its master gave it up here, and it came here again.
     if (runs_already) return tasks_.fail(before);
@@ -194,12 +197,12 @@ inline void GearmanAgent::deliver(std::uint64_t number,
   } else if (what == MessageTo::reply && !session.control.empty()) {
     controls_.complete(std::exchange(session.control, {}), head, message);
   } else if (what == MessageTo::broken || what == MessageTo::refused) {
-    give_back(number, message);
+    tell_all(number, message);
   }
 }
 
 /// The mutex is held. The session does no more: its master hears why, by all that it has here.
-inline void GearmanAgent::give_back(std::uint64_t number, std::span<const std::byte> message) {
+inline void GearmanAgent::tell_all(std::uint64_t number, std::span<const std::byte> message) {
   std::span<const std::byte> rest = message;
   const bool is_refused = take_header<MessageTo>(rest) == MessageTo::refused;
   const std::string words = is_refused ? read_message<TextMessage>(rest).text : std::string{};
@@ -270,7 +273,15 @@ inline void GearmanAgent::open(std::uint64_t number, std::span<const std::byte> 
   // Workers are started here, and what refuses comes through drain().
   auto pool = std::make_unique<AgentSession>(session->outbox, *get_start_method(), host_);
   pool->handle(make_message(MessageTo::open, message));
-  if (pool->has_ended()) return end(number, LeaveFrame::kill);
+  if (pool->has_ended()) {
+    end(number, LeaveFrame::kill);
+    // It would draw all tasks of such masters, for each fails at once.
+    if (!difference(message.builds, own_builds()).empty()) {
+      log(LogLevel::error, "this agent takes no more tasks");
+      tasks_.set_room(0);
+    }
+    return;
+  }
   std::vector<Job> waiting;
   {
     const std::lock_guard lock{mutex_};
@@ -303,7 +314,36 @@ inline void GearmanAgent::end(std::uint64_t number, LeaveFrame::How how) {
   endings_.push_back(std::move(pool));  // workers take their time to end
 }
 
+/// Something may have come for them since they were seen to be unused.
+inline void GearmanAgent::end_unused() {
+  for (const std::uint64_t number : std::exchange(unused_, {})) {
+    bool is_unused = false;
+    {
+      const std::lock_guard lock{mutex_};
+      const auto found = sessions_.find(number);
+      is_unused = found != sessions_.end() && found->second.handles.empty() &&
+                  found->second.waiting.empty();
+    }
+    // Nobody but this thread gives it tasks.
+    if (is_unused) end(number, LeaveFrame::kill);
+  }
+}
+
 // ---- time ----
+
+/// The mutex is held. Its master is gone, or busy; that one gets them back, and submits them again.
+inline void GearmanAgent::give_up_waiting(std::uint64_t number, Session& session) {
+  for (const Job& job : std::exchange(session.waiting, {})) {
+    held_.erase(job.handle);
+    std::span<const std::byte> task = job.packet.data();
+    static_cast<void>(gearman::take_job_header(task));
+    if (task.size() > most_bytes) {
+      tasks_.fail(job.handle);
+    } else {
+      tasks_.complete(job.handle, header(gearman::JobHeader::asks, number), task);
+    }
+  }
+}
 
 /// Signs of life, and sessions that nobody needs. @returns when to look again.
 inline GearmanAgent::Clock::time_point GearmanAgent::look_at_clock() {
@@ -322,12 +362,7 @@ inline GearmanAgent::Clock::time_point GearmanAgent::look_at_clock() {
   }
   for (auto& [number, session] : sessions_) {
     const bool is_in_vain = !session.waiting.empty() && now - session.waits_since > answers_within;
-    if (is_in_vain) {
-      for (const Job& job : std::exchange(session.waiting, {})) {
-        held_.erase(job.handle);
-        tasks_.fail(job.handle);
-      }
-    }
+    if (is_in_vain) give_up_waiting(number, session);
     const bool is_idle = session.handles.empty() && session.waiting.empty();
     if (is_in_vain || (is_idle && now - session.used_at > idle)) unused_.push_back(number);
     next = std::min(next, is_idle ? session.used_at + idle : now + answers_within);

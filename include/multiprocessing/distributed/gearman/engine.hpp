@@ -47,19 +47,22 @@ class GearmanEngine final : public Engine {
   EngineEvent poll(Timeout timeout) override;
   void wake() noexcept override { connection_->wake(); }
   void drop(std::uint32_t /*peer*/) noexcept override { is_dropped_ = true; }
-  void close() noexcept override { is_dropped_ = true; }
+  void close() noexcept override;
 
  private:
   using Clock = std::chrono::steady_clock;
+  /// How long the server has been listened to: a clock that stands still while the fleet is in a
+  /// callback, or this process is stopped. What agents say then lies unread, and is no silence.
+  using Listened = std::chrono::nanoseconds;
 
   struct Job {
-    std::uint64_t task = 0;      // 0: to an agent itself
-    std::uint64_t agent = 0;     // that has it, or that it is for
-    std::string host;            // of that agent; empty: it has not said that it has it
-    Clock::time_point heard_at;  // of the job
-    Clock::time_point asked_at;  // the server, whether somebody has it
-    bool is_running = false;     // the server says so, since
-    Clock::time_point running_since;
+    std::uint64_t task = 0;   // 0: to an agent itself
+    std::uint64_t agent = 0;  // that has it, or that it is for
+    std::string host;         // of that agent; empty: it has not said that it has it
+    Listened heard_at{0};     // of the job
+    Listened asked_at{0};     // the server, whether somebody has it
+    bool is_running = false;  // the server says so, since
+    Listened running_since{0};
     bool is_cancelled = false;            // we asked for it
     std::optional<RequestFrame> request;  // to be answered
   };
@@ -79,12 +82,14 @@ class GearmanEngine final : public Engine {
   void cancel(std::uint64_t number, std::optional<RequestFrame> request);
   void cancel_early_ones();
 
+  std::optional<gearman::Packet> listen(Clock::duration longest);
   void handle(gearman::Packet packet);
   void handle_line(std::string_view line);
   void handle_status(std::string_view line);
   void handle_event(gearman::ClientRole::Event event);
   void handle_data(std::uint64_t number, Job& job, std::span<const std::byte> data);
   void complete(std::uint64_t number, std::span<const std::byte> data);
+  void submit_again(const Job& job, std::span<const std::byte> message);
   void give_up(std::uint64_t number, const std::string& why);
 
   void tell(std::vector<std::byte> message);
@@ -93,14 +98,14 @@ class GearmanEngine final : public Engine {
   void tell_outcome(std::uint64_t task, ResultFrame::Outcome outcome, std::string_view words);
   Job take(std::uint64_t number);
   void look_at_clock();
-  void watch(std::uint64_t number, Job& job, Clock::time_point now, gearman::PacketWriter& out);
+  void watch(std::uint64_t number, Job& job, gearman::PacketWriter& out);
   void lose(const std::string& why);
 
   static constexpr std::chrono::milliseconds look_for_first{100};
   static constexpr std::chrono::milliseconds look{1000};
   static constexpr std::chrono::seconds look_idle{5};
   static constexpr std::chrono::seconds least_silence{3};  // agents speak every second
-  static constexpr std::chrono::seconds unsure{3};         // then the server is asked about a job
+  static constexpr std::chrono::seconds unsure{2};         // then the server is asked about a job
   static constexpr std::size_t most_asked = 64;            // jobs, each time
   static constexpr std::chrono::seconds longest_leave{1};
 
@@ -125,6 +130,7 @@ class GearmanEngine final : public Engine {
   bool has_workers_ = false;  // it had, once
   bool asks_status_ = false;
   Clock::time_point next_look_;
+  Listened listened_{0};
   std::uint64_t watched_to_ = 0;
 
   bool is_lost_ = false;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <new>
 
 namespace multiprocessing::detail {
 
@@ -55,7 +56,7 @@ inline void GearmanEngine::submit_task(std::span<const std::byte> rest,
   }
   Job& job = jobs_[number];
   job.task = frame.id;
-  job.heard_at = Clock::now();
+  job.heard_at = listened_;
   by_task_[frame.id] = number;
   connection_->send(out);
 }
@@ -70,7 +71,7 @@ inline void GearmanEngine::submit_control(std::uint64_t agent,
                  gearman::hexadecimal(session_) + "-" + std::to_string(number), {header, message});
   Job& job = jobs_[number];
   job.agent = agent;
-  job.heard_at = Clock::now();
+  job.heard_at = listened_;
   job.request = request;
   connection_->send(out);
 }
@@ -129,6 +130,12 @@ inline void GearmanEngine::leave(std::span<const std::byte> message) {
   leaves_until_ = Clock::now() + longest_leave;
 }
 
+/// The server drops the jobs of who has gone, and agents get none of them any more.
+inline void GearmanEngine::close() noexcept {
+  is_dropped_ = true;
+  if (connection_) connection_->hang_up();
+}
+
 // ---- what the server says ----
 
 inline EngineEvent GearmanEngine::poll(Timeout timeout) {
@@ -147,9 +154,7 @@ inline EngineEvent GearmanEngine::poll(Timeout timeout) {
       look_at_clock();
       if (!events_.empty()) continue;
       const auto soon = next_look_ - Clock::now();
-      const std::chrono::nanoseconds limit = deadline.left(std::max<Clock::duration>(soon, {}));
-      auto packet = connection_->receive(Deadline{limit});
-      if (packet) {
+      if (auto packet = listen(deadline.left(std::max<Clock::duration>(soon, {})))) {
         handle(*std::move(packet));
       } else {
         return {};
@@ -158,6 +163,14 @@ inline EngineEvent GearmanEngine::poll(Timeout timeout) {
       lose(error.what());
     }
   }
+}
+
+inline std::optional<gearman::Packet> GearmanEngine::listen(Clock::duration longest) {
+  constexpr std::chrono::milliseconds overslept{300};  // more: this process was stopped
+  const auto begun = Clock::now();
+  auto packet = connection_->receive(Deadline{longest});
+  listened_ += std::min<Clock::duration>(Clock::now() - begun, longest + overslept);
+  return packet;
 }
 
 inline void GearmanEngine::lose(const std::string& why) {
@@ -224,9 +237,11 @@ inline void GearmanEngine::handle_event(gearman::ClientRole::Event event) {
       return handle_data(event.job, job, data);
     case Kind::status:
       if (!event.is_known) return give_up(event.job, "the Gearman server knows it no more");
-      if (!event.is_running) job.is_running = false;
-      if (event.is_running && !std::exchange(job.is_running, true)) {
-        job.running_since = Clock::now();
+      if (!event.is_running) {
+        job.is_running = false;
+        job.host.clear();  // its agent has gone, and the next one is still to come
+      } else if (!std::exchange(job.is_running, true)) {
+        job.running_since = listened_;
       }
       return;
   }
@@ -236,7 +251,7 @@ inline void GearmanEngine::handle_data(std::uint64_t /*number*/,
                                        Job& job,
                                        std::span<const std::byte> data) try {
   const auto header = gearman::take_job_header(data);
-  job.heard_at = Clock::now();
+  job.heard_at = listened_;
   job.agent = header.agent;
   if (header.what == gearman::JobHeader::asks) {
     agents_.insert(header.agent);
@@ -261,7 +276,8 @@ inline GearmanEngine::Job GearmanEngine::take(std::uint64_t number) {
 inline void GearmanEngine::complete(std::uint64_t number, std::span<const std::byte> data) {
   const Job job = take(number);
   try {
-    static_cast<void>(gearman::take_job_header(data));
+    const auto header = gearman::take_job_header(data);
+    if (header.what == gearman::JobHeader::asks && job.task != 0) return submit_again(job, data);
     if (job.task == 0 && data.empty()) {
       if (job.request) answer(*job.request, false);
       return;
@@ -280,6 +296,27 @@ inline void GearmanEngine::complete(std::uint64_t number, std::span<const std::b
   } catch (const SerializationError& error) {
     if (job.request) answer(*job.request, false);
     if (job.task != 0) tell_outcome(job.task, ResultFrame::died, error.what());
+  } catch (const std::bad_alloc&) {
+    if (job.task != 0) {
+      tell_outcome(job.task, ResultFrame::refused, "there is no memory for the task's result");
+    }
+  }
+}
+
+/// An agent gave it back, for it did not hear in time with what we open.
+inline void GearmanEngine::submit_again(const Job& job, std::span<const std::byte> message) {
+  if (leaves_until_) return;  // nobody waits for it
+  std::span<const std::byte> rest = message;
+  if (take_header<MessageTo>(rest) != MessageTo::task)
+    throw SerializationError{"no task came back"};
+  std::span<const std::byte> frame = rest;
+  if (take_header<TaskFrame>(frame).id != job.task) throw SerializationError{"another came back"};
+  submit_task(rest, message);
+  const auto found = by_task_.find(job.task);
+  if (found != by_task_.end()) {
+    jobs_.at(found->second).request = job.request;  // to kill it
+  } else if (job.request) {
+    answer(*job.request, false);
   }
 }
 
@@ -348,6 +385,7 @@ inline void GearmanEngine::look_at_clock() {
   if (!std::exchange(asks_status_, true)) {
     out.put_line("status");
     questions_.push_back({true, std::nullopt});
+    connection_->send(out);  // before what else is asked below
   }
   // A part of the jobs each time, in turn.
   std::vector<std::uint64_t> looked_at;
@@ -357,32 +395,28 @@ inline void GearmanEngine::look_at_clock() {
     looked_at.push_back(from->first);
   }
   for (const std::uint64_t number : looked_at) {
-    watch(number, jobs_.at(number), now, out);
+    watch(number, jobs_.at(number), out);
     watched_to_ = number;
   }
   connection_->send(out);
 }
 
-inline void GearmanEngine::watch(std::uint64_t number,
-                                 Job& job,
-                                 Clock::time_point now,
-                                 gearman::PacketWriter& out) {
+inline void GearmanEngine::watch(std::uint64_t number, Job& job, gearman::PacketWriter& out) {
   const auto silence = options_.silence;
   const bool is_known = !job.host.empty();
   const bool is_silent = is_known || job.task == 0
-                             ? now - job.heard_at > silence
-                             : job.is_running && now - job.running_since > silence;
+                             ? listened_ - job.heard_at > silence
+                             : job.is_running && listened_ - job.running_since > silence;
   if (is_silent) {
-    if (job.task != 0) cancel(number, std::nullopt);  // or the server may give it to another
+    // Or the server may give it to another, or keep for ever what is for an agent that died.
+    if (!client_.handle_of(number).empty()) cancel(number, std::nullopt);
     if (const auto found = jobs_.find(number); found != jobs_.end()) {
       found->second.is_cancelled = false;
     }
     return give_up(number, "nothing was heard of it for " + std::to_string(silence.count()) + " s");
   }
-  if (is_known || job.task == 0 || now - job.heard_at < unsure || now - job.asked_at < unsure) {
-    return;
-  }
-  if (client_.ask_status(out, number)) job.asked_at = now;
+  if (job.task == 0 || listened_ - std::max(job.heard_at, job.asked_at) < unsure) return;
+  if (client_.ask_status(out, number)) job.asked_at = listened_;
 }
 
 }  // namespace multiprocessing::detail

@@ -72,7 +72,8 @@ struct JobHeader {
     control,  ///< master, to one agent: a MessageTo::open, request or leave follows.
     result,   ///< agent: a MessageTo::result, or reply, or nothing follows; the job's end.
     begun,    ///< agent: it has it. The host's name follows. Again and again, for a sign of life.
-    asks,     ///< agent: it does not know the session: what does it open with?
+    asks,     ///< agent: it does not know the session: what does it open with? As the job's end: it
+              ///< was not told in time; the task follows, to be submitted again.
   };
   std::uint32_t magic = expected_magic;
   std::uint32_t what = task;

@@ -197,9 +197,9 @@ class PacketReader {
       move_to_front();
       return std::nullopt;
     }
-    is_large_ = true;
-    body_.assign(body.begin(), body.end());
+    body_.assign(body.begin(), body.end());  // what may throw comes first
     filled_ = body_.size();
+    is_large_ = true;
     begin_ = end_ = 0;
     return std::nullopt;
   }

@@ -109,6 +109,15 @@ class ServerConnection {
     static_cast<void>(os::wait_ready(event_.get(), os::Readiness::readable, {}, deadline, ec));
     os::reset_event(event_.get());
   }
+  /// @brief Ends the connection. What may be called then: wake(), idle(), and send(), for nothing.
+  /// @threads the one that receives.
+  void hang_up() noexcept {
+    const std::lock_guard lock{mutex_};
+    broken_ = std::make_error_code(std::errc::not_connected);
+    unsent_.clear();
+    kept_.reset();
+    socket_.reset();
+  }
   /// @brief How many bytes found no room so far.
   [[nodiscard]] std::size_t unsent() {
     const std::lock_guard lock{mutex_};
@@ -223,8 +232,8 @@ class ServerConnection {
         flush();
         if (broken_) return true;  // what it said last may be there
       }
+      if (news.readable) return true;  // and the event stays, for the next wait
       if (news.woken) os::reset_event(event_.get());
-      if (news.readable) return true;
       if (news.woken || !news.writable) return false;
     }
   }

@@ -83,10 +83,7 @@ inline std::uint32_t MasterEngine::connect() {
       const MPI_Comm comm = spawn_agent(host, problem);
       if (comm != MPI_COMM_NULL) peers_.push_back(std::make_unique<Peer>(comm, 0, host));
     }
-    if (peers_.empty()) {
-      world_.remove_pulse(pulse_);
-      throw std::runtime_error{problem};
-    }
+    if (peers_.empty()) throw std::runtime_error{problem};
     if (!problem.empty()) log(LogLevel::error, problem);
   }
   return static_cast<std::uint32_t>(peers_.size());
@@ -194,8 +191,8 @@ inline void MasterEngine::abandon() noexcept {
 
 /// Those that were spawned end. Those of a launcher wait for the next pool.
 inline void MasterEngine::close() noexcept {
+  world_.remove_pulse(pulse_);  // also where connect() has thrown
   if (peers_.empty()) return;
-  world_.remove_pulse(pulse_);
   constexpr std::chrono::milliseconds longest{500};
   constexpr std::chrono::milliseconds moment{1};
   const Deadline deadline{longest};
