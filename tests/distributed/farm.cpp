@@ -19,6 +19,13 @@
 
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+// Open MPI keeps memory of its own.
+extern "C" const char* __asan_default_options() {
+  return "detect_leaks=0";
+}
+#endif
+
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 

@@ -50,10 +50,6 @@ mp::distributed::Launch launch() {
 }
 
 template <class P>
-constexpr bool is_distributed = std::is_same_v<P, mp::distributed::Pool> ||
-                                std::is_same_v<P, mp::distributed::ProcessPoolExecutor>;
-
-template <class P>
 std::unique_ptr<P> made(mp::Task initializer = {}, unsigned workers = 2) {
   if constexpr (std::is_same_v<P, mp::Pool>) {
     return std::make_unique<P>(
