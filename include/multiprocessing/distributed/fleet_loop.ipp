@@ -50,8 +50,8 @@ inline void Fleet::run() {
   while (!ends_.load()) {
     try {
       step(Deadline{tick});
-    } catch (const std::bad_alloc&) {  // later there may be memory
-      std::this_thread::sleep_for(tick);
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(tick);     // nothing tells when there is memory again
     } catch (const std::exception& error) {  // the engine gives up
       break_down(error.what());
       break;

@@ -227,7 +227,7 @@ inline void MasterEngine::close() noexcept {
     }
     return false;
   };
-  if (!hosts_.empty()) {
+  if (!hosts_.empty()) {  // likewise
     while (!each_alive(has_answered) && !deadline.passed()) std::this_thread::sleep_for(moment);
   }
   const std::lock_guard lock{world_.mutex};
