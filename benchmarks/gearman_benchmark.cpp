@@ -32,10 +32,6 @@ namespace {
 constexpr double microseconds = 1e6;
 constexpr std::uint16_t port = 24730;
 
-std::string echo(const std::string& text) {
-  return text;
-}
-
 // A process that ends with this one.
 template <class Part>
 pid_t start(const Part& part) {
@@ -48,6 +44,10 @@ pid_t start(const Part& part) {
 }
 
 #if defined(BENCHMARKS_LIBGEARMAN)
+std::string echo(const std::string& text) {
+  return text;
+}
+
 void* echo_back(gearman_job_st* job, void*, std::size_t* size, gearman_return_t* result) {
   *size = gearman_job_workload_size(job);
   void* const copy = std::malloc(*size);
