@@ -48,6 +48,7 @@ inline os::Acquired take(os::RobustLock& mutex, Timeout timeout) {
   os::Acquired result = mutex.try_lock();
   if (result != os::Acquired::no) return result;
   const Deadline deadline{timeout};
+  if (!deadline.is_now()) result = mutex.try_after_nap();
   while (result == os::Acquired::no && !deadline.passed()) {
     std::error_code ec;
     result = mutex.lock(Deadline{deadline.left(longest_sleep)}, ec);
