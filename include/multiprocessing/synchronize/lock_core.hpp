@@ -48,6 +48,7 @@ inline os::Acquired take(os::RobustLock& mutex, Timeout timeout) {
   os::Acquired result = mutex.try_lock();
   if (result != os::Acquired::no) return result;
   const Deadline deadline{timeout};
+  if (!deadline.is_now()) result = mutex.try_after_nap();
   while (result == os::Acquired::no && !deadline.passed()) {
     std::error_code ec;
     result = mutex.lock(Deadline{deadline.left(longest_sleep)}, ec);
@@ -88,20 +89,22 @@ class HeldLocks {
   }
   static void add() noexcept { add(count()); }
   static void add(std::uint32_t& held) noexcept { ++held; }
-  static void remove() noexcept { --count(); }
+  /// @brief By who holds one, so there was no fork since check() or add().
+  static void remove() noexcept { --held_; }
 
  private:
   // A fork's child holds none.
   static std::uint32_t& count() noexcept {
-    thread_local constinit std::uint32_t held = 0;
-    thread_local constinit std::uint32_t forks = 0;
     const std::uint32_t now = process_state().forks.load(std::memory_order_relaxed);
-    if (forks != now) {
-      forks = now;
-      held = 0;
+    if (forks_ != now) {
+      forks_ = now;
+      held_ = 0;
     }
-    return held;
+    return held_;
   }
+
+  inline static thread_local constinit std::uint32_t held_ = 0;
+  inline static thread_local constinit std::uint32_t forks_ = 0;
 };
 
 /// @brief What all copies of a lock in one process share.

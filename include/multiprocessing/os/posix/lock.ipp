@@ -93,6 +93,12 @@ inline Acquired RobustLock::try_lock() noexcept {
   return posix::acquired(mutex, pthread_mutex_trylock(mutex));
 }
 
+inline Acquired RobustLock::try_after_nap() noexcept {
+  constexpr timespec nap{0, 20'000};  // and the 50 us that the kernel usually adds
+  nanosleep(&nap, nullptr);
+  return try_lock();
+}
+
 inline Acquired RobustLock::lock(const detail::Deadline& deadline, std::error_code& ec) noexcept {
   pthread_mutex_t* const mutex = posix::mutex_in(storage_);
   ec.clear();

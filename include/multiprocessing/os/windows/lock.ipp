@@ -89,6 +89,10 @@ inline Acquired RobustLock::try_lock() noexcept {
   return windows::take_free(words) ? Acquired::yes : windows::take_from_dead(words);
 }
 
+inline Acquired RobustLock::try_after_nap() noexcept {
+  return Acquired::no;  // the shortest sleep may last 15 ms
+}
+
 inline Acquired RobustLock::lock(const detail::Deadline& deadline, std::error_code& ec) noexcept {
   ec.clear();
   windows::LockWords& words = windows::words_in(storage_);
