@@ -152,6 +152,29 @@ TEST(Spawn, ChildDoesNotPassItsOriginOn) {
   process.join();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: there until freeze_support()
+// What this program's static objects find.
+const std::string found_at_birth = [] {
+  const bool is_marked = std::getenv("MULTIPROCESSING_CHILD") != nullptr;
+  std::string inherited;
+  for (const std::string& name : test::names_in("/proc/self/fd")) {
+    const int number = std::stoi(name);
+    const int flags = number > STDERR_FILENO ? ::fcntl(number, F_GETFD) : -1;
+    if (flags >= 0 && (flags & FD_CLOEXEC) == 0) inherited += " " + name;
+  }
+  return (is_marked ? "marked" : "clean") + inherited;
+}();
+
+TEST(Spawn, ChildsStaticObjectsPassNothingOn) {
+  const Line line;
+  mp::Process process(
+      spawned(), [](const Line& to) { to.say(found_at_birth); }, line);
+  process.start();
+  EXPECT_EQ(line.hear(), "clean");
+  process.join();
+}
+#endif
+
 class Executable {  // another one, for a while
  public:
   explicit Executable(const std::filesystem::path& path) { mp::set_executable(path); }

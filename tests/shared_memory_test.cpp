@@ -297,6 +297,7 @@ TEST(ResourceTracker, RemovesWhatAKilledCreatorLeftAndSaysSoOnce) {
   const int pid = creator.pid();
   ASSERT_EQ(trackers_of(pid).size(), 1U);
   const int tracker = trackers_of(pid).front();
+  EXPECT_EQ(std::filesystem::read_symlink("/proc/" + std::to_string(tracker) + "/cwd"), "/");
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1}) ::kill(tracker, signal);
   creator.kill();
   ASSERT_TRUE(eventually([&] { return !exists(first) && !exists(second); }));

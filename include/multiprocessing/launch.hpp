@@ -56,7 +56,7 @@ inline void check_available(StartMethod method) {
   refuse_start_method(to_string(method));
 }
 
-/// @brief Starts a child. Waits for nobody.
+/// @brief Starts a child. Waits for nobody but a fork server.
 /// @throws std::invalid_argument the method is not available; std::logic_error spawn or
 /// forkserver without freeze_support(); SerializationError its work cannot travel;
 /// std::system_error the system refuses. Then nothing is left of it.

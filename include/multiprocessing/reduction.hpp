@@ -4,11 +4,12 @@
 /// @brief Handles in transit: how queues, connections and locks travel beside a state's bytes.
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/serialization.hpp>
 
+#include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,17 +43,14 @@ class Transit {
     for (std::size_t i = 0; i < objects_.size(); ++i) {
       if (objects_[i].object == object) return static_cast<std::uint32_t>(i);
     }
-    std::vector<os::UniqueHandle> handles = object->duplicate_handles();
-    for (const auto& handle : handles) departing_.push_back(handle.get());
-    const auto count = static_cast<std::uint32_t>(handles.size());
-    handles_.insert(handles_.end(), std::make_move_iterator(handles.begin()),
-                    std::make_move_iterator(handles.end()));
-    objects_.push_back({detail::type_hash<Core>(), count, object});
+    os::install_fork_handlers();
+    const std::size_t count = departing_.add([&] { return object->duplicate_handles(); });
+    objects_.push_back({detail::type_hash<Core>(), static_cast<std::uint32_t>(count), object});
     return static_cast<std::uint32_t>(objects_.size() - 1);
   }
   /// @brief The handles that travel, of all objects in order; they stay the Transit's.
   [[nodiscard]] std::span<const native_handle_type> departing() const noexcept {
-    return departing_;
+    return departing_.get();
   }
   /// @brief The list, in the order of the places.
   [[nodiscard]] const std::vector<Object>& objects() const noexcept { return objects_; }
@@ -90,8 +88,8 @@ class Transit {
   }
 
   std::vector<Object> objects_;
-  std::vector<os::UniqueHandle> handles_;  // sender: duplicates; receiver: what arrived
-  std::vector<native_handle_type> departing_;
+  std::vector<os::UniqueHandle> handles_;  // receiver: what arrived
+  os::PassingHandles departing_;           // sender: duplicates
 };
 
 namespace reduction {
@@ -109,8 +107,9 @@ namespace reduction {
   return made;
 }
 
-/// @brief Encodes a shared object. Core has `duplicate_handles() -> std::vector<os::UniqueHandle>`
-/// and `static adopt(std::vector<os::UniqueHandle>) -> std::shared_ptr<Core>`.
+/// @brief Encodes a shared object. Core has `duplicate_handles() -> std::vector<os::UniqueHandle>`,
+/// during which no process can be forked or started (it only duplicates), and `static
+/// adopt(std::vector<os::UniqueHandle>) -> std::shared_ptr<Core>`.
 /// @param encoder must have a Transit.
 /// @param core what is shared.
 /// @param what how the error names it, e.g. "a Queue".

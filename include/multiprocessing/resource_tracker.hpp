@@ -8,6 +8,7 @@
 /// other process holds the line to it, so the tracker hears of its end, however that comes, at
 /// once. Python has one for a whole tree of processes, which ends when the last of them does.
 #include <multiprocessing/os/child.hpp>
+#include <multiprocessing/os/environment.hpp>
 #include <multiprocessing/os/named_memory.hpp>
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/tracker.hpp>
@@ -59,6 +60,11 @@ inline bool tell_tracker(const os::TrackedName& name, bool comes) {
   if (!comes && tracked_names().names.empty()) return was_there;
   state.tracker = os::to_integer(os::start_tracker(ec).release());
   if (ec == std::errc::function_not_supported) return was_there;  // a plug-in: nobody tracks
+  if (ec && os::has_foreign_rights()) {
+    throw std::system_error{ec,
+                            "this program has rights that who ran it has not, so it starts no "
+                            "resource tracker: make shared memory with .track = false"};
+  }
   if (ec) throw std::system_error{ec, "cannot start the resource tracker"};
   for (const auto& each : tracked_names().names) {
     tell(each, true);

@@ -82,6 +82,11 @@ inline std::string no_shared_memory_folder() {
   return "";
 }
 
+inline std::string no_devices() {
+  if (auto why = own_mounts(); !why.empty()) return why;
+  return ::mount("none", "/dev", "tmpfs", 0, "mode=755") == 0 ? "" : refused("mount on /dev");
+}
+
 inline std::string full_shared_memory_folder() {
   if (auto why = own_mounts(); !why.empty()) return why;
   if (::mount("none", "/dev/shm", "tmpfs", 0, "size=64k,mode=1777") != 0) {
@@ -145,6 +150,7 @@ inline std::string few_processes(rlim_t most) {
 
 inline const std::array conditions{
     Condition{"no `/dev/shm`", "NoSharedMemoryFolder", detail::no_shared_memory_folder},
+    Condition{"an empty `/dev`", "EmptyDev", detail::no_devices},
     Condition{"a full `/dev/shm`", "FullSharedMemoryFolder", detail::full_shared_memory_folder},
     Condition{"32 descriptors (`RLIMIT_NOFILE`)", "FewDescriptors", detail::few_descriptors},
     Condition{"8 processes (`RLIMIT_NPROC`)", "FewProcesses",

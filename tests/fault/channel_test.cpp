@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -45,17 +46,23 @@ bool interrupted() {
 }
 
 using ::close;
+using ::dlopen;
+using ::dup2;
 using ::eventfd;
 using ::fallocate;
 using ::fcntl;
 using ::fstat;
 using ::fstatfs;
+using ::getcwd;
 using ::getpid;
 using ::ioctl;
 using ::memfd_create;
+using ::open;
 using ::pipe2;
+using ::pthread_atfork;
 using ::pthread_mutex_init;
 using ::pthread_sigmask;
+using ::readlink;
 using ::sched_yield;
 using ::setsockopt;
 using ::socketpair;

@@ -35,6 +35,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -56,6 +57,7 @@ namespace fault {
 
 // Those that cannot fail, or do not return; and the loader's, which module_test.cpp makes fail.
 using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::raise, ::readlink, ::sched_yield;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid;
 // And those that network_test.cpp makes fail.
 using ::accept4, ::bind, ::connect, ::epoll_create1, ::epoll_ctl, ::fchmod, ::getaddrinfo,
     ::getsockname, ::getsockopt, ::listen, ::socket;
@@ -584,8 +586,8 @@ const std::vector<Row> rows{
     {"mmap", ENODEV, {ENODEV}},
     {"open", EMFILE, {EMFILE}},
     {"open", ENFILE, {ENFILE}},
-    {"open", ENOENT, {ENOENT}},
-    {"open", EOPNOTSUPP, {EOPNOTSUPP}},
+    {"open", ENOENT, {ENOENT, nothing}},
+    {"open", EOPNOTSUPP, {EOPNOTSUPP, nothing}},
     {"pidfd_open", EMFILE, {EMFILE, nothing}},
     {"pidfd_open", ENFILE, {ENFILE, nothing}},
     {"pidfd_open", ENOMEM, {ENOMEM, nothing}},

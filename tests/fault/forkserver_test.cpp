@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -55,6 +56,7 @@ using ::_exit, ::fallocate, ::fstatfs, ::pthread_mutex_init, ::pwrite, ::syscall
     ::on_exit, ::pidfd_send_signal, ::poll, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask,
     ::read, ::readlink, ::recv, ::sched_getaffinity, ::sched_yield, ::send, ::sysconf, ::unsetenv,
     ::waitpid;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::setenv;
 
 // Calls whose failure is an answer of -1.
 #define FAULT_CALL(name)                                      \
@@ -246,6 +248,33 @@ TEST_F(ForkServerFault, BusyServerIsAskedAgain) {
   fault::errors["sendmsg"] = {0, EAGAIN, EAGAIN};
   mp::Process<> second = process();
   expect_seven(second);
+}
+
+struct Counted {  // how often it was encoded
+  static inline int times = 0;
+  template <class Archive>
+  void serialize(Archive&) {
+    ++times;
+  }
+};
+
+TEST_F(ForkServerFault, StateIsMadeOnceHoweverOftenItIsSent) {
+  mp::Process<> first = process();
+  expect_seven(first);
+  for (const std::vector<int>& errors :
+       {std::vector{0, EAGAIN, EAGAIN}, {0, EPIPE}, {0, EAGAIN, EPIPE, EAGAIN}}) {
+    fault::errors["sendmsg"] = errors;
+    Counted::times = 0;
+    mp::Process one(
+        {.start_method = mp::StartMethod::forkserver},
+        [](const Counted&) { throw mp::SystemExit(7); }, Counted{});
+    one.start();
+    EXPECT_EQ(Counted::times, 1);
+    one.join();
+    EXPECT_EQ(one.exitcode(), 7);
+    EXPECT_TRUE(fault::errors["sendmsg"].empty());
+    fault::errors.clear();
+  }
 }
 
 TEST_F(ForkServerFault, ServerThatIsGoneIsReplaced) {

@@ -35,6 +35,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -63,6 +64,7 @@ using ::_exit, ::alarm, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::faccessa
     ::pthread_sigmask, ::pwrite, ::pwritev2, ::raise, ::read, ::readlink, ::recvmsg,
     ::sched_getaffinity, ::sched_yield, ::sigaction, ::sigaltstack, ::socketpair, ::stat, ::syscall,
     ::sysconf, ::tee, ::unsetenv, ::waitid, ::waitpid, ::write, ::writev;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::setenv;
 
 std::string failing;                            // which call fails,
 int failing_with = 0;                           // and how;

@@ -20,6 +20,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -39,15 +40,18 @@ extern "C" {
 namespace fault {
 
 using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fallocate, ::fchdir, ::fstatfs,
-    ::pthread_mutex_init, ::pwrite, ::syscall, ::fcntl, ::fstat, ::getcwd, ::getpid, ::kill, ::open,
+    ::pthread_mutex_init, ::pwrite, ::syscall, ::fcntl, ::fstat, ::getcwd, ::getpid, ::kill,
     ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask, ::read, ::readlink, ::recv, ::recvmsg,
     ::sched_getaffinity, ::sched_yield, ::send, ::sendmsg, ::setsockopt, ::sigaction, ::stat,
-    ::sysconf, ::unsetenv;
+    ::setenv, ::sysconf, ::unsetenv;
+using ::chdir, ::getgroups, ::getresgid, ::getresuid;
 
 // What the next calls of a function do: fail with an errno, one after the other.
 std::map<std::string, std::vector<int>> errors;
-bool old_kernel = false;  // without PIDFD_GET_INFO
-bool too_early = false;   // it does not know the code yet
+bool old_kernel = false;             // without PIDFD_GET_INFO
+bool too_early = false;              // it does not know the code yet
+bool memory_is_born_sealed = false;  // as where vm.memfd_noexec is set
+bool has_foreign_rights = false;     // as a set-user-ID program
 
 bool fails(const std::string& call) {
   auto& queue = errors[call];
@@ -81,7 +85,15 @@ int ioctl(int fd, unsigned long request, Argument* argument) {
   return ::ioctl(fd, request, argument);
 }
 int memfd_create(const char* name, unsigned flags) {
+  constexpr unsigned no_exec_seal = 8;
+  if (memory_is_born_sealed) flags |= no_exec_seal;
   return fails("memfd_create") ? -1 : ::memfd_create(name, flags);
+}
+unsigned long getauxval(unsigned long what) {
+  return what == AT_SECURE && has_foreign_rights ? 1 : ::getauxval(what);
+}
+int open(const char* path, int flags, ...) {
+  return fails(std::string{"open "} + path) ? -1 : ::open(path, flags);
 }
 int socketpair(int domain, int type, int protocol, int* ends) {
   return fails("socketpair") ? -1 : ::socketpair(domain, type, protocol, ends);
@@ -119,9 +131,11 @@ ssize_t getrandom(void* into, std::size_t size, unsigned flags) {
 }  // namespace fault
 
 #define MULTIPROCESSING_SYSTEM(call) fault::call
+#include <multiprocessing/os/environment.hpp>
 #include <multiprocessing/process.hpp>
 
 namespace mp = multiprocessing;
+namespace os = multiprocessing::os;
 
 void test::start_of_main() {
   mp::freeze_support();
@@ -139,6 +153,8 @@ class ProcessFault : public testing::TestWithParam<mp::StartMethod> {
     fault::errors.clear();
     fault::old_kernel = false;
     fault::too_early = false;
+    fault::memory_is_born_sealed = false;
+    fault::has_foreign_rights = false;
   }
   // A start that fails with that error, leaves nothing, and succeeds when it is tried again.
   static void expect_failed_start(int error) {
@@ -304,6 +320,77 @@ TEST_P(ProcessFault, WithoutProcTheProgramIsFoundByItsPath) {
   process.start();
   EXPECT_TRUE(process.join());
   EXPECT_EQ(process.exitcode(), 7);
+}
+
+TEST_P(ProcessFault, MemoryMayHaveMoreSealsThanWereAskedFor) {
+  constexpr unsigned no_exec_seal = 8;
+  const os::UniqueHandle probe{::memfd_create("probe", no_exec_seal)};
+  if (!probe) GTEST_SKIP() << "this kernel has no such seal (before 6.3)";
+  fault::memory_is_born_sealed = true;
+  mp::Process process({.start_method = GetParam()}, seven);
+  process.start();
+  EXPECT_TRUE(process.join());
+  EXPECT_EQ(process.exitcode(), 7);
+}
+
+TEST_P(ProcessFault, WithoutDevTheInputIsEmptyAllTheSame) {
+  fault::errors["open /dev/null"] = {ENOENT};
+  mp::Process process({.start_method = GetParam()}, [] {
+    char byte = 0;
+    const auto got = ::read(STDIN_FILENO, &byte, 1);
+    throw mp::SystemExit(got == 0 ? 7 : 1);
+  });
+  process.start();
+  EXPECT_TRUE(process.join());
+  EXPECT_EQ(process.exitcode(), 7);
+}
+
+TEST_P(ProcessFault, DaemonThatMayNotBeSignalledEndsWithItsParent) {
+  mp::Process parent({.start_method = mp::StartMethod::fork}, [method = GetParam()] {
+    mp::Process daemon({.daemon = true, .start_method = method}, [] {
+      for (;;) ::pause();
+    });
+    daemon.start();
+    fault::errors["pidfd_send_signal"] = {EPERM};
+    throw mp::SystemExit(7);  // waits for it
+  });
+  parent.start();
+  EXPECT_TRUE(parent.join());
+  EXPECT_EQ(parent.exitcode(), 7);
+}
+
+TEST(ForeignRights, ForbidFreshRunsOfTheProgram) {
+  fault::has_foreign_rights = true;
+  for (const auto method : {mp::StartMethod::spawn, mp::StartMethod::forkserver}) {
+    mp::Process process({.name = "w", .start_method = method}, seven);
+    try {
+      process.start();
+      ADD_FAILURE() << "started";
+      process.join();
+    } catch (const std::system_error& thrown) {
+      EXPECT_EQ(thrown.code(), std::errc::operation_not_permitted);
+      EXPECT_NE(std::string{thrown.what()}.find("set-user-ID"), std::string::npos) << thrown.what();
+    }
+  }
+  std::error_code ec;
+  EXPECT_EQ(os::spawn_program("/bin/true", {}, {}, {}, ec).pid, 0);
+  EXPECT_EQ(ec, std::errc::operation_not_permitted);
+  mp::Process copy({.start_method = mp::StartMethod::fork}, seven);
+  copy.start();
+  copy.join();
+  EXPECT_EQ(copy.exitcode(), 7);
+  fault::has_foreign_rights = false;
+}
+
+TEST(ForeignRights, LetNothingOfTheEnvironmentBeTrusted) {
+  ::setenv("MULTIPROCESSING_CHILD", "0", 1);
+  EXPECT_TRUE(os::is_spawned());
+  EXPECT_TRUE(os::environment("MULTIPROCESSING_CHILD"));
+  fault::has_foreign_rights = true;
+  EXPECT_FALSE(os::is_spawned());
+  EXPECT_FALSE(os::environment("MULTIPROCESSING_CHILD"));
+  fault::has_foreign_rights = false;
+  ::unsetenv("MULTIPROCESSING_CHILD");
 }
 
 TEST(RandomBytesFault, ComeInPiecesAndAreInterrupted) {

@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <spawn.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -42,7 +43,13 @@ int linkat(int from, const char* what, int to, const char* name, int flags) {
   return -1;
 }
 
+bool has_foreign_rights = false;  // as a set-user-ID program
+unsigned long getauxval(unsigned long what) {
+  return what == AT_SECURE && has_foreign_rights ? 1 : ::getauxval(what);
+}
+
 using ::_exit;
+using ::chdir;
 using ::close;
 using ::dlopen;
 using ::dup2;
@@ -54,8 +61,11 @@ using ::fcntl;
 using ::fork;
 using ::fstat;
 using ::getcwd;
+using ::getgroups;
 using ::getpid;
 using ::getrandom;
+using ::getresgid;
+using ::getresuid;
 using ::ioctl;
 using ::kill;
 using ::lstat;
@@ -75,6 +85,7 @@ using ::pthread_sigmask;
 using ::pwrite;
 using ::readlink;
 using ::send;
+using ::setenv;
 using ::sigaction;
 using ::socketpair;
 using ::stat;
@@ -113,4 +124,18 @@ TEST(SharedMemoryNameFault, ThatWasGivenAndIsTakenIsAnError) {
     EXPECT_EQ(error.code(), std::errc::file_exists);
   }
   EXPECT_EQ(fault::names.size(), 1U);
+}
+
+TEST(ResourceTrackerFault, IsNotStartedByAProgramWithForeignRights) {
+  fault::has_foreign_rights = true;
+  try {
+    const mp::SharedMemory memory{{.create = true, .size = 10}};
+    ADD_FAILURE() << "it was made";
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code(), std::errc::operation_not_permitted);
+    EXPECT_NE(std::string{error.what()}.find(".track = false"), std::string::npos) << error.what();
+  }
+  mp::SharedMemory untracked{{.create = true, .size = 10, .track = false}};
+  untracked.unlink();
+  fault::has_foreign_rights = false;
 }

@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -50,6 +51,7 @@ using ::_exit, ::fstatfs, ::pwrite, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpi
     ::waitpid, ::writev, ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::pread,
     ::getrandom, ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send,
     ::open, ::mmap, ::on_exit;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::setenv;
 
 std::atomic<int> sleepers{0};
 std::atomic<const void*> slept_on{nullptr};

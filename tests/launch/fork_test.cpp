@@ -1,24 +1,32 @@
 // SPDX-License-Identifier: BSL-1.0
 // Forking a process that has threads: what works, what is said, what the threads leave.
 // Not on Windows: fork
+#include <multiprocessing/connection.hpp>
 #include <multiprocessing/launch.hpp>
 #include <multiprocessing/logging.hpp>
+#include <multiprocessing/os/child.hpp>
+#include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
 
 #include <support/captured.hpp>
 #include <support/line.hpp>
+#include <support/processes.hpp>
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -218,6 +226,86 @@ TEST(ForkOfThreads, DestroysTheThreadLocalsOfTheStarterInTheChildTooAndOfNoOther
   release.say("end");
   other.join();
   EXPECT_EQ(line.hear(), "other in the parent");
+}
+
+// Encoding it is when a test has its turn: what stands before it is on its way then.
+struct Meanwhile {
+  static inline std::function<void()> work;
+  template <class Archive>
+  void serialize(Archive&) {
+    if (work) work();
+  }
+};
+
+std::string what_is(int number) {
+  std::error_code ec;
+  return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(number), ec).string();
+}
+int how_many_are(const std::string& what) {
+  int count = 0;
+  for (const std::string& name : test::names_in("/proc/self/fd")) {
+    count += what_is(std::stoi(name)) == what ? 1 : 0;
+  }
+  return count;
+}
+
+TEST(ForkMeanwhile, LeavesTheChildNothingThatIsOnItsWayToAnother) {
+  mp::Pipe pipe(false);
+  const std::string what = what_is(pipe.second.fileno());
+  std::vector<std::optional<int>> kept;
+  const auto fork_one = [&] {
+    mp::Process process(forked, [&] {
+      pipe.first.close();
+      pipe.second.close();
+      throw mp::SystemExit(how_many_are(what));
+    });
+    process.start();
+    process.join();
+    kept.push_back(process.exitcode());
+  };
+  Meanwhile::work = [&] {
+    fork_one();                    // by the thread that starts the other
+    std::thread{fork_one}.join();  // by another one
+  };
+  for (const auto method : {mp::StartMethod::spawn, mp::StartMethod::forkserver}) {
+    mp::Process process(
+        {.start_method = method}, [](const mp::Connection&, const Meanwhile&) {}, pipe.second,
+        Meanwhile{});
+    process.start();
+    process.join();
+    EXPECT_EQ(process.exitcode(), 0);
+  }
+  auto [here, there] = mp::Pipe();
+  here.send(std::pair{pipe.second, Meanwhile{}});
+  Meanwhile::work = {};
+  static_cast<void>(there.recv<std::pair<mp::Connection, Meanwhile>>());
+  EXPECT_EQ(kept.size(), 6U);
+  EXPECT_EQ(std::ranges::count(kept, 0), static_cast<std::ptrdiff_t>(kept.size()));
+}
+
+TEST(PassingHandles, LeadNowhereInAForkedChild) {
+  mp::os::install_fork_handlers();
+  std::error_code ec;
+  mp::os::PassingHandles passing;
+  const int first = passing.add_one([&] { return mp::os::make_event(ec); });
+  const int second = passing.add_one([&] { return mp::os::make_event(ec); });
+  const std::string what = what_is(first);
+  EXPECT_EQ(passing.add_one([] { return mp::os::UniqueHandle{}; }), mp::os::invalid_handle);
+  EXPECT_EQ(passing.get().size(), 2U);
+  const mp::os::UniqueHandle taken = passing.take(second);
+  mp::os::PassingHandles moved = std::move(passing);
+  mp::Process process(forked, [&] {
+    const bool is_right = what_is(first) == "/dev/null" && what_is(second) == what &&
+                          ::fcntl(first, F_GETFD) == FD_CLOEXEC;
+    throw mp::SystemExit(is_right ? 0 : 1);
+  });
+  process.start();
+  process.join();
+  EXPECT_EQ(process.exitcode(), 0);
+  EXPECT_EQ(what_is(first), what);
+  moved = {};
+  EXPECT_EQ(what_is(first), "");
+  EXPECT_EQ(what_is(second), what);
 }
 
 }  // namespace

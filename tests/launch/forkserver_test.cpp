@@ -11,10 +11,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -22,6 +25,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -339,6 +343,93 @@ TEST_F(ForkServer, WithMoreThanOneThreadRefuses) {
 TEST_F(ForkServer, ThatCannotBeginIsNotTriedForEver) {
   const std::string text = refusal(mp::Task{[] { ::_exit(3); }});
   EXPECT_NE(text.find("ended each time"), std::string::npos) << text;
+  EXPECT_NE(text.find("exit code 3"), std::string::npos) << text;
+}
+
+TEST_F(ForkServer, KeepsNoFileSystem) {
+  EXPECT_EQ(std::filesystem::read_symlink("/proc/" + std::to_string(server()) + "/cwd"), "/");
+}
+
+// Its child's rights, as a line of /proc, and whether it may get more.
+void say_rights(const Line& line) {
+  std::ifstream status{"/proc/self/status"};
+  std::string all;
+  for (std::string text; std::getline(status, text);) {
+    for (const char* const what : {"Uid:", "Gid:", "Groups:", "NoNewPrivs:"}) {
+      if (text.starts_with(what)) all += text + ";";
+    }
+  }
+  line.say(all);
+}
+std::string rights_of_a_child(mp::StartMethod method) {
+  const Line line;
+  mp::Process process({.start_method = method}, say_rights, line);
+  process.start();
+  std::string rights = line.hear();
+  process.join();
+  return rights;
+}
+
+void expect_dropped_rights_to_stay_dropped(const std::function<void()>& drop) {
+  mp::Process process({.start_method = mp::StartMethod::fork}, [&] {
+    const std::string before = rights_of_a_child(mp::StartMethod::forkserver);
+    drop();
+    const std::string ours = rights_of_a_child(mp::StartMethod::fork);
+    if (ours == before) throw mp::SystemExit("nothing was dropped: " + ours);
+    for (int i = 0; i < 2; ++i) {
+      const std::string served = rights_of_a_child(mp::StartMethod::forkserver);
+      if (served != ours) throw mp::SystemExit("a child has " + served + " instead of " + ours);
+    }
+  });
+  process.start();
+  process.join();
+  EXPECT_EQ(process.exitcode(), 0);
+}
+
+TEST_F(ForkServer, GivesNoRightsBackThatItsStarterHasGivenUp) {
+  expect_dropped_rights_to_stay_dropped([] { ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); });
+}
+
+TEST_F(ForkServer, ActsAsTheUserThatItsStarterHasBecome) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  constexpr unsigned nobody = 65534;
+  expect_dropped_rights_to_stay_dropped([] {
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(nobody, nobody, nobody) != 0 ||
+        ::setresuid(nobody, nobody, nobody) != 0) {
+      throw mp::SystemExit("cannot become nobody");
+    }
+  });
+  expect_dropped_rights_to_stay_dropped([] {
+    const gid_t group = 1;
+    if (::setgroups(1, &group) != 0) throw mp::SystemExit("cannot change groups");
+  });
+}
+
+TEST_F(ForkServer, ThatIsStoppedHoldsUpNobodyElse) {
+  const int pid = server();
+  mp::Process process(served(), [] {
+    for (;;) ::pause();
+  });
+  process.start();
+  ::kill(pid, SIGSTOP);
+  process.kill();  // and nobody says how it ended
+  std::atomic<bool> ended{false};
+  std::thread waiting{[&] {
+    process.join(std::chrono::seconds{1});
+    ended = true;
+  }};
+  // Once each millisecond: who waited with the state's mutex held, for 50 of each 51, let 40
+  // through.
+  int asked = 0;
+  for (; !ended; ++asked) {
+    static_cast<void>(mp::current_process().name());
+    mp::os::pause_for(std::chrono::milliseconds{1}, {});
+  }
+  waiting.join();
+  EXPECT_GT(asked, 60);
+  ::kill(pid, SIGCONT);
+  process.join();
+  EXPECT_EQ(process.exitcode(), -SIGKILL);
 }
 
 TEST_F(ForkServer, TakesMoreHandlesThanOnePacketCarries) {

@@ -48,8 +48,8 @@ struct ParentRecord {
 };
 
 /// @brief The process-wide state.
-/// @threads Every member but the atomics and `records` is guarded by `mutex`, and so are the
-/// members of all records.
+/// @threads Every member but the atomics is guarded by `mutex`, and so are the members of all
+/// records; `records` and `not_for_children` by `records_mutex`.
 /// @processes `os::install_fork_handlers` holds all mutexes across every fork() of this process,
 /// so a child starts with sound members; there, children and records are empty, and interrupt and
 /// the handles of a fork server that is not the child's are closed and -1.
@@ -68,16 +68,18 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   // ---- how we start others ----
   std::optional<StartMethod> start_method;
   bool freeze_support_called = false;
+  int handles_at_birth = -1;           ///< Of a spawned process, until freeze_support(); else -1.
   std::string executable;              ///< From set_executable; empty: our own.
   std::string program;                 ///< Our own path, absolute; empty until first needed.
   std::vector<ChildRecord*> children;  ///< Started here, not reaped yet; each a reference.
-  std::mutex records_mutex;            ///< Guards `records`; taken last.
+  std::mutex records_mutex;            ///< Guards two lists; taken last.
   std::vector<ChildRecord*> records;   ///< All that exist here, reaped or not: they hold handles.
 
   // ---- the fork server ----
   std::vector<std::byte> preload;          ///< A call that the next one begins with; none if empty.
   std::intptr_t forkserver = -1;           ///< Where the requests of this tree of processes go.
   unsigned forkserver_number = 0;          ///< Counts those that this process and its parents knew.
+  std::string forkserver_rights;           ///< With which it was started: see os::rights().
   std::intptr_t forkserver_process = -1;   ///< In the process that started it, and no other: the
   std::intptr_t forkserver_lifeline = -1;  ///< process, and what ends it with us.
   std::intptr_t served_lifeline = -1;      ///< In a fork server, and no other: what ends it with
@@ -104,7 +106,7 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
   std::atomic<std::uint32_t> forked{0};      ///< Forks that this process has made, or begun.
   std::atomic<std::uint32_t> passages{0};    ///< Memories that are kept for large messages.
 
-  // ---- sockets whose other end hears by their end that this process has died ----
+  // ---- sockets by whose end others hear of our death, and handles on their way to others ----
   std::vector<std::intptr_t> not_for_children;  ///< In a forked child they lead nowhere.
 
   // ---- what freeze_support() does in processes that serve other machines ----

@@ -47,14 +47,12 @@ inline void forget_ended(ChildRecord& record) {
   unlist_child(record);
 }
 
-/// @brief has_ended() for a child of the fork server, which reaps it. The child's own word comes
-/// first: it is there already.
+/// @brief has_ended() for a child of the fork server, which reaps it and says how it ended: soon,
+/// so it may be too early to ask. The child's own word comes first: it is there already.
 inline bool has_ended_served(ChildRecord& record) {
   if (!os::wait_ready(record.sentinel.get(), Deadline{std::chrono::seconds{0}})) return false;
-  constexpr std::chrono::milliseconds soon{50};
-  constexpr std::chrono::milliseconds at_once{0};
   record.exit_code = os::reported_exit(record.lifeline.get());
-  const ServerReport report = receive_report(record.reports, record.exit_code ? at_once : soon);
+  const ServerReport report = receive_report(record.reports);
   if (!record.exit_code && !report.is_final) return false;
   std::optional<int> code = report.code;
   if (report.is_final && !code) {  // the server is gone, and we may be who inherits its children
@@ -78,16 +76,29 @@ inline bool has_ended(ChildRecord& record) {
   return true;
 }
 
+/// @brief The same, without the mutex held: a child whose sentinel is ready has ended, once its
+/// fork server has had a moment to say how. Nobody else waits meanwhile.
+inline bool has_ended_by_now(const ChildReference& child) {
+  constexpr std::chrono::microseconds moment{200};
+  constexpr int patience = 250;  // such moments: a server that is stopped says nothing
+  for (int i = 0;; ++i) {
+    {
+      const std::lock_guard lock{process_state().mutex};
+      if (has_ended(*child)) return true;
+      if (!child->reports || i == patience) return false;
+    }
+    if (!os::wait_ready(child->sentinel.get(), Deadline{std::chrono::seconds{0}})) return false;
+    os::pause_for(moment, {});
+  }
+}
+
 /// @brief Waits for a child's end. @returns whether it has ended.
 /// @threads Any number at once.
 inline bool wait_for_child(const ChildReference& child, Timeout timeout) {
   constexpr std::chrono::milliseconds moment{1};
   const Deadline deadline{timeout};
   while (os::wait_ready(child->sentinel.get(), deadline)) {
-    {
-      const std::lock_guard lock{process_state().mutex};
-      if (has_ended(*child)) return true;
-    }
+    if (has_ended_by_now(child)) return true;
     // A debugger sees its end first, and we when it lets go.
     if (deadline.passed()) return false;
     std::this_thread::sleep_for(moment);
@@ -135,8 +146,9 @@ inline void finish_children() noexcept {
       log(LogLevel::debug, [&] { return "calling terminate() for daemon " + name_of(*child); });
       try {
         signal_child(*child, os::Signal::terminate);
-      } catch (
-          const std::system_error&) {  // no right to end this one; it is waited for all the same
+      } catch (const std::system_error&) {  // no right to end this one: the kernel has
+        const std::lock_guard lock{process_state().mutex};
+        child->lifeline.reset();
       }
     }
     for (const bool daemons : {true, false}) {

@@ -8,12 +8,14 @@
 /// the server as the request. The server forks; the child itself answers that it runs, so whatever
 /// becomes of the server, a child runs exactly when its parent knows of it. Later the server says
 /// through the same channel how the child ended.
+#include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/launch/children.hpp>
 #include <multiprocessing/launch/entry.hpp>
 #include <multiprocessing/launch/plan.hpp>
 #include <multiprocessing/launch/server.hpp>
 #include <multiprocessing/launch/state.hpp>
 #include <multiprocessing/os/channel.hpp>
+#include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/exception.hpp>
 #include <multiprocessing/os/lifeline.hpp>
 #include <multiprocessing/os/process.hpp>
@@ -30,6 +32,8 @@
 #include <exception>
 #include <iterator>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -62,6 +66,7 @@ inline void send_at_once(native_handle_type to,
 inline void send_departure(native_handle_type to,
                            const DepartingState& state,
                            native_handle_type lifeline,
+                           native_handle_type server,
                            std::error_code& ec) {
   const os::Surroundings here = os::surroundings(ec);
   if (ec) return;
@@ -75,7 +80,7 @@ inline void send_departure(native_handle_type to,
   add(here.output, DepartureKind::output);
   add(here.error, DepartureKind::error);
   add(here.folder.get(), DepartureKind::folder);
-  const auto own = state.handles(lifeline);
+  const auto own = state.handles(lifeline, server);
   handles.insert(handles.end(), own.begin(), own.end());
 
   std::span<const native_handle_type> left{handles};
@@ -306,41 +311,71 @@ inline void keep_from_forks(os::UniqueHandle lifeline, os::UniqueHandle requests
   }
   os::flush_streams();
   os::silence_outputs();  // each child brings its own; a pipe's reader waits for nobody here
+  os::leave_folder();     // likewise
   server.serve();
 }
 
 // ---- the starter ----
 
-/// @brief How a request was sent.
-struct Asked {
-  std::error_code error;
-  unsigned server = 0;  ///< Its number.
-  bool done = false;    ///< No error and not done: the server has much to do.
+/// @brief A request for a child: a channel in which its state lies already. Nobody who is forked
+/// meanwhile holds an end, so the server's death is seen.
+struct ChildRequest {
+  os::PassingHandles handles;
+  native_handle_type ours = os::invalid_handle;
+  native_handle_type servers = os::invalid_handle;
+  unsigned server = 0;  ///< The number of the one that it is for.
 };
 
-/// @brief Sends the request for a child; where the answers come from is the record's then. No fork
-/// comes in between, so that nobody else holds the server's end, and its death is seen.
-[[nodiscard]] inline Asked ask_for(ChildRecord& record, const DepartingState& child) {
+/// @brief Makes one. The state is copied with no lock held.
+[[nodiscard]] inline ChildRequest make_request(const ChildRecord& record,
+                                               const DepartingState& child,
+                                               std::error_code& ec) {
+  ChildRequest made;
+  native_handle_type server = os::invalid_handle;
+  {
+    const ProcessState& state = process_state();
+    const std::lock_guard lock{process_state().mutex};
+    made.server = state.forkserver_number;
+    if (state.forkserver == -1) ec = std::make_error_code(std::errc::broken_pipe);
+    if (ec) return made;
+    server = made.handles.add_one([&] {
+      return os::UniqueHandle{os::duplicate_handle(os::to_handle(state.forkserver), ec)};
+    });
+  }
+  if (ec) return made;
+  made.handles.add([&] {
+    std::vector<os::UniqueHandle> ends;
+    os::ChannelEnds channel = os::make_channel(ec);
+    if (ec) return ends;
+    made.ours = channel.first.get();
+    made.servers = channel.second.get();
+    ends.push_back(std::move(channel.first));
+    ends.push_back(std::move(channel.second));
+    return ends;
+  });
+  if (!ec) send_departure(made.ours, child, record.childs_lifeline.get(), server, ec);
+  return made;
+}
+
+/// @brief Sends a request; where the answers come from is the record's then.
+/// @returns whether it was sent. If not, and without an error, the server has much to do.
+[[nodiscard]] inline bool ask_for(ChildRecord& record, ChildRequest& request, std::error_code& ec) {
   const ProcessState& state = process_state();
   const std::lock_guard lock{process_state().mutex};
-  Asked asked;
-  asked.server = state.forkserver_number;
-  if (state.forkserver == -1) asked.error = std::make_error_code(std::errc::broken_pipe);
-  if (asked.error) return asked;
+  if (state.forkserver == -1 || state.forkserver_number != request.server) {
+    ec = std::make_error_code(std::errc::broken_pipe);
+    return false;
+  }
   // Room for the child's handle, which must not fail to arrive: the child runs then.
-  record.sentinel =
-      os::UniqueHandle{os::duplicate_handle(record.childs_lifeline.get(), asked.error)};
-  if (asked.error) return asked;
-  os::ChannelEnds ends = os::make_channel(asked.error);
-  if (asked.error) return asked;
-  send_departure(ends.first.get(), child, record.childs_lifeline.get(), asked.error);
-  if (asked.error) return asked;
-  const std::array<native_handle_type, 1> handles{ends.second.get()};
+  record.sentinel = os::UniqueHandle{os::duplicate_handle(record.childs_lifeline.get(), ec)};
+  if (ec) return false;
+  const std::array<native_handle_type, 1> handles{request.servers};
   const auto sent = os::send_message(os::to_handle(state.forkserver), {0, {}, handles}, {},
-                                     Deadline{std::chrono::seconds{0}}, asked.error);
-  asked.done = !asked.error && sent == os::Outcome::done;
-  if (asked.done) record.reports = std::move(ends.first);
-  return asked;
+                                     Deadline{std::chrono::seconds{0}}, ec);
+  if (ec || sent != os::Outcome::done) return false;
+  record.reports = request.handles.take(request.ours);
+  request = {};  // the server alone has its end
+  return true;
 }
 
 /// @brief Waits for the answer and makes a child of it.
@@ -375,36 +410,56 @@ inline ChildReference finish_by_answer(Starting& starting) {
   throw starting.failure({answer.code, std::system_category()}, "the fork server");
 }
 
+/// @brief What start() throws when each fork server ends at once. @param last the number of one.
+[[nodiscard]] inline ProcessError no_forkserver_stays(const std::string& name, unsigned last) {
+  std::optional<int> code;
+  {
+    const std::lock_guard lock{process_state().mutex};
+    if (process_state().forkserver_number == last) code = end_forkserver();
+  }
+  return ProcessError{
+      "cannot start process " + name + ": the fork server ended each time before it answered" +
+      (code ? ", at last with exit code " + std::to_string(*code) : std::string{}) +
+      ". It is this program as far as freeze_support(): what it wrote to the error output may say "
+      "why"};
+}
+
 /// @brief Starts a child by the fork server, which is started first where there is none.
 /// @throws std::logic_error main() does not call freeze_support(), or the server cannot fork: says
 /// why. SerializationError the work cannot travel. std::system_error the system refuses.
+/// ProcessError no server stays.
 inline ChildReference start_by_forkserver(const ChildPlan& plan) {
   constexpr std::chrono::milliseconds moment{1};
   constexpr int tries = 10;  // two for each server that dies
   check_freeze_support();
+  const DepartingState state{plan, true};
   os::flush_streams();
   Starting starting{plan.identity};
+  std::optional<ChildRequest> request;
   unsigned dead = 0;
+  unsigned last = 0;
   for (int i = 0; i < tries;) {
     ensure_forkserver(dead);
     MULTIPROCESSING_STOP_POINT("process.start.served");
-    const Asked asked = ask_for(starting.record(), DepartingState{plan});
-    if (asked.error && asked.error != std::errc::broken_pipe) {
-      throw starting.failure(asked.error, "the fork server");
-    }
-    if (asked.done) {
-      MULTIPROCESSING_STOP_POINT("process.start.requested");
-      if (auto child = finish_by_answer(starting)) return child;
-    } else if (asked.error) {
-      dead = asked.server;
-    } else {
+    std::error_code ec;
+    if (!request) request = make_request(starting.record(), state, ec);
+    last = request->server;
+    const bool is_sent = !ec && ask_for(starting.record(), *request, ec);
+    if (ec && ec != std::errc::broken_pipe) throw starting.failure(ec, "the fork server");
+    if (!is_sent && !ec) {
       os::pause_for(moment, {});
       continue;
     }
+    request.reset();
+    if (is_sent) {
+      MULTIPROCESSING_STOP_POINT("process.start.requested");
+      if (auto child = finish_by_answer(starting)) return child;
+    } else {
+      dead = last;
+    }
     ++i;
   }
-  throw std::runtime_error{"cannot start process " + plan.identity.name +
-                           ": the fork server ended each time before it answered"};
+  throw no_forkserver_stays(plan.identity.name, last);
 }
 
 }  // namespace multiprocessing::detail

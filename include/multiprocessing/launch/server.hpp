@@ -7,10 +7,12 @@
 /// ends with the process that started it; whoever finds it gone starts another.
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/os/channel.hpp>
+#include <multiprocessing/os/environment.hpp>
 #include <multiprocessing/os/lifeline.hpp>
 #include <multiprocessing/os/process.hpp>
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/spawn.hpp>
+#include <multiprocessing/os/surroundings.hpp>
 #include <multiprocessing/serialization.hpp>
 #include <multiprocessing/version.hpp>
 
@@ -37,7 +39,15 @@ namespace multiprocessing::detail {
 }
 
 /// @throws std::logic_error this program cannot be run again as another process.
+/// std::system_error EPERM: it may not be.
 inline void check_freeze_support() {
+  if (os::has_foreign_rights()) {
+    throw std::system_error{
+        std::make_error_code(std::errc::operation_not_permitted),
+        "a process cannot be started by spawn or forkserver: this program was given rights that "
+        "who ran it has not (set-user-ID, set-group-ID, file capabilities, a security module), and "
+        "a fresh run of it could not trust what it is told. Start processes by fork"};
+  }
   const std::lock_guard lock{process_state().mutex};
   if (process_state().freeze_support_called) return;
   throw std::logic_error{
@@ -110,12 +120,13 @@ struct ServerReport {
   std::optional<int> code = {};  ///< None in the end: the server is gone.
 };
 
-/// @brief Asks how a child ended that has ended. The server says so by itself, and soon.
-[[nodiscard]] inline ServerReport receive_report(const os::UniqueHandle& from,
-                                                 std::chrono::milliseconds patience) {
+/// @brief Asks how a child ended that has ended. The server says so by itself, and soon. Does not
+/// wait.
+[[nodiscard]] inline ServerReport receive_report(const os::UniqueHandle& from) {
   os::IncomingMessage message;
   std::error_code ec;
-  const auto outcome = os::receive_message(from.get(), message, {}, Deadline{patience}, ec);
+  const auto outcome =
+      os::receive_message(from.get(), message, {}, Deadline{std::chrono::seconds{0}}, ec);
   if (!ec && outcome == os::Outcome::timed_out) return {};
   if (ec || outcome != os::Outcome::done) return {true};
   if (message.kind() != ServerAnswer::ended) return {true};  // it could not watch the child
@@ -123,16 +134,17 @@ struct ServerReport {
 }
 
 /// @brief Kills the fork server that this process started, if it did. The state's mutex is held.
-inline void end_forkserver() noexcept {
+/// @returns how it ended, where that is known.
+inline std::optional<int> end_forkserver() noexcept {
   ProcessState& state = process_state();
   if (state.forkserver != -1) os::close_handle(os::to_handle(std::exchange(state.forkserver, -1)));
-  if (state.forkserver_process == -1) return;
+  if (state.forkserver_process == -1) return std::nullopt;
   const os::UniqueHandle process{os::to_handle(std::exchange(state.forkserver_process, -1))};
   std::error_code ignored;
   os::signal_process(process.get(), os::Signal::kill, ignored);
   os::close_handle(os::to_handle(std::exchange(state.forkserver_lifeline, -1)));
   os::wait_ready(process.get(), Deadline{forever});
-  os::collect_process(process.get());
+  return os::collect_process(process.get()).code;
 }
 
 /// @brief Starts a fork server. The state's mutex is held, so no fork comes in between.
@@ -155,6 +167,7 @@ inline void begin_forkserver() {
   std::array<native_handle_type, ServerHandles::count> handles{};
   handles[ServerHandles::lifeline] = lifeline.childs.get();
   handles[ServerHandles::requests] = requests.second.get();
+  std::string rights = os::rights();
   MULTIPROCESSING_STOP_POINT("forkserver.begin");
   os::Started server =
       os::spawn_program(told.files.executable, told.files.program, bytes, handles, ec);
@@ -165,16 +178,20 @@ inline void begin_forkserver() {
   state.forkserver = os::to_integer(requests.first.release());
   state.forkserver_process = os::to_integer(server.process.release());
   state.forkserver_lifeline = os::to_integer(lifeline.parents.release());
+  state.forkserver_rights = std::move(rights);
   ++state.forkserver_number;
 }
 
-/// @brief Starts a fork server where there is none, or where it is the dead one.
+/// @brief Starts a fork server where there is none, where it is the dead one, or where it has other
+/// rights than this process has by now: its children would have them.
 /// @param dead the number of one that was found dead. 0: none was.
 /// @throws std::system_error the system refuses.
 inline void ensure_forkserver(unsigned dead) {
+  const ProcessState& state = process_state();
   const std::lock_guard lock{process_state().mutex};
-  if (process_state().forkserver_number == dead) end_forkserver();
-  if (process_state().forkserver == -1) begin_forkserver();
+  if (state.forkserver_number == dead) end_forkserver();
+  if (state.forkserver != -1 && state.forkserver_rights != os::rights()) end_forkserver();
+  if (state.forkserver == -1) begin_forkserver();
 }
 
 }  // namespace multiprocessing::detail

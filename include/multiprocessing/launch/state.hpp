@@ -10,11 +10,14 @@
 #include <multiprocessing/launch/plan.hpp>
 #include <multiprocessing/launch/server.hpp>
 #include <multiprocessing/logging.hpp>
+#include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/process.hpp>
 #include <multiprocessing/os/process_wide.hpp>
+#include <multiprocessing/os/surroundings.hpp>
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/serialization.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -42,6 +45,7 @@ struct SpawnedState {
   std::vector<std::byte> preload;
   bool has_forkserver = false;  ///< Its handle is the second, behind the lifeline.
   unsigned forkserver_number = 0;
+  std::string forkserver_rights;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> objects;  ///< As Transit::Object.
 
   static constexpr std::uint64_t expected_magic() { return magic_of("multiprocessing child"); }
@@ -50,19 +54,21 @@ struct SpawnedState {
   void serialize(Archive& archive) {
     archive(magic, name, path, daemon, parent, parents_name, authkey, start_method, log.level,
             log.to_stderr, files.executable, files.program, preload, has_forkserver,
-            forkserver_number, objects);
+            forkserver_number, forkserver_rights, objects);
   }
 };
 
 /// @brief A child's state on its way.
 class DepartingState {
  public:
+  /// @param is_served by a fork server, which handles() is told.
   /// @throws SerializationError its work cannot travel. std::system_error no handles left.
-  explicit DepartingState(const ChildPlan& plan) {
+  explicit DepartingState(const ChildPlan& plan, bool is_served = false) {
+    os::install_fork_handlers();
     std::vector<std::byte> work;
     Encoder encoder{work, &transit_};
     plan.reduce(encoder);
-    const SpawnedState state = state_for(plan.identity);
+    const SpawnedState state = state_for(plan.identity, is_served);
     Encoder head{bytes_};
     encode(head, state);
     bytes_.insert(bytes_.end(), work.begin(), work.end());
@@ -70,15 +76,17 @@ class DepartingState {
 
   [[nodiscard]] const std::vector<std::byte>& bytes() const noexcept { return bytes_; }
   /// @brief Borrowed.
-  [[nodiscard]] std::vector<native_handle_type> handles(native_handle_type lifeline) const {
+  [[nodiscard]] std::vector<native_handle_type> handles(
+      native_handle_type lifeline, native_handle_type server = os::invalid_handle) const {
     std::vector<native_handle_type> all{lifeline};
-    if (forkserver_) all.push_back(forkserver_.get());
+    if (server != os::invalid_handle) all.push_back(server);
+    all.insert(all.end(), forkserver_.get().begin(), forkserver_.get().end());
     all.insert(all.end(), transit_.departing().begin(), transit_.departing().end());
     return all;
   }
 
  private:
-  [[nodiscard]] SpawnedState state_for(const ChildIdentity& identity) {
+  [[nodiscard]] SpawnedState state_for(const ChildIdentity& identity, bool is_served) {
     SpawnedState made;
     made.name = identity.name;
     made.path = identity.path;
@@ -95,19 +103,22 @@ class DepartingState {
     made.start_method = state.start_method;
     made.log = state.log;
     made.preload = state.preload;
-    if (state.forkserver != -1) {
-      std::error_code ec;
-      forkserver_ = os::UniqueHandle{os::duplicate_handle(os::to_handle(state.forkserver), ec)};
-      if (ec) throw std::system_error{ec, "cannot duplicate the fork server's handle"};
-      made.has_forkserver = true;
-      made.forkserver_number = state.forkserver_number;
-    }
+    made.has_forkserver = is_served || state.forkserver != -1;
+    // The child tells its servers apart by it, and 0 is none.
+    made.forkserver_number = std::max(1U, state.forkserver_number);
+    made.forkserver_rights = is_served ? os::rights() : state.forkserver_rights;
+    if (is_served || state.forkserver == -1) return made;
+    std::error_code ec;
+    forkserver_.add_one([&] {
+      return os::UniqueHandle{os::duplicate_handle(os::to_handle(state.forkserver), ec)};
+    });
+    if (ec) throw std::system_error{ec, "cannot duplicate the fork server's handle"};
     return made;
   }
 
   std::vector<std::byte> bytes_;
   Transit transit_;
-  os::UniqueHandle forkserver_;
+  os::PassingHandles forkserver_;  // none, or one
 };
 
 /// @brief Takes a child's state over: this process becomes that child.
@@ -132,6 +143,7 @@ class ArrivedState {
       ours.start_method = state.start_method;
       ours.preload = std::move(state.preload);
       ours.forkserver_number = state.forkserver_number;
+      ours.forkserver_rights = std::move(state.forkserver_rights);
       if (state.has_forkserver) ours.forkserver = os::to_integer(handles_[1].release());
     }
     use_log_settings(state.log);

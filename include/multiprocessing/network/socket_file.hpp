@@ -4,6 +4,7 @@
 /// @brief Where a Listener listens when nobody says, and the file that an af_unix one makes.
 #include <multiprocessing/detail/config.hpp>
 #include <multiprocessing/network/address.hpp>
+#include <multiprocessing/os/environment.hpp>
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/random.hpp>
 #include <multiprocessing/os/socket.hpp>
@@ -85,6 +86,7 @@ class SocketFile {
   explicit SocketFile(const os::Endpoint& where) {
     if (where.family != Family::af_unix || where.name.starts_with('\0')) return;
     path_ = std::filesystem::absolute(where.name).string();
+    if (os::has_foreign_rights()) return;  // it has no tracker: what it leaves when killed, stays
     track(path_, os::unknown_file);
     is_announced_ = true;
   }
@@ -108,7 +110,7 @@ class SocketFile {
     std::error_code ec;
     const os::MemoryIdentity identity = os::file_identity(path_, ec);
     if (ec) throw std::system_error{ec, "Listener: the file " + path_};
-    track(path_, identity);
+    if (!os::has_foreign_rights()) track(path_, identity);
     identity_ = identity;
     MULTIPROCESSING_STOP_POINT("listener.tracked");
     withdraw();

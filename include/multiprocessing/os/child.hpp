@@ -8,6 +8,7 @@
 #include <multiprocessing/os/process_wide.hpp>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -108,7 +109,7 @@ class KeptFromChildren {
  public:
   /// @throws std::bad_alloc
   explicit KeptFromChildren(native_handle_type handle) : handle_{to_integer(handle)} {
-    const std::lock_guard lock{detail::process_state().mutex};
+    const std::lock_guard lock{detail::process_state().records_mutex};
     detail::process_state().not_for_children.push_back(handle_);
   }
   KeptFromChildren(KeptFromChildren&& other) noexcept : handle_{std::exchange(other.handle_, -1)} {}
@@ -117,12 +118,77 @@ class KeptFromChildren {
   KeptFromChildren& operator=(KeptFromChildren&&) = delete;
   ~KeptFromChildren() {
     if (handle_ == -1) return;
-    const std::lock_guard lock{detail::process_state().mutex};
+    const std::lock_guard lock{detail::process_state().records_mutex};
     std::erase(detail::process_state().not_for_children, handle_);
   }
 
  private:
   std::intptr_t handle_;
+};
+
+/// @brief Owns handles that are made for another process, and keeps them from the children that are
+/// forked meanwhile, by any thread: nobody there could close them.
+///
+/// There they stay taken, and lead nowhere, as with KeptFromChildren. Needs
+/// install_fork_handlers().
+/// @threads one at a time; the process state's mutex may be held.
+class PassingHandles {
+ public:
+  PassingHandles() noexcept = default;
+  PassingHandles(PassingHandles&& other) noexcept : handles_{std::exchange(other.handles_, {})} {}
+  PassingHandles(const PassingHandles&) = delete;
+  PassingHandles& operator=(const PassingHandles&) = delete;
+  PassingHandles& operator=(PassingHandles&& other) noexcept {
+    PassingHandles{std::move(other)}.handles_.swap(handles_);
+    return *this;
+  }
+  ~PassingHandles() {
+    if (handles_.empty()) return;
+    const std::lock_guard lock{detail::process_state().records_mutex};
+    for (const native_handle_type handle : handles_) {
+      std::erase(detail::process_state().not_for_children, to_integer(handle));
+      close_handle(handle);
+    }
+  }
+
+  /// @brief Takes over what `make()` makes, a vector of UniqueHandles; no fork comes in between.
+  /// @param make is quick, starts no process and waits for nobody.
+  /// @returns how many. @throws std::bad_alloc, and what `make` throws.
+  template <class Make>
+  std::size_t add(Make&& make) {
+    auto& kept = detail::process_state().not_for_children;
+    const std::lock_guard lock{detail::process_state().records_mutex};
+    std::vector<UniqueHandle> made = std::forward<Make>(make)();
+    handles_.reserve(handles_.size() + made.size());
+    kept.reserve(kept.size() + made.size());
+    for (UniqueHandle& one : made) {
+      kept.push_back(to_integer(one.get()));
+      handles_.push_back(one.release());
+    }
+    return made.size();
+  }
+  /// @brief The same for one. @returns it; invalid where it was not made.
+  template <class Make>
+  native_handle_type add_one(Make&& make) {
+    const std::size_t made = add([&] {
+      std::vector<UniqueHandle> one;
+      if (UniqueHandle handle = make()) one.push_back(std::move(handle));
+      return one;
+    });
+    return made == 0 ? invalid_handle : handles_.back();
+  }
+  /// @brief Gives up one of them, which forked children inherit from now on.
+  [[nodiscard]] UniqueHandle take(native_handle_type handle) noexcept {
+    const std::lock_guard lock{detail::process_state().records_mutex};
+    std::erase(detail::process_state().not_for_children, to_integer(handle));
+    std::erase(handles_, handle);
+    return UniqueHandle{handle};
+  }
+  /// @brief All of them, in the order in which they came; they stay the owner's.
+  [[nodiscard]] const std::vector<native_handle_type>& get() const noexcept { return handles_; }
+
+ private:
+  std::vector<native_handle_type> handles_;
 };
 
 }  // namespace multiprocessing::os

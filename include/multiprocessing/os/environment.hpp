@@ -10,7 +10,14 @@
 
 namespace multiprocessing::os {
 
-/// @brief A variable's value; none: it is not set.
+/// @brief Whether this program was given rights that who ran it has not: then nothing that it finds
+/// at its beginning, environment or handles, can be trusted.
+///
+/// POSIX: AT_SECURE: a set-user-ID or set-group-ID file, file capabilities, or a security module
+/// says so; also after those rights were given up. Windows: never.
+[[nodiscard]] bool has_foreign_rights() noexcept;
+
+/// @brief A variable's value; none: it is not set, or not to be trusted.
 /// @threads as long as nobody sets one.
 [[nodiscard]] std::optional<std::string> environment(const char* name);
 

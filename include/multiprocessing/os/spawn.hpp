@@ -23,19 +23,23 @@ namespace multiprocessing::os {
 /// @param program empty: the one that runs here, also when its file was replaced or deleted.
 /// @param path where that lies; needed where the system cannot name what runs (no /proc).
 /// @errors POSIX `posix_spawn`: ENOENT, EACCES, ENOEXEC: no such program; EAGAIN, ENOMEM, E2BIG;
-/// `memfd_create`: EMFILE, ENFILE, ENOMEM; EFBIG: RLIMIT_FSIZE is less than the state. Windows
-/// `CreateProcess`, `CreateFileMapping`.
+/// `memfd_create`: EMFILE, ENFILE, ENOMEM; EFBIG: RLIMIT_FSIZE is less than the state; EPERM:
+/// has_foreign_rights(), which a fresh run would get back. Windows `CreateProcess`,
+/// `CreateFileMapping`.
 /// @throws std::bad_alloc
 /// @threads No other thread may change the environment.
 /// @shape POSIX: the state is a sealed memfd; it and the handles have the numbers from 3 on, and
-/// the variable MULTIPROCESSING_CHILD says how many. Windows: inherited handles, named there.
+/// the variable MULTIPROCESSING_CHILD says how many. It is gone, and they are inherited by nobody,
+/// before the program's static objects are made; a shared library's are made earlier. Windows:
+/// inherited handles, named there, until take_spawned().
 Started spawn_program(const std::string& program,
                       const std::string& path,
                       std::span<const std::byte> state,
                       std::span<const native_handle_type> handles,
                       std::error_code& ec);
 
-/// @brief Whether spawn_program() made this process, and take_spawned() was not called.
+/// @brief Whether spawn_program() made this process, and take_spawned() was not called. Never where
+/// has_foreign_rights(): anybody may have made it.
 [[nodiscard]] bool is_spawned() noexcept;
 
 /// @brief What spawn_program() was given.

@@ -5,6 +5,7 @@
 #include <multiprocessing/detail/config.hpp>
 #include <multiprocessing/os/native_handle.hpp>
 
+#include <string>
 #include <system_error>
 
 namespace multiprocessing::os {
@@ -24,6 +25,17 @@ struct Surroundings {
 /// without a folder, or where it may not be entered, the present one stays.
 /// @threads Only while this is the only thread.
 void enter(native_handle_type output, native_handle_type error, native_handle_type folder) noexcept;
+
+/// @brief The root folder becomes the current one, so that no other file system is held.
+/// @threads Only while this is the only thread. Windows: does nothing.
+void leave_folder() noexcept;
+
+/// @brief As whom this process acts, to be compared: equal texts, equal rights.
+///
+/// POSIX: its users, its groups, and whether it gave up getting more (`no_new_privs`); not
+/// capabilities, namespaces, limits. Windows: always empty.
+/// @throws std::bad_alloc
+[[nodiscard]] std::string rights();
 
 }  // namespace multiprocessing::os
 

@@ -28,12 +28,14 @@ struct TrackedName {
 /// removes the names that it was told of and that stand for the same memory still; once, and saying
 /// so on the error output.
 ///
-/// It is this program's file, run anew, and leaves it before main() and before static objects are
-/// made. It is nobody's child, in a session of its own, with all signals blocked, and holds nothing
-/// of ours but the error output. The state's mutex is held.
+/// It is this program's file, run anew, and leaves it before main() and before the program's static
+/// objects are made; those of shared libraries are made in it. It is nobody's child, in a session
+/// and the root folder of its own, with all signals blocked, and holds nothing of ours but the
+/// error output as it is now: who reads that to its end waits for us, also where we write elsewhere
+/// since. The state's mutex is held.
 /// @returns where it listens; for this process alone: a child closes it.
 /// @errors POSIX `socketpair`, `posix_spawn`; `function_not_supported`: the program's own file does
-/// not contain this library, only a shared library of it does.
+/// not contain this library, only a shared library of it does; EPERM: has_foreign_rights().
 [[nodiscard]] UniqueHandle start_tracker(std::error_code& ec);
 
 /// @brief Removes the file of a socket. @param identity or `unknown_file`. Windows: does nothing.

@@ -73,13 +73,15 @@ class BaseProcess {
   /// is printed on stderr and the code is 1; a SystemExit decides otherwise.
   virtual void run() = 0;
 
-  /// @brief Starts the child, once. Waits for nobody.
+  /// @brief Starts the child, once. Waits for nobody but the fork server, which answers at once
+  /// unless it is stopped.
   /// @throws std::logic_error started before, made by another process, this process is a daemon,
   /// its class is derived from the one that was given to Process<>, or spawn is used in a program
   /// whose main() does not call freeze_support(). std::invalid_argument it is closed, or the start
   /// method is not available. SerializationError it cannot travel to the child.
-  /// std::system_error the system refuses: EAGAIN, ENOMEM, EMFILE, ENOENT (the executable). Unless
-  /// it was started, it may be tried again.
+  /// std::system_error the system refuses: EAGAIN, ENOMEM, EMFILE, ENOENT (the executable), EPERM
+  /// (spawn and forkserver, in a set-user-ID program). ProcessError each fork server ended before
+  /// it answered. Unless it was started, it may be tried again.
   void start();
 
   /// @brief Waits until the child has ended. @returns whether it has.
@@ -263,9 +265,7 @@ inline bool BaseProcess::join(Timeout timeout) {
 inline bool BaseProcess::is_alive() const {
   if (is_current()) return true;
   const auto child = child_to("ask whether it is alive");
-  if (!child) return false;
-  const std::lock_guard lock{detail::process_state().mutex};
-  return !detail::has_ended(*child);
+  return child && !detail::has_ended_by_now(child);
 }
 
 inline void BaseProcess::signal(os::Signal signal) {
@@ -275,7 +275,12 @@ inline void BaseProcess::signal(os::Signal signal) {
 }
 
 inline void BaseProcess::close() {
-  const std::lock_guard lock{detail::process_state().mutex};
+  std::unique_lock lock{detail::process_state().mutex};
+  if (const auto child = child_; child && maker_ == os::process_id()) {
+    lock.unlock();
+    detail::has_ended_by_now(child);
+    lock.lock();
+  }
   if (child_ && maker_ == os::process_id() && !detail::has_ended(*child_)) {
     throw std::invalid_argument{
         called("still runs, so it cannot be closed: join() or terminate() it first")};
@@ -313,11 +318,16 @@ inline std::optional<int> BaseProcess::pid() const {
 }
 
 inline std::optional<int> BaseProcess::exitcode() const {
+  detail::ChildReference child;
+  {
+    const std::lock_guard lock{detail::process_state().mutex};
+    check_open();
+    if (!child_ || is_current()) return std::nullopt;
+    child = child_;
+  }
+  detail::has_ended_by_now(child);
   const std::lock_guard lock{detail::process_state().mutex};
-  check_open();
-  if (!child_ || is_current()) return std::nullopt;
-  detail::has_ended(*child_);
-  return child_->exit_code;
+  return child->exit_code;
 }
 
 inline native_handle_type BaseProcess::sentinel() const {

@@ -107,8 +107,8 @@ class ChildProcess {
   /// @brief As BaseProcess::exitcode().
   [[nodiscard]] std::optional<int> exitcode() const {
     check_ours();
+    detail::has_ended_by_now(child_);
     const std::lock_guard lock{detail::process_state().mutex};
-    detail::has_ended(*child_);
     return child_->exit_code;
   }
   /// @brief Waits until it has ended. @returns whether it has.

@@ -2,6 +2,7 @@
 #pragma once
 #include <multiprocessing/os/channel.hpp>
 #include <multiprocessing/os/posix/passages.ipp>
+#include <multiprocessing/os/posix/passing_memory.ipp>
 #include <multiprocessing/os/posix/sealed_memory.ipp>
 
 #include <algorithm>
@@ -263,15 +264,20 @@ class Departing {
   // Once.
   void prepare(std::error_code& ec) noexcept {
     ec.clear();
-    if (passage_ || memory_) return;
+    if (passage_ || memory_ != invalid_handle) return;
     if (passages_ != nullptr) passage_ = passages_->begin(bytes_);
-    if (!passage_) memory_ = sealed_copy(bytes_, ec);
+    if (passage_) return;
+    PassingHandles passing;
+    const int memory = add_sealed_copy(passing, bytes_, ec);
+    if (ec) return;
+    passing_ = std::move(passing);
+    memory_ = memory;
   }
   [[nodiscard]] std::uint8_t place() const noexcept {
     if (passage_) return PacketHeader::in_passage;
-    return memory_ ? PacketHeader::in_memory : PacketHeader::in_packet;
+    return memory_ != invalid_handle ? PacketHeader::in_memory : PacketHeader::in_packet;
   }
-  [[nodiscard]] int memory() const noexcept { return passage_ ? passage_->file() : memory_.get(); }
+  [[nodiscard]] int memory() const noexcept { return passage_ ? passage_->file() : memory_; }
   // The packet is sent.
   void finish(const Interrupt& interrupt, std::error_code& ec) noexcept {
     sent_ = true;
@@ -282,7 +288,8 @@ class Departing {
   Passages* passages_;
   std::span<const std::byte> bytes_;
   std::unique_ptr<Passage> passage_;
-  UniqueHandle memory_;
+  PassingHandles passing_;
+  int memory_ = invalid_handle;
   bool sent_ = false;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/module.hpp>
+#include <multiprocessing/os/posix/sealed_memory.ipp>
 
 #include <cstdint>
 #include <mutex>
@@ -41,7 +42,8 @@ inline void close_in_child(UniqueHandle& handle) noexcept {
 // Its number stays taken, for its owner here will close it.
 inline void lead_nowhere(const std::vector<std::intptr_t>& handles) noexcept {
   if (handles.empty()) return;
-  const UniqueHandle nowhere{MULTIPROCESSING_SYSTEM(open)("/dev/null", O_RDWR | O_CLOEXEC)};
+  std::error_code ec;
+  const UniqueHandle nowhere = open_nowhere(O_RDWR, ec);
   for (const std::intptr_t handle : handles) {
     const int number = to_handle(handle);
     if (!nowhere || MULTIPROCESSING_SYSTEM(dup2)(nowhere.get(), number) < 0) continue;

@@ -5,10 +5,16 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include <sys/auxv.h>
+
 namespace multiprocessing::os {
 
+inline bool has_foreign_rights() noexcept {
+  return MULTIPROCESSING_SYSTEM(getauxval)(AT_SECURE) != 0;
+}
+
 inline std::optional<std::string> environment(const char* name) {
-  const char* const value = std::getenv(name);
+  const char* const value = has_foreign_rights() ? nullptr : std::getenv(name);
   if (value == nullptr) return std::nullopt;
   return value;
 }

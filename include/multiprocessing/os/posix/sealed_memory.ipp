@@ -74,30 +74,52 @@ inline void read_at(int from,
   }
 }
 
-// Bytes in a memory that nobody changes any more.
-inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_code& ec) noexcept {
-  UniqueHandle memory = above_streams(
+inline UniqueHandle open_memory(std::error_code& ec) noexcept {
+  return above_streams(
       MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING), ec);
-  if (ec) return {};
+}
+
+// Bytes into an empty memory that nobody changes any more then.
+inline void fill_and_seal(int memory,
+                          std::span<const std::byte> bytes,
+                          std::error_code& ec) noexcept {
   {
     const BlockedSignal file_size{SIGXFSZ};
-    write_all(memory.get(), bytes, ec);
+    write_all(memory, bytes, ec);
   }
+  if (!ec && MULTIPROCESSING_SYSTEM(fcntl)(memory, F_ADD_SEALS, whole_seal) != 0) assign_errno(ec);
+}
+
+inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_code& ec) noexcept {
+  UniqueHandle memory = open_memory(ec);
+  if (!ec) fill_and_seal(memory.get(), bytes, ec);
   if (ec) return {};
-  if (MULTIPROCESSING_SYSTEM(fcntl)(memory.get(), F_ADD_SEALS, whole_seal) != 0) {
-    assign_errno(ec);
-    return {};
-  }
   return memory;
+}
+
+// Whether it has those seals. It may have more: where vm.memfd_noexec is set, each is born with
+// one.
+inline bool is_whole(int memory) noexcept {
+  const int seals = MULTIPROCESSING_SYSTEM(fcntl)(memory, F_GET_SEALS);
+  return seals >= 0 && (seals & whole_seal) == whole_seal;
+}
+
+// What is empty, and keeps nothing: without /dev a memory that takes nothing.
+inline UniqueHandle open_nowhere(int how, std::error_code& ec) noexcept {
+  UniqueHandle device =
+      above_streams(MULTIPROCESSING_SYSTEM(open)("/dev/null", how | O_CLOEXEC), ec);
+  if (!ec || ec == std::errc::too_many_files_open ||
+      ec == std::errc::too_many_files_open_in_system) {
+    return device;
+  }
+  return sealed_copy({}, ec);
 }
 
 // Such a memory's size; bad_message: it is not such a memory.
 inline std::size_t size_of_sealed(int memory, std::error_code& ec) noexcept {
   constexpr std::uint64_t block = 512;
   struct stat status {};
-  const int seals = MULTIPROCESSING_SYSTEM(fcntl)(memory, F_GET_SEALS);
-  if (seals < 0 || (seals & whole_seal) != whole_seal ||
-      MULTIPROCESSING_SYSTEM(fstat)(memory, &status) != 0 ||
+  if (!is_whole(memory) || MULTIPROCESSING_SYSTEM(fstat)(memory, &status) != 0 ||
       status.st_blocks * static_cast<blkcnt_t>(block) < status.st_size) {  // a hole is no memory
     ec = std::make_error_code(std::errc::bad_message);
     return 0;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
-#include <multiprocessing/os/posix/sealed_memory.ipp>
+#include <multiprocessing/os/environment.hpp>
+#include <multiprocessing/os/posix/passing_memory.ipp>
 #include <multiprocessing/os/process.hpp>
+#include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/spawn.hpp>
 
 #include <cerrno>
@@ -9,7 +11,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <string_view>
+#include <utility>
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -35,19 +39,24 @@ class SpawnActions {
   void pass(int from, int to, int numbers_end) {
     if (from < 0) return note(EBADF);
     if (from >= first_handle && from < numbers_end && from != to) {
-      UniqueHandle aside{MULTIPROCESSING_SYSTEM(fcntl)(from, F_DUPFD_CLOEXEC, numbers_end)};
-      from = aside.get();
-      if (from < 0) return note(errno == EINVAL ? EMFILE : errno);
-      moved_.push_back(std::move(aside));
+      int error = 0;
+      const int aside = moved_.add_one([&] {
+        UniqueHandle made{MULTIPROCESSING_SYSTEM(fcntl)(from, F_DUPFD_CLOEXEC, numbers_end)};
+        if (!made) error = errno == EINVAL ? EMFILE : errno;
+        return made;
+      });
+      if (error != 0) return note(error);
+      from = aside;
     }
     const int error = posix_spawn_file_actions_adddup2(&actions_, from, to);
     note(error == EBADF ? EMFILE : error);  // a number beyond RLIMIT_NOFILE
   }
-  void empty_stdin() noexcept {
-    note(posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0));
-  }
-  void empty_stdout() noexcept {
-    note(posix_spawn_file_actions_addopen(&actions_, STDOUT_FILENO, "/dev/null", O_WRONLY, 0));
+  // Number `to` will be empty, and keep nothing.
+  void lead_nowhere(int to, int how, int numbers_end) {
+    std::error_code ec;
+    const int nowhere = moved_.add_one([&] { return open_nowhere(how, ec); });
+    if (ec) return note(ec.value());
+    pass(nowhere, to, numbers_end);
   }
   void close_from(int number) noexcept {
     note(posix_spawn_file_actions_addclosefrom_np(&actions_, number));
@@ -61,7 +70,7 @@ class SpawnActions {
   }
 
   posix_spawn_file_actions_t actions_{};
-  std::vector<UniqueHandle> moved_;
+  PassingHandles moved_;
   int error_ = 0;
 };
 
@@ -113,6 +122,24 @@ inline int number_of_handles(const char* text) noexcept {
   return parsed.ec == std::errc{} && parsed.ptr == end ? number : -1;
 }
 
+// In a spawned process before main(), so that what its static objects start neither takes itself
+// for a child nor holds what this one was given. Its calls are the system's, for what a test puts
+// in their place may not be there yet.
+__attribute__((constructor(101), used)) inline void note_birth() {
+  const char* const variable = ::secure_getenv(child_variable);
+  if (variable == nullptr) return;
+  const int count = number_of_handles(variable);
+  const int seals = ::fcntl(first_handle, F_GET_SEALS);
+  if (count < 0 || seals < 0 || (seals & whole_seal) != whole_seal) return;  // somebody else set it
+  for (int number = first_handle; number <= first_handle + count; ++number) {
+    if (::fcntl(number, F_SETFD, FD_CLOEXEC) != 0) return;
+  }
+  multiprocessing::detail::ProcessState& state = multiprocessing::detail::process_state();
+  const std::lock_guard lock{state.mutex};
+  state.handles_at_birth = count;
+  ::unsetenv(child_variable);
+}
+
 }  // namespace posix
 
 inline Started spawn_program(const std::string& program,
@@ -120,14 +147,19 @@ inline Started spawn_program(const std::string& program,
                              std::span<const std::byte> state,
                              std::span<const native_handle_type> handles,
                              std::error_code& ec) {
-  const UniqueHandle state_handle = posix::sealed_copy(state, ec);
+  if (has_foreign_rights()) {
+    ec = std::make_error_code(std::errc::operation_not_permitted);
+    return {};
+  }
+  PassingHandles passing;
+  const int state_handle = posix::add_sealed_copy(passing, state, ec);
   if (ec) return {};
   const int numbers_end = posix::first_handle + 1 + static_cast<int>(handles.size());
   posix::SpawnActions actions;
   int number = posix::first_handle;
-  actions.pass(state_handle.get(), number++, numbers_end);
+  actions.pass(state_handle, number++, numbers_end);
   for (const int handle : handles) actions.pass(handle, number++, numbers_end);
-  actions.empty_stdin();
+  actions.lead_nowhere(STDIN_FILENO, O_RDONLY, numbers_end);
   actions.close_from(numbers_end);
   const posix::SpawnAttributes attributes;
 
@@ -149,21 +181,27 @@ inline Started spawn_program(const std::string& program,
 }
 
 inline bool is_spawned() noexcept {
-  return std::getenv(posix::child_variable) != nullptr;
+  multiprocessing::detail::ProcessState& state = multiprocessing::detail::process_state();
+  const std::lock_guard lock{state.mutex};
+  return state.handles_at_birth >= 0 ||
+         (!has_foreign_rights() && std::getenv(posix::child_variable) != nullptr);
 }
 
 inline Spawned take_spawned(std::error_code& ec) {
   ec = std::make_error_code(std::errc::invalid_argument);
-  const char* const variable = std::getenv(posix::child_variable);
-  const int count = variable == nullptr ? -1 : posix::number_of_handles(variable);
+  posix::note_birth();
   MULTIPROCESSING_SYSTEM(unsetenv)(posix::child_variable);
-  const int seals = MULTIPROCESSING_SYSTEM(fcntl)(posix::first_handle, F_GET_SEALS);
-  if (count < 0 || seals != posix::whole_seal) return {};
+  int count = -1;
+  {
+    multiprocessing::detail::ProcessState& known = multiprocessing::detail::process_state();
+    const std::lock_guard lock{known.mutex};
+    count = std::exchange(known.handles_at_birth, -1);
+  }
+  if (count < 0 || !posix::is_whole(posix::first_handle)) return {};
 
   const UniqueHandle state{posix::first_handle};
   Spawned spawned;
   for (int number = state.get() + 1; number <= state.get() + count; ++number) {
-    if (MULTIPROCESSING_SYSTEM(fcntl)(number, F_SETFD, FD_CLOEXEC) != 0) return {};
     spawned.handles.emplace_back(number);
   }
   spawned.state = posix::read_sealed(state.get(), ec);

@@ -2,6 +2,7 @@
 #pragma once
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/posix/blocked_signal.ipp>
+#include <multiprocessing/os/posix/sealed_memory.ipp>
 #include <multiprocessing/os/streams.hpp>
 
 #include <cerrno>
@@ -10,11 +11,13 @@
 #include <fstream>
 #include <iostream>
 #include <streambuf>
+#include <system_error>
 #include <typeinfo>
 
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio_ext.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace multiprocessing::os {
@@ -106,7 +109,9 @@ inline void silence_stdin(const StandardInput& input) noexcept {
   const char empty[] = "/dev/null";  // here: a literal's page would have to be read first
   // The number is free now, the lowest, and there is only this thread.
   posix::close_function(STDIN_FILENO);
-  static_cast<void>(posix::open_function(empty, O_RDONLY));
+  if (posix::open_function(empty, O_RDONLY) < 0) {  // no /dev: a memory, which gets that number too
+    static_cast<void>(MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", 0));
+  }
   if (input.stdin_is_used) {
     __fpurge(stdin);
     std::clearerr(stdin);
@@ -115,7 +120,8 @@ inline void silence_stdin(const StandardInput& input) noexcept {
 }
 
 inline void silence_outputs() noexcept {
-  const UniqueHandle nowhere{posix::open_function("/dev/null", O_WRONLY | O_CLOEXEC)};
+  std::error_code ec;
+  const UniqueHandle nowhere = posix::open_nowhere(O_WRONLY, ec);
   for (const int number : {STDOUT_FILENO, STDERR_FILENO}) {
     if (nowhere) MULTIPROCESSING_SYSTEM(dup2)(nowhere.get(), number);
   }

@@ -2,7 +2,14 @@
 #pragma once
 #include <multiprocessing/os/surroundings.hpp>
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string>
+#include <vector>
+
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 namespace multiprocessing::os {
@@ -11,6 +18,15 @@ namespace posix {
 
 inline native_handle_type if_open(int number) noexcept {
   return MULTIPROCESSING_SYSTEM(fcntl)(number, F_GETFD) < 0 ? invalid_handle : number;
+}
+
+inline std::vector<gid_t> more_groups() {
+  const auto some = [](std::vector<gid_t> into) {
+    const int count = MULTIPROCESSING_SYSTEM(getgroups)(static_cast<int>(into.size()), into.data());
+    into.resize(static_cast<std::size_t>(std::max(0, count)));
+    return into;
+  };
+  return some(some({}));  // first how many
 }
 
 inline void replace_output(int number, native_handle_type by) noexcept {
@@ -41,6 +57,22 @@ inline void enter(native_handle_type output,
   if (folder != invalid_handle) {
     static_cast<void>(MULTIPROCESSING_SYSTEM(fchdir)(folder) != 0);
   }
+}
+
+inline void leave_folder() noexcept {
+  static_cast<void>(MULTIPROCESSING_SYSTEM(chdir)("/") != 0);
+}
+
+inline std::string rights() {
+  std::array<uid_t, 3> users{};
+  std::array<gid_t, 3> own{};
+  MULTIPROCESSING_SYSTEM(getresuid)(&users[0], &users[1], &users[2]);
+  MULTIPROCESSING_SYSTEM(getresgid)(&own[0], &own[1], &own[2]);
+  std::string text;
+  for (const uid_t user : users) text += std::to_string(user) + " ";
+  for (const gid_t group : own) text += std::to_string(group) + " ";
+  for (const gid_t group : posix::more_groups()) text += std::to_string(group) + " ";
+  return text + std::to_string(MULTIPROCESSING_SYSTEM(prctl)(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
 }
 
 }  // namespace multiprocessing::os

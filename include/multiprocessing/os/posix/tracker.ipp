@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
+#include <multiprocessing/os/environment.hpp>
 #include <multiprocessing/os/module.hpp>
 #include <multiprocessing/os/posix/elf.ipp>
 #include <multiprocessing/os/posix/named_memory.ipp>
@@ -101,7 +102,7 @@ inline void serve_as_tracker(int from, const char* whose) {
 // Before main(): such a process is nothing else. Its calls are the system's, for what a test puts
 // in their place may not be there yet.
 __attribute__((constructor(101), used)) inline void become_tracker_if_asked() {
-  const char* const whose = std::getenv(tracker_variable);
+  const char* const whose = ::secure_getenv(tracker_variable);
   if (whose == nullptr) return;
   int type = 0;
   socklen_t size = sizeof type;
@@ -111,6 +112,7 @@ __attribute__((constructor(101), used)) inline void become_tracker_if_asked() {
   }
   if (const pid_t pid = ::fork(); pid != 0) ::_exit(pid < 0 ? 1 : 0);  // nobody's child goes on
   ::setsid();
+  if (::chdir("/") != 0) ::_exit(1);  // it holds no file system
   ::prctl(PR_SET_NAME, "mp-tracker");
   serve_as_tracker(first_handle, whose);
   ::_exit(0);
@@ -140,6 +142,10 @@ inline UniqueHandle start_tracker(std::error_code& ec) {
     ec = std::make_error_code(std::errc::function_not_supported);
     return {};
   }
+  if (has_foreign_rights()) {
+    ec = std::make_error_code(std::errc::operation_not_permitted);
+    return {};
+  }
   std::array<int, 2> ends{};
   if (MULTIPROCESSING_SYSTEM(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) !=
       0) {
@@ -151,8 +157,9 @@ inline UniqueHandle start_tracker(std::error_code& ec) {
   if (ec) return {};
   posix::SpawnActions actions;
   actions.pass(second.get(), posix::first_handle, posix::first_handle + 1);
-  actions.empty_stdin();
-  actions.empty_stdout();
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO}) {
+    actions.lead_nowhere(stream, O_RDWR, posix::first_handle + 1);
+  }
   actions.close_from(posix::first_handle + 1);
   const posix::SpawnAttributes attributes{true};
   std::string variable =

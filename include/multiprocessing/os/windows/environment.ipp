@@ -7,6 +7,10 @@
 
 namespace multiprocessing::os {
 
+inline bool has_foreign_rights() noexcept {
+  return false;
+}
+
 inline std::optional<std::string> environment(const char* name) {
   const char* const value = std::getenv(name);
   if (value == nullptr) return std::nullopt;

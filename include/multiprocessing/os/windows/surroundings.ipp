@@ -13,4 +13,10 @@ inline void enter(native_handle_type /*output*/,
                   native_handle_type /*error*/,
                   native_handle_type /*folder*/) noexcept {}
 
+inline void leave_folder() noexcept {}
+
+inline std::string rights() {
+  return {};
+}
+
 }  // namespace multiprocessing::os
