@@ -66,12 +66,20 @@ class Outbox {
 /// @threads the engine's.
 class AgentSession {
  public:
+  /// @brief Who takes the results out of the pool.
+  enum class Results {
+    come,        ///< A thread of the pool's.
+    are_fetched  ///< The engine's, by fetch(): none is handed over from thread to thread.
+  };
   /// @param outbox lives as long.
   /// @param method how workers are started. Where this process must not be forked (MPI),
   /// forkserver.
   /// @param host what this machine is called.
-  AgentSession(std::shared_ptr<Outbox> outbox, StartMethod method, std::string host)
-      : outbox_{std::move(outbox)}, method_{method}, host_{std::move(host)} {}
+  AgentSession(std::shared_ptr<Outbox> outbox,
+               StartMethod method,
+               std::string host,
+               Results results = Results::come)
+      : outbox_{std::move(outbox)}, method_{method}, host_{std::move(host)}, results_{results} {}
   AgentSession(const AgentSession&) = delete;
   AgentSession& operator=(const AgentSession&) = delete;
   /// @brief abandon().
@@ -79,6 +87,13 @@ class AgentSession {
 
   /// @brief Does what the master says. @throws SerializationError it says nothing known.
   void handle(std::span<const std::byte> message);
+  /// @brief Puts results that are there into the outbox, and looks after the workers: to be called
+  /// often. @returns whether there were any.
+  bool fetch();
+  /// @brief The same; waits for the first.
+  bool fetch(const Deadline& deadline);
+  /// @brief Whether tasks have no result yet.
+  [[nodiscard]] bool has_tasks() const noexcept { return tasks_.load() != 0; }
   /// @brief The master is lost: workers are killed.
   void abandon() noexcept;
   /// @brief `left` or `refused` is in the outbox already: nothing more comes. Ask before the
@@ -105,7 +120,9 @@ class AgentSession {
   const std::shared_ptr<Outbox> outbox_;
   const StartMethod method_;
   const std::string host_;
+  const Results results_;
   std::shared_ptr<Crew> crew_;
+  std::atomic<std::size_t> tasks_{0};  // open_'s size
   std::thread leaver_;  // waits for workers that are to end, for the engine's thread may not
   std::atomic<bool> has_ended_{false};
 

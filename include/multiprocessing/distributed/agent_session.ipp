@@ -123,7 +123,7 @@ inline void AgentSession::open(const OpenMessage& message) {
   const unsigned workers = crew.workers;
   try {
     crew_ = Crew::create(std::move(crew));
-    crew_->work_in_background();
+    if (results_ == Results::come) crew_->work_in_background();
   } catch (const std::exception& error) {
     return refuse(std::string{"its pool cannot be made: "} + error.what());
   }
@@ -161,6 +161,7 @@ inline void AgentSession::run_task(std::span<const std::byte> rest) {
     {
       const std::lock_guard lock{mutex_};
       open_.emplace(frame.id, 0);
+      tasks_.store(open_.size());
     }
     const std::uint64_t task =
         crew_->submit({&code, rest.subspan(definition.size() + name.size()), nullptr,
@@ -224,6 +225,16 @@ inline void AgentSession::leave(const LeaveFrame& frame) {
   }};
 }
 
+inline bool AgentSession::fetch() {
+  return crew_ && crew_->poll();
+}
+
+inline bool AgentSession::fetch(const Deadline& deadline) {
+  return crew_ &&
+         crew_->wait(
+             nullptr, [this, before = tasks_.load()] { return tasks_.load() < before; }, deadline);
+}
+
 inline void AgentSession::abandon() noexcept {
   if (crew_) {
     try {
@@ -269,6 +280,7 @@ inline void AgentSession::put_result(std::uint64_t task,
     {
       const std::lock_guard lock{mutex_};
       if (open_.erase(task) == 0) return;  // its result is on its way
+      tasks_.store(open_.size());
     }
     ResultFrame frame;
     frame.id = task;

@@ -97,7 +97,7 @@ inline std::uint64_t Fleet::submit(const NewTask& task) {
     }
     open_.fetch_add(1, std::memory_order_relaxed);
   }
-  engine_->wake();
+  send_at_once();
   return id;
 }
 

@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -50,7 +51,9 @@ class Agent {
   };
   void take(Link::Incoming incoming);
   bool look();
+  bool fetch();
   void send_results();
+  void rest();
   void beat() noexcept;
   void farewell() noexcept;
 
@@ -79,7 +82,8 @@ inline void Agent::take(Link::Incoming incoming) {
   if (session == sessions_.end()) {
     Session fresh;
     fresh.outbox = std::make_shared<Outbox>([this] { nap_.wake(); });
-    fresh.pool = std::make_unique<AgentSession>(fresh.outbox, StartMethod::forkserver, host_name());
+    fresh.pool = std::make_unique<AgentSession>(fresh.outbox, StartMethod::forkserver, host_name(),
+                                                AgentSession::Results::are_fetched);
     const std::lock_guard lock{world_.mutex};
     session = sessions_.emplace(incoming.tag, std::move(fresh)).first;
   }
@@ -92,7 +96,7 @@ inline void Agent::take(Link::Incoming incoming) {
   }
 }
 
-/// @returns whether something came.
+/// @returns whether something came, of the master or of workers.
 inline bool Agent::look() {
   constexpr int looks = 9;  // as in MasterEngine::look()
   for (int i = 0; i < looks; ++i) {
@@ -102,12 +106,45 @@ inline bool Agent::look() {
       link_.progress();
       incoming = link_.receive(MPI_ANY_TAG);
     }
-    if (!incoming) continue;
-    const bool is_work = incoming->size < Link::farewell;
-    take(*std::move(incoming));
-    if (is_work) return true;
+    const bool is_work = incoming && incoming->size < Link::farewell;
+    if (incoming) take(*std::move(incoming));
+    if (is_work || fetch()) return true;
   }
   return false;
+}
+
+/// @returns whether workers had something.
+inline bool Agent::fetch() try {
+  bool any = false;
+  for (const auto& [tag, session] : sessions_) {
+    if (session.pool->has_tasks()) any = session.pool->fetch() || any;
+  }
+  return any;
+} catch (const std::exception& error) {  // no memory: later there may be
+  log(LogLevel::error, error.what());
+  return false;
+}
+
+/// Nothing has come. Where one pool alone has tasks, the first result ends the nap.
+inline void Agent::rest() try {
+  const auto length = nap_.length();
+  AgentSession* at_work = nullptr;
+  int working = 0;
+  for (const auto& [tag, session] : sessions_) {
+    if (!session.pool->has_tasks()) continue;
+    at_work = session.pool.get();
+    ++working;
+  }
+  bool is_woken = false;
+  if (working == 1 && length != length.zero()) {
+    is_woken = at_work->fetch(Deadline{length});
+  } else {
+    is_woken = nap_.take(std::chrono::hours{1});
+  }
+  if (is_woken) nap_.was_busy();
+} catch (const std::exception& error) {  // no memory: later there may be
+  log(LogLevel::error, error.what());
+  std::this_thread::sleep_for(std::chrono::milliseconds{20});
 }
 
 inline void Agent::send_results() {
@@ -164,8 +201,8 @@ inline int Agent::run() {
     send_results();
     if (was_busy) {
       nap_.was_busy();
-    } else if (nap_.take(std::chrono::hours{1})) {
-      nap_.was_busy();
+    } else {
+      rest();
     }
   }
   world_.remove_pulse(pulse);

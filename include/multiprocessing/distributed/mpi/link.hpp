@@ -226,6 +226,19 @@ class Nap {
   }
   /// @returns whether it was woken.
   bool take(std::chrono::nanoseconds longest) {
+    const auto nap = length();
+    std::unique_lock lock{mutex_};
+    if (!is_due_ && nap == nap.zero()) {
+      lock.unlock();
+      std::this_thread::yield();
+      lock.lock();
+    } else if (!is_due_) {
+      bell_.wait_for(lock, std::min<std::chrono::nanoseconds>(nap, longest));
+    }
+    return std::exchange(is_due_, false);
+  }
+  /// @brief How long one would be now; 0: only another thread's turn.
+  [[nodiscard]] std::chrono::nanoseconds length() const noexcept {
     constexpr std::chrono::microseconds eager{100};
     constexpr std::chrono::milliseconds lively{20};
     constexpr std::chrono::seconds drowsy{2};
@@ -233,16 +246,8 @@ class Nap {
     constexpr std::chrono::microseconds long_nap{500};
     constexpr std::chrono::microseconds longest_nap{1000};
     const auto idle = Clock::now() - busy_at_;
-    std::unique_lock lock{mutex_};
-    if (!is_due_ && idle < eager) {
-      lock.unlock();
-      std::this_thread::yield();
-      lock.lock();
-    } else if (!is_due_) {
-      const auto nap = idle < lively ? short_nap : idle < drowsy ? long_nap : longest_nap;
-      bell_.wait_for(lock, std::min<std::chrono::nanoseconds>(nap, longest));
-    }
-    return std::exchange(is_due_, false);
+    if (idle < eager) return std::chrono::nanoseconds::zero();
+    return idle < lively ? short_nap : idle < drowsy ? long_nap : longest_nap;
   }
 
  private:
