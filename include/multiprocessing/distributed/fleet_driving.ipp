@@ -42,7 +42,11 @@ inline bool Fleet::wait(const Receiver* of,
     self.bell.wait_for(lock, limit, [&] { return self.is_called; });
     followers_.erase(place);
   }
-  if (drives ? !is_nested : driver_ == std::thread::id{}) leave_loop();
+  if (drives ? !is_nested : driver_ == std::thread::id{}) {
+    const auto left_at = left_at_;
+    leave_loop();
+    if (!drives) left_at_ = left_at;  // it may ask again and again without waiting
+  }
   lock.unlock();
   return done();
 }
@@ -55,13 +59,14 @@ inline bool Fleet::may_drive() const noexcept {
 inline void Fleet::leave_loop() {
   driver_ = {};
   left_at_ = Clock::now();
+  if (ends_.load()) return thread_bell_.notify_one();  // only the fleet's own thread may
   for (Follower* const follower : followers_) {
     if (follower->is_called) continue;
     follower->is_called = true;
     follower->bell.notify_one();
     return;
   }
-  if (thread_sleeps_ && (!table_.empty() || ends_.load())) thread_bell_.notify_one();
+  if (thread_sleeps_ && !table_.empty()) thread_bell_.notify_one();
 }
 
 /// What waits to be sent goes on its way: by us, if nobody drives.

@@ -41,7 +41,11 @@ inline bool Crew::wait(const Receiver* of,
     self.bell.wait_for(lock, limit, [&] { return self.is_called; });
     followers_.erase(place);
   }
-  if (drives ? !is_nested : driver_ == std::thread::id{}) leave_loop();
+  if (drives ? !is_nested : driver_ == std::thread::id{}) {
+    const auto left_at = left_at_;
+    leave_loop();
+    if (!drives) left_at_ = left_at;  // it may ask again and again without waiting
+  }
   lock.unlock();
   return done();
 }
