@@ -5,6 +5,7 @@
 #include <multiprocessing/distributed/builds.hpp>
 #include <multiprocessing/distributed/host_initializer.hpp>
 #include <multiprocessing/distributed/message.hpp>
+#include <multiprocessing/distributed/task_memory.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/process.hpp>
@@ -40,14 +41,16 @@ class Outbox {
   /// @param wake Engine::wake() or its like.
   explicit Outbox(std::function<void()> wake) : wake_{std::move(wake)} {}
 
-  void put(std::vector<std::byte> message) {
+  void put(std::vector<std::byte> message) { put(Parcel{std::move(message), nullptr, 0}); }
+  void put(Parcel message) {
     {
       const std::lock_guard lock{mutex_};
       messages_.push_back(std::move(message));
     }
     wake_();
   }
-  [[nodiscard]] std::vector<std::vector<std::byte>> take() {
+  /// @brief Of a session that was given no TaskMemory, each is bytes alone.
+  [[nodiscard]] std::vector<Parcel> take() {
     const std::lock_guard lock{mutex_};
     return std::exchange(messages_, {});
   }
@@ -56,7 +59,7 @@ class Outbox {
  private:
   const std::function<void()> wake_;
   std::mutex mutex_;
-  std::vector<std::vector<std::byte>> messages_;
+  std::vector<Parcel> messages_;
 };
 
 /// @brief One master's pool on this host, from `open` to `left`.
@@ -86,7 +89,10 @@ class AgentSession {
   ~AgentSession() { abandon(); }
 
   /// @brief Does what the master says. @throws SerializationError it says nothing known.
-  void handle(std::span<const std::byte> message);
+  /// @param message what it says.
+  /// @param memory at whose beginning the message lies; none: it is copied where necessary.
+  void handle(std::span<const std::byte> message,
+              const std::shared_ptr<TaskMemory>& memory = nullptr);
   /// @brief Puts results that are there into the outbox, and looks after the workers: to be called
   /// often. @returns whether there were any.
   bool fetch();
@@ -105,7 +111,7 @@ class AgentSession {
   using Clock = std::chrono::steady_clock;
 
   void open(const OpenMessage& message);
-  void run_task(std::span<const std::byte> rest);
+  void run_task(std::span<const std::byte> rest, const std::shared_ptr<TaskMemory>& memory);
   void answer(RequestFrame frame);
   void leave(const LeaveFrame& frame);
   void refuse(const std::string& why);
@@ -113,9 +119,13 @@ class AgentSession {
   void end_with(std::vector<std::byte> message);
   void put_result(std::uint64_t task,
                   ResultFrame::Outcome outcome,
-                  std::span<const std::byte> rest) noexcept;
+                  std::span<const std::byte> rest,
+                  std::shared_ptr<TaskMemory> memory = nullptr,
+                  std::size_t in_memory = 0) noexcept;
   [[nodiscard]] std::uint32_t pace();
-  const Code& code_for_definition(std::span<const std::byte> definition, std::string_view name);
+  struct KnownDefinition;
+  const KnownDefinition& known_definition(std::span<const std::byte> definition,
+                                          std::string_view name);
 
   const std::shared_ptr<Outbox> outbox_;
   const StartMethod method_;
@@ -130,6 +140,7 @@ class AgentSession {
     std::vector<std::byte> bytes;
     std::string name;
     Code code;
+    Code code_in_memory;  ///< For arguments in a TaskMemory.
   };
   std::map<std::string, std::unique_ptr<KnownDefinition>, std::less<>> codes_;
 

@@ -32,7 +32,7 @@ namespace multiprocessing::detail::mpi {
 /// that was started before MPI was begun.
 class Agent {
  public:
-  Agent(MPI_Comm comm, int rank) : link_{comm, rank} {}
+  Agent(MPI_Comm comm, int rank) : link_{comm, rank, store_} {}
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
 
@@ -58,6 +58,7 @@ class Agent {
   void farewell() noexcept;
 
   World& world_ = World::get();
+  const std::shared_ptr<TaskMemoryStore> store_ = std::make_shared<TaskMemoryStore>();
   Link link_;
   Silence silence_;
   Nap nap_;
@@ -89,7 +90,7 @@ inline void Agent::take(Link::Incoming incoming) {
   }
   session->second.silence.heard();
   try {
-    session->second.pool->handle(incoming.message);
+    session->second.pool->handle(incoming.bytes(), incoming.memory);
   } catch (const SerializationError& error) {
     log(LogLevel::error, error.what());
     session->second.pool->abandon();
@@ -149,6 +150,7 @@ inline void Agent::rest() try {
 
 inline void Agent::send_results() {
   const auto now = Clock::now();
+  store_->tidy(now);
   for (auto at = sessions_.begin(); at != sessions_.end();) {
     Session& session = at->second;
     if (session.silence.look(now) > master_lost_after) session.pool->abandon();
