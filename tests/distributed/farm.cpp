@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <exception>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -78,6 +79,39 @@ int run(mp::distributed::ProcessPoolExecutor& executor, int tasks, int (*functio
   return wrong == 0 ? 0 : 1;
 }
 
+// There and back, in memory that is used again, that grows, and that a task leaves in other ways.
+bool carries_large_messages(mp::distributed::ProcessPoolExecutor& executor) {
+  using Bytes = std::vector<char>;
+  const Bytes large(std::size_t{96} << 20U, 'x');
+  bool is_good = true;
+  for (int i = 0; i < 2; ++i) {
+    const Bytes other(std::size_t{4 + static_cast<unsigned>(i)} << 20U, 'y');
+    auto first = executor.submit([](Bytes all) { return all; }, large);
+    auto second = executor.submit([](Bytes all) { return all; }, other);
+    is_good = second.result() == other && first.result() == large && is_good;
+    const auto thrice = [](Bytes all) {
+      all.resize(3 * all.size(), 'z');
+      return all;
+    };
+    const Bytes longer = executor.submit(thrice, other).result();
+    is_good = longer.size() == 3 * other.size() && longer.back() == 'z' && is_good;
+    is_good =
+        executor.submit([](Bytes all) { return all.size(); }, large).result() == large.size() &&
+        is_good;
+    try {
+      executor.submit([](Bytes) -> int { throw std::invalid_argument{"no"}; }, other).result();
+      is_good = false;
+    } catch (const std::invalid_argument&) {
+    }
+    try {
+      executor.submit([](Bytes) { return std::raise(SIGKILL); }, other).result();
+      is_good = false;
+    } catch (const mp::BrokenProcessPool&) {
+    }
+  }
+  return is_good;
+}
+
 mp::distributed::ExecutorOptions options(const std::vector<std::string>& hosts, unsigned retries) {
   return {.max_workers = 2, .launch = {.hosts = hosts, .retries = retries, .bootup = true}};
 }
@@ -103,11 +137,9 @@ int main_of(const std::string& what, const std::vector<std::string>& hosts) {
   print_agents(executor);
   if (what == "fragile") return run(executor, 200, fragile);
   if (what == "large") {
-    const std::vector<char> large(std::size_t{96} << 20U, 'x');
-    const bool same =
-        executor.submit([](std::vector<char> all) { return all; }, large).result() == large;
-    std::cout << (same ? "done" : "damaged") << std::endl;
-    return same ? 0 : 1;
+    const bool is_good = carries_large_messages(executor);
+    std::cout << (is_good ? "done" : "damaged") << std::endl;
+    return is_good ? 0 : 1;
   }
   if (what == "forever") {
     std::vector<mp::Future<void>> all;

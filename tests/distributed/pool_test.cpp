@@ -122,6 +122,15 @@ TYPED_TEST(EveryPool, MapsInOrderInChunksOfAnySize) {
   EXPECT_EQ(pool.starmap(test::product, pairs), (std::vector{6, 20}));
 }
 
+TYPED_TEST(EveryPool, GetsOnAlsoWhereOneOnlyAsks) {
+  auto& pool = *this->given;
+  EXPECT_EQ(pool.apply(square, 2), 4);
+  auto result = pool.apply_async(square, 3);
+  while (!result.wait(0s)) {
+  }
+  EXPECT_EQ(result.get(), 9);
+}
+
 TYPED_TEST(EveryPool, ATaskThatDiesCostsItselfAlone) {
   auto& pool = *this->given;
   std::vector<mp::AsyncResult<int>> results;
@@ -485,7 +494,7 @@ TEST(DistributedAgent, OfAnotherBuildIsRefusedWithBothNamed) {
   EXPECT_TRUE(session.has_ended());
   const auto said = outbox->take();
   ASSERT_EQ(said.size(), 1U);
-  std::span<const std::byte> rest{said[0]};
+  std::span<const std::byte> rest{said[0].bytes};
   EXPECT_EQ(mp::detail::take_header<mp::detail::MessageTo>(rest), mp::detail::MessageTo::refused);
   EXPECT_NE(mp::detail::read_message<mp::detail::TextMessage>(rest).text.find("B:04"),
             std::string::npos);

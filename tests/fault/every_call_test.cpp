@@ -112,6 +112,7 @@ FAULT_ERRNO(ioctl)
 FAULT_ERRNO(kill)
 FAULT_ERRNO(linkat)
 FAULT_ERRNO(lstat)
+FAULT_ERRNO(madvise)
 FAULT_ERRNO(memfd_create)
 FAULT_ERRNO(pidfd_open)
 FAULT_ERRNO(pidfd_send_signal)
@@ -345,6 +346,13 @@ void use_memory() {
   region.data()[0] = std::byte{1};
 }
 
+void use_large_pages() {
+  std::vector<std::byte> large;
+  large.reserve(8U << 20U);
+  os::prefer_large_pages(large.data(), large.capacity());
+  large.resize(large.capacity());
+}
+
 void use_queue() {
   mp::Queue<int> queue;
   queue.put(1);
@@ -521,6 +529,7 @@ const std::vector<Operation> operations{
     {"peer", use_peer},
     {"lifeline", use_lifeline},
     {"memory", use_memory},
+    {"large_pages", use_large_pages},
     {"queue", use_queue},
     {"joinable_queue", use_joinable_queue},
     {"locks", use_locks},
@@ -578,6 +587,8 @@ const std::vector<Row> rows{
     {"linkat", ENOENT, {nothing}},
     {"linkat", EROFS, {EROFS}},
     {"linkat", ENOSPC, {ENOSPC}},
+    {"madvise", EINVAL, {nothing}},
+    {"madvise", ENOMEM, {nothing}},
     {"memfd_create", EMFILE, {EMFILE}},
     {"memfd_create", ENFILE, {ENFILE}},
     {"memfd_create", ENOMEM, {ENOMEM, nothing}},

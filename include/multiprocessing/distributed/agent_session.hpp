@@ -5,6 +5,7 @@
 #include <multiprocessing/distributed/builds.hpp>
 #include <multiprocessing/distributed/host_initializer.hpp>
 #include <multiprocessing/distributed/message.hpp>
+#include <multiprocessing/distributed/task_memory.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/process.hpp>
@@ -40,14 +41,16 @@ class Outbox {
   /// @param wake Engine::wake() or its like.
   explicit Outbox(std::function<void()> wake) : wake_{std::move(wake)} {}
 
-  void put(std::vector<std::byte> message) {
+  void put(std::vector<std::byte> message) { put(Parcel{std::move(message), nullptr, 0}); }
+  void put(Parcel message) {
     {
       const std::lock_guard lock{mutex_};
       messages_.push_back(std::move(message));
     }
     wake_();
   }
-  [[nodiscard]] std::vector<std::vector<std::byte>> take() {
+  /// @brief Of a session that was given no TaskMemory, each is bytes alone.
+  [[nodiscard]] std::vector<Parcel> take() {
     const std::lock_guard lock{mutex_};
     return std::exchange(messages_, {});
   }
@@ -56,7 +59,7 @@ class Outbox {
  private:
   const std::function<void()> wake_;
   std::mutex mutex_;
-  std::vector<std::vector<std::byte>> messages_;
+  std::vector<Parcel> messages_;
 };
 
 /// @brief One master's pool on this host, from `open` to `left`.
@@ -66,19 +69,37 @@ class Outbox {
 /// @threads the engine's.
 class AgentSession {
  public:
+  /// @brief Who takes the results out of the pool.
+  enum class Results {
+    come,        ///< A thread of the pool's.
+    are_fetched  ///< The engine's, by fetch(): none is handed over from thread to thread.
+  };
   /// @param outbox lives as long.
   /// @param method how workers are started. Where this process must not be forked (MPI),
   /// forkserver.
   /// @param host what this machine is called.
-  AgentSession(std::shared_ptr<Outbox> outbox, StartMethod method, std::string host)
-      : outbox_{std::move(outbox)}, method_{method}, host_{std::move(host)} {}
+  AgentSession(std::shared_ptr<Outbox> outbox,
+               StartMethod method,
+               std::string host,
+               Results results = Results::come)
+      : outbox_{std::move(outbox)}, method_{method}, host_{std::move(host)}, results_{results} {}
   AgentSession(const AgentSession&) = delete;
   AgentSession& operator=(const AgentSession&) = delete;
   /// @brief abandon().
   ~AgentSession() { abandon(); }
 
   /// @brief Does what the master says. @throws SerializationError it says nothing known.
-  void handle(std::span<const std::byte> message);
+  /// @param message what it says.
+  /// @param memory at whose beginning the message lies; none: it is copied where necessary.
+  void handle(std::span<const std::byte> message,
+              const std::shared_ptr<TaskMemory>& memory = nullptr);
+  /// @brief Puts results that are there into the outbox, and looks after the workers: to be called
+  /// often. @returns whether there were any.
+  bool fetch();
+  /// @brief The same; waits for the first.
+  bool fetch(const Deadline& deadline);
+  /// @brief Whether tasks have no result yet.
+  [[nodiscard]] bool has_tasks() const noexcept { return tasks_.load() != 0; }
   /// @brief The master is lost: workers are killed.
   void abandon() noexcept;
   /// @brief `left` or `refused` is in the outbox already: nothing more comes. Ask before the
@@ -90,7 +111,7 @@ class AgentSession {
   using Clock = std::chrono::steady_clock;
 
   void open(const OpenMessage& message);
-  void run_task(std::span<const std::byte> rest);
+  void run_task(std::span<const std::byte> rest, const std::shared_ptr<TaskMemory>& memory);
   void answer(RequestFrame frame);
   void leave(const LeaveFrame& frame);
   void refuse(const std::string& why);
@@ -98,14 +119,20 @@ class AgentSession {
   void end_with(std::vector<std::byte> message);
   void put_result(std::uint64_t task,
                   ResultFrame::Outcome outcome,
-                  std::span<const std::byte> rest) noexcept;
+                  std::span<const std::byte> rest,
+                  std::shared_ptr<TaskMemory> memory = nullptr,
+                  std::size_t in_memory = 0) noexcept;
   [[nodiscard]] std::uint32_t pace();
-  const Code& code_for_definition(std::span<const std::byte> definition, std::string_view name);
+  struct KnownDefinition;
+  const KnownDefinition& known_definition(std::span<const std::byte> definition,
+                                          std::string_view name);
 
   const std::shared_ptr<Outbox> outbox_;
   const StartMethod method_;
   const std::string host_;
+  const Results results_;
   std::shared_ptr<Crew> crew_;
+  std::atomic<std::size_t> tasks_{0};  // open_'s size
   std::thread leaver_;  // waits for workers that are to end, for the engine's thread may not
   std::atomic<bool> has_ended_{false};
 
@@ -113,6 +140,7 @@ class AgentSession {
     std::vector<std::byte> bytes;
     std::string name;
     Code code;
+    Code code_in_memory;  ///< For arguments in a TaskMemory.
   };
   std::map<std::string, std::unique_ptr<KnownDefinition>, std::less<>> codes_;
 

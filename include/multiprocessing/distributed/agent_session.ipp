@@ -11,7 +11,8 @@ namespace multiprocessing::detail {
 /// One task's way home.
 class AgentSession::OneResult final : public Receiver {
  public:
-  OneResult(AgentSession& session, std::uint64_t task) : session_{&session}, task_{task} {}
+  OneResult(AgentSession& session, std::uint64_t task, std::shared_ptr<TaskMemory> memory)
+      : session_{&session}, task_{task}, memory_{std::move(memory)} {}
 
   void on_value(std::uint32_t /*part*/, Decoder& value) override {
     if (value.transit() != nullptr && !value.transit()->objects().empty()) {
@@ -19,9 +20,17 @@ class AgentSession::OneResult final : public Receiver {
           "queues, connections, locks and other shared objects live in the memory of one machine: "
           "they cannot be the result of a task on another"};
     }
-    session_->put_result(task_, ResultFrame::value, value.take(value.remaining()));
+    std::size_t in_memory = 0;
+    if (memory_) {
+      in_memory = CallInMemory::decode_result(value);
+      if (in_memory != 0) static_cast<void>(memory_->part(0, in_memory));  // it is there
+      memory_->settle();
+    }
+    session_->put_result(task_, ResultFrame::value, value.take(value.remaining()),
+                         in_memory != 0 ? memory_ : nullptr, in_memory);
   }
   bool on_encoded_error(std::uint32_t /*part*/, Decoder& error) override {
+    if (memory_) memory_->settle();
     session_->put_result(task_, ResultFrame::error, error.take(error.remaining()));
     return true;
   }
@@ -55,15 +64,17 @@ class AgentSession::OneResult final : public Receiver {
   }
   AgentSession* session_;  // which ends its crew, and with it us, before itself
   std::uint64_t task_;
+  std::shared_ptr<TaskMemory> memory_;
 };
 
-inline void AgentSession::handle(std::span<const std::byte> message) {
+inline void AgentSession::handle(std::span<const std::byte> message,
+                                 const std::shared_ptr<TaskMemory>& memory) {
   const auto what = take_header<MessageTo>(message);
   switch (what) {
     case MessageTo::open:
       return open(read_message<OpenMessage>(message));
     case MessageTo::task:
-      return run_task(message);
+      return run_task(message, memory);
     case MessageTo::request:
       return answer(take_header<RequestFrame>(message));
     case MessageTo::leave:
@@ -123,18 +134,18 @@ inline void AgentSession::open(const OpenMessage& message) {
   const unsigned workers = crew.workers;
   try {
     crew_ = Crew::create(std::move(crew));
-    crew_->work_in_background();
+    if (results_ == Results::come) crew_->work_in_background();
   } catch (const std::exception& error) {
     return refuse(std::string{"its pool cannot be made: "} + error.what());
   }
   outbox_->put(make_message(MessageTo::ready, ReadyMessage{host_, os::process_id(), workers}));
 }
 
-/// The line for a definition: one object for each, so that the crew knows it again.
-inline const Code& AgentSession::code_for_definition(std::span<const std::byte> definition,
-                                                     std::string_view name) {
+/// The lines for a definition: one object for each, so that the crew knows it again.
+inline const AgentSession::KnownDefinition& AgentSession::known_definition(
+    std::span<const std::byte> definition, std::string_view name) {
   const std::string_view key{reinterpret_cast<const char*>(definition.data()), definition.size()};
-  if (const auto known = codes_.find(key); known != codes_.end()) return known->second->code;
+  if (const auto known = codes_.find(key); known != codes_.end()) return *known->second;
   auto made = std::make_unique<KnownDefinition>();
   made->bytes.assign(definition.begin(), definition.end());
   made->name = name;
@@ -143,17 +154,23 @@ inline const Code& AgentSession::code_for_definition(std::span<const std::byte> 
   made->code.define = [](const Code& code) {
     return static_cast<const KnownDefinition*>(code.key)->bytes;
   };
-  return codes_.emplace(std::string{key}, std::move(made)).first->second->code;
+  made->code_in_memory = made->code;
+  made->code_in_memory.callable.front() = std::byte{1};  // so that the two are not equal
+  made->code_in_memory.define = [](const Code& code) {
+    return CallInMemory::define(static_cast<const KnownDefinition*>(code.key)->bytes);
+  };
+  return *codes_.emplace(std::string{key}, std::move(made)).first->second;
 }
 
-inline void AgentSession::run_task(std::span<const std::byte> rest) {
+inline void AgentSession::run_task(std::span<const std::byte> rest,
+                                   const std::shared_ptr<TaskMemory>& memory) {
   const auto frame = take_header<TaskFrame>(rest);
   if (!crew_ || std::uint64_t{frame.code_size} + frame.name_size > rest.size()) {
     throw SerializationError{"a task that is cut off, or comes before its pool"};
   }
   const auto definition = rest.first(frame.code_size);
   const std::string name = as_text(rest.subspan(frame.code_size, frame.name_size));
-  const Code& code = code_for_definition(definition, name);
+  const KnownDefinition& known = known_definition(definition, name);
   TaskOptions options;
   if (frame.timeout >= 0) options.timeout = std::chrono::nanoseconds{frame.timeout};
   options.max_memory = static_cast<std::size_t>(frame.max_memory);
@@ -161,10 +178,23 @@ inline void AgentSession::run_task(std::span<const std::byte> rest) {
     {
       const std::lock_guard lock{mutex_};
       open_.emplace(frame.id, 0);
+      tasks_.store(open_.size());
     }
+    auto arguments = rest.subspan(definition.size() + name.size());
+    std::vector<std::byte> where;
+    Transit transit;
+    // A limit of a worker's memory is for what the task itself takes.
+    const bool in_memory = memory && options.max_memory == 0;
+    if (in_memory) {
+      Encoder encoder{where, &transit};
+      const auto begin = static_cast<std::size_t>(arguments.data() - memory->data());
+      CallInMemory::encode_arguments(encoder, memory, begin, arguments.size());
+      arguments = where;
+    }
+    auto receiver = std::make_shared<OneResult>(*this, frame.id, in_memory ? memory : nullptr);
     const std::uint64_t task =
-        crew_->submit({&code, rest.subspan(definition.size() + name.size()), nullptr,
-                       std::make_shared<OneResult>(*this, frame.id), 0, &options});
+        crew_->submit({in_memory ? &known.code_in_memory : &known.code, arguments, &transit,
+                       std::move(receiver), 0, &options});
     const std::lock_guard lock{mutex_};
     if (const auto entry = open_.find(frame.id); entry != open_.end()) entry->second = task;
   } catch (const BrokenProcessPool& error) {
@@ -224,6 +254,16 @@ inline void AgentSession::leave(const LeaveFrame& frame) {
   }};
 }
 
+inline bool AgentSession::fetch() {
+  return crew_ && crew_->poll();
+}
+
+inline bool AgentSession::fetch(const Deadline& deadline) {
+  return crew_ &&
+         crew_->wait(
+             nullptr, [this, before = tasks_.load()] { return tasks_.load() < before; }, deadline);
+}
+
 inline void AgentSession::abandon() noexcept {
   if (crew_) {
     try {
@@ -264,17 +304,20 @@ inline std::uint32_t AgentSession::pace() {
 
 inline void AgentSession::put_result(std::uint64_t task,
                                      ResultFrame::Outcome outcome,
-                                     std::span<const std::byte> rest) noexcept {
+                                     std::span<const std::byte> rest,
+                                     std::shared_ptr<TaskMemory> memory,
+                                     std::size_t in_memory) noexcept {
   try {
     {
       const std::lock_guard lock{mutex_};
       if (open_.erase(task) == 0) return;  // its result is on its way
+      tasks_.store(open_.size());
     }
     ResultFrame frame;
     frame.id = task;
     frame.outcome = outcome;
     frame.pace = pace();
-    outbox_->put(make_frame(MessageTo::result, frame, rest));
+    outbox_->put(Parcel{make_frame(MessageTo::result, frame, rest), std::move(memory), in_memory});
   } catch (const std::exception& error) {  // no memory: the master would wait for ever
     log(LogLevel::error, error.what());
     os::exit_now(1);

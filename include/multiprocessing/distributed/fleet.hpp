@@ -52,8 +52,9 @@ struct FleetOptions {
 
 /// @brief Agents on other machines that do tasks.
 ///
-/// One thread of its own polls the engine, hands tasks out and tells receivers; nobody else does,
-/// but who waits inside a callback, which runs in that thread.
+/// Whoever drives polls the engine, hands tasks out and tells receivers: a thread that waits, so
+/// that no result has to be handed over to it; while none does, a thread of the fleet's own. Who
+/// submits while nobody drives sends the task itself.
 class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet> {
  public:
   /// @throws what Engine::connect() throws.
@@ -162,8 +163,16 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   std::shared_ptr<Request> make_request(RequestFrame::What what, std::uint64_t task);
   bool ask(RequestFrame::What what, std::uint64_t task);  // without it
 
-  // ---- the loop (fleet_loop.ipp); in its thread, without the mutex ----
+  // ---- who drives (fleet_driving.ipp) ----
+  [[nodiscard]] bool may_drive() const noexcept;  // the mutex is held
+  void leave_loop();                              // the mutex is held
+  void drive(const Deadline& deadline);
+  void send_at_once();
+  void call_followers(const Receiver* of);
   void run();
+  void close_engine();
+
+  // ---- the loop (fleet_loop.ipp); by its driver, without the mutex ----
   void step(const Deadline& deadline);
   void flush();
   void handle(EngineEvent event);
@@ -180,7 +189,6 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   void fail(TaskTable::Entry entry, std::exception_ptr error);
   void finish(TaskTable::Entry& entry, bool returned);
   void resolve_failed();
-  void call_followers(const Receiver* of);
   void break_down(const std::string& why);
 
   // ---- ends (fleet_ends.ipp) ----
@@ -192,6 +200,7 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   static void register_living(const std::shared_ptr<Fleet>& fleet);
 
   static constexpr std::chrono::milliseconds tick{100};
+  static constexpr std::chrono::milliseconds moment{1};  // how long users may leave the loop alone
   static constexpr std::chrono::seconds answers_within{30};
   static constexpr std::chrono::seconds request_within{2};
   static constexpr std::uint32_t most_workers = 32767;
@@ -204,7 +213,6 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   const std::unique_ptr<Engine> engine_;
   std::vector<std::byte> open_message_;
   std::thread thread_;
-  std::atomic<std::thread::id> loop_;
 
   mutable std::mutex mutex_;  // guards all that follows
   State state_ = State::running;
@@ -220,6 +228,10 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   std::unordered_map<Code, std::uint32_t, Code::Hash> numbers_;
   std::vector<CodeLine> codes_;
   std::list<Follower*> followers_;
+  std::thread::id driver_;
+  Clock::time_point left_at_;  // when a thread that waited has left the loop last
+  bool thread_sleeps_ = false;
+  std::condition_variable thread_bell_;
   std::size_t done_ = 0;
   std::size_t failures_ = 0;
   std::size_t restarts_ = 0;
@@ -236,5 +248,6 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
 }  // namespace multiprocessing::detail
 
 #include <multiprocessing/distributed/fleet_dispatch.ipp>
+#include <multiprocessing/distributed/fleet_driving.ipp>
 #include <multiprocessing/distributed/fleet_ends.ipp>
 #include <multiprocessing/distributed/fleet_loop.ipp>

@@ -53,8 +53,8 @@ inline std::vector<std::byte> Fleet::task_message(const NewTask& task,
   frame.code_size = static_cast<std::uint32_t>(line.definition.size());
   frame.name_size = static_cast<std::uint32_t>(line.code.name.size());
   std::vector<std::byte> message;
-  message.reserve(sizeof(MessageTo) + sizeof frame + line.definition.size() +
-                  line.code.name.size() + task.arguments.size());
+  reserve_for_all(message, sizeof(MessageTo) + sizeof frame + line.definition.size() +
+                               line.code.name.size() + task.arguments.size());
   put_header(message, MessageTo::task);
   put_header(message, frame);
   message.insert(message.end(), line.definition.begin(), line.definition.end());
@@ -97,7 +97,7 @@ inline std::uint64_t Fleet::submit(const NewTask& task) {
     }
     open_.fetch_add(1, std::memory_order_relaxed);
   }
-  engine_->wake();
+  send_at_once();
   return id;
 }
 

@@ -57,8 +57,8 @@ inline bool Fleet::all_gone() const {
 
 inline bool Fleet::bootup(const Deadline& deadline) {
   check_process();
-  const bool drives = loop_.load() == std::this_thread::get_id();  // inside a callback
   std::unique_lock lock{mutex_};
+  const bool drives = driver_ == std::this_thread::get_id();  // inside a callback
   const auto is_settled = [this] {
     return !has_loop_ || state_ == State::broken ||
            (still_expected() == 0 &&
@@ -69,7 +69,7 @@ inline bool Fleet::bootup(const Deadline& deadline) {
   while (!is_settled() && !deadline.passed()) {
     if (drives) {
       lock.unlock();
-      step(Deadline{deadline.left(tick)});
+      drive(Deadline{deadline.left(tick)});
       lock.lock();
     } else {
       agents_bell_.wait_for(lock, deadline.left(std::chrono::hours{1}));
@@ -150,6 +150,7 @@ inline void Fleet::retire() {
   {
     const std::lock_guard lock{mutex_};
     is_retired_ = true;
+    thread_bell_.notify_one();
   }
   engine_->wake();
 }
@@ -178,17 +179,15 @@ inline void Fleet::end(LeaveFrame::How how, std::chrono::milliseconds longest) {
     engine_->wake();
     const auto is_over = [this] { return !has_loop_ || (all_gone() && still_expected() == 0); };
     const Deadline deadline{longest};
-    if (loop_.load() == std::this_thread::get_id()) {
-      for (;;) {
-        {
-          const std::lock_guard lock{mutex_};
-          if (is_over() || deadline.passed()) break;
-        }
-        step(Deadline{deadline.left(tick)});
-      }
-    } else {
-      std::unique_lock lock{mutex_};
-      while (!is_over() && !deadline.passed()) {
+    std::unique_lock lock{mutex_};
+    const bool drives = driver_ == std::this_thread::get_id();  // inside a callback
+    if (!drives) thread_bell_.notify_one();
+    while (!is_over() && !deadline.passed() && !(drives && ends_.load())) {
+      if (drives) {
+        lock.unlock();
+        drive(Deadline{deadline.left(tick)});
+        lock.lock();
+      } else {
         agents_bell_.wait_for(lock, deadline.left(std::chrono::hours{1}));
       }
     }
@@ -204,7 +203,10 @@ inline void Fleet::stop_loop() {
   std::thread thread;
   {
     std::unique_lock lock{mutex_};
+    thread_bell_.notify_one();
     if (!thread_.joinable()) return;
+    // Inside a callback of a thread that waits: the fleet ends when that has returned.
+    if (driver_ == std::this_thread::get_id() && driver_ != thread_.get_id()) return;
     thread = std::move(thread_);
     const bool is_itself = thread.get_id() == std::this_thread::get_id();
     if (is_itself || !loop_gone_.wait_for(lock, longest, [this] { return !has_loop_; })) {

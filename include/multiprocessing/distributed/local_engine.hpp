@@ -102,7 +102,7 @@ inline void run_local_agent(Connection connection) {
   try {
     for (;;) {
       const bool has_ended = session.has_ended();
-      for (auto& message : outbox->take()) sender.send(std::move(message));
+      for (auto& message : outbox->take()) sender.send(std::move(message.bytes));
       if (!sender.flush()) break;
       if (has_ended && !sender.is_waiting()) return;
       wait({sender.connection(), wakeup.source(), parent->sentinel()},

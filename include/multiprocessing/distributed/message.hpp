@@ -2,6 +2,7 @@
 #pragma once
 /// @file message.hpp
 /// @brief What a master and its agents say to each other.
+#include <multiprocessing/detail/memory_hint.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/serialization.hpp>
 #include <multiprocessing/workers/message.hpp>
@@ -104,6 +105,12 @@ struct LeaveFrame {
   std::uint64_t how = finish;
 };
 
+/// @brief Room for so many bytes, all of which will be written soon.
+inline void reserve_for_all(std::vector<std::byte>& bytes, std::size_t size) {
+  bytes.reserve(size);
+  will_be_filled(bytes.data(), size);
+}
+
 /// @brief A message of one struct that travels as a value.
 template <class Body>
 [[nodiscard]] std::vector<std::byte> make_message(MessageTo what, const Body& body) {
@@ -119,7 +126,7 @@ template <class Frame>
                                                 const Frame& frame,
                                                 std::span<const std::byte> rest = {}) {
   std::vector<std::byte> bytes;
-  bytes.reserve(sizeof what + sizeof frame + rest.size());
+  reserve_for_all(bytes, sizeof what + sizeof frame + rest.size());
   put_header(bytes, what);
   put_header(bytes, frame);
   bytes.insert(bytes.end(), rest.begin(), rest.end());

@@ -3,6 +3,7 @@
 /// @file memory.hpp
 /// @brief Memory that processes share: without a name, reserved at once, committed as it is needed.
 #include <multiprocessing/detail/config.hpp>
+#include <multiprocessing/os/large_pages.hpp>
 #include <multiprocessing/os/native_handle.hpp>
 
 #include <boost/interprocess/mapped_region.hpp>

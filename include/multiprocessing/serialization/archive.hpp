@@ -2,6 +2,7 @@
 #pragma once
 /// @file archive.hpp
 /// @brief Where encoded bytes go and come from; the `Archive` of a cereal-style `serialize`.
+#include <multiprocessing/detail/memory_hint.hpp>
 #include <multiprocessing/exceptions.hpp>
 
 #include <cstddef>
@@ -117,6 +118,7 @@ class Encoder : public detail::Nestable {
     // Half as much again: a long copy at once is often followed by a few numbers.
     const std::size_t needed = into_->size() + size;
     into_->reserve(needed + needed / 2 + 64);
+    detail::will_be_filled(into_->data() + into_->size(), needed - into_->size());
   }
 
   std::vector<std::byte>* into_;

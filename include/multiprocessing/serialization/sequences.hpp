@@ -6,6 +6,7 @@
 /// A length is 64 bits, then come the elements; those of a bitwise type in one copy. What a
 /// container allocates for an element beyond eight times its encoding is paid for by zero bytes
 /// behind it.
+#include <multiprocessing/detail/memory_hint.hpp>
 #include <multiprocessing/serialization/value.hpp>
 
 #include <algorithm>
@@ -80,11 +81,15 @@ Container decode_contiguous(Decoder& decoder) {
   if constexpr (std::is_copy_constructible_v<Element>) {
     if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(Element) == 0) {
       const auto* elements = reinterpret_cast<const Element*>(bytes);
+      made.reserve(count);
+      will_be_filled(made.data(), count * sizeof(Element));
       made.assign(elements, elements + count);
       return made;
     }
   }
   if constexpr (std::is_trivially_default_constructible_v<Element>) {
+    made.reserve(count);
+    will_be_filled(made.data(), count * sizeof(Element));
     made.resize(count);
     std::memcpy(static_cast<void*>(made.data()), bytes, count * sizeof(Element));
   } else {

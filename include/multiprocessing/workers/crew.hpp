@@ -60,8 +60,8 @@ struct CrewOptions {
 
 /// @brief The parent's side of a pool.
 ///
-/// Lives as long as its Pool or executor, or its background thread. wait(), join() and terminate()
-/// drive its loop.
+/// Lives as long as its Pool or executor, or its background thread. wait(), poll(), join() and
+/// terminate() drive its loop.
 class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> {
  public:
   /// @brief With all its workers started, unless they come on demand.
@@ -78,6 +78,9 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
             const std::function<bool()>& done,
             const Deadline& deadline,
             const std::stop_token& stop = {}) override;
+  /// @brief Drives for a moment without waiting, unless somebody else does: for a thread that also
+  /// has other things to look at, and comes often. @returns whether a result came.
+  bool poll();
   bool cancel(std::uint64_t task) override;
   [[nodiscard]] bool is_running(std::uint64_t task) override;
   bool kill(std::uint64_t task) override;

@@ -41,9 +41,32 @@ inline bool Crew::wait(const Receiver* of,
     self.bell.wait_for(lock, limit, [&] { return self.is_called; });
     followers_.erase(place);
   }
-  if (drives ? !is_nested : driver_ == std::thread::id{}) leave_loop();
+  if (drives ? !is_nested : driver_ == std::thread::id{}) {
+    const auto left_at = left_at_;
+    leave_loop();
+    if (!drives) left_at_ = left_at;  // it may ask again and again without waiting
+  }
   lock.unlock();
   return done();
+}
+
+inline bool Crew::poll() {
+  check_process();
+  std::unique_lock lock{mutex_};
+  if (driver_ != std::thread::id{}) return false;
+  driver_ = std::this_thread::get_id();
+  lock.unlock();
+  bool got = false;
+  try {
+    got = step(Deadline{std::chrono::seconds{0}});
+  } catch (...) {
+    lock.lock();
+    leave_loop();
+    throw;
+  }
+  lock.lock();
+  leave_loop();
+  return got;
 }
 
 /// The mutex is held. Somebody else drives now, if anybody needs it.
@@ -75,11 +98,12 @@ inline bool Crew::step(const Deadline& deadline) {
   std::vector<std::byte> message = std::exchange(message_, {});
   ResultHeader header;
   bool got = take_result(header, message, Deadline{std::chrono::seconds{0}});
-  if (!got) got = take_result(header, message, Deadline{deadline.left(tick)});
+  const bool waits = !got && !deadline.is_now();
+  if (waits) got = take_result(header, message, Deadline{deadline.left(tick)});
   const std::int64_t now = got ? header.ended : now_in_nanoseconds();
   constexpr std::size_t most_kept = std::size_t{1} << 20U;
   if (message.capacity() <= most_kept) message_ = std::move(message);
-  if (!got || now - looked_ > std::chrono::nanoseconds{tick}.count()) {
+  if ((waits && !got) || now - looked_ > std::chrono::nanoseconds{tick}.count()) {
     looked_ = now;
     look_after_workers();
   }

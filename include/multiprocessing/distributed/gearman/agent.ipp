@@ -160,7 +160,7 @@ inline void GearmanAgent::drain(std::uint64_t number) noexcept {
     const auto found = sessions_.find(number);
     if (found == sessions_.end()) return tasks_.wake();  // it has ended
     for (const auto& message : found->second.outbox->take()) {
-      deliver(number, found->second, message);
+      deliver(number, found->second, message.bytes);
     }
   } catch (const std::exception& error) {  // no memory: the master would wait for ever
     log(LogLevel::error, error.what());

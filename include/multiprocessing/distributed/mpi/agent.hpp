@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,7 +32,7 @@ namespace multiprocessing::detail::mpi {
 /// that was started before MPI was begun.
 class Agent {
  public:
-  Agent(MPI_Comm comm, int rank) : link_{comm, rank} {}
+  Agent(MPI_Comm comm, int rank) : link_{comm, rank, store_} {}
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
 
@@ -50,11 +51,14 @@ class Agent {
   };
   void take(Link::Incoming incoming);
   bool look();
+  bool fetch();
   void send_results();
+  void rest();
   void beat() noexcept;
   void farewell() noexcept;
 
   World& world_ = World::get();
+  const std::shared_ptr<TaskMemoryStore> store_ = std::make_shared<TaskMemoryStore>();
   Link link_;
   Silence silence_;
   Nap nap_;
@@ -79,20 +83,21 @@ inline void Agent::take(Link::Incoming incoming) {
   if (session == sessions_.end()) {
     Session fresh;
     fresh.outbox = std::make_shared<Outbox>([this] { nap_.wake(); });
-    fresh.pool = std::make_unique<AgentSession>(fresh.outbox, StartMethod::forkserver, host_name());
+    fresh.pool = std::make_unique<AgentSession>(fresh.outbox, StartMethod::forkserver, host_name(),
+                                                AgentSession::Results::are_fetched);
     const std::lock_guard lock{world_.mutex};
     session = sessions_.emplace(incoming.tag, std::move(fresh)).first;
   }
   session->second.silence.heard();
   try {
-    session->second.pool->handle(incoming.message);
+    session->second.pool->handle(incoming.bytes(), incoming.memory);
   } catch (const SerializationError& error) {
     log(LogLevel::error, error.what());
     session->second.pool->abandon();
   }
 }
 
-/// @returns whether something came.
+/// @returns whether something came, of the master or of workers.
 inline bool Agent::look() {
   constexpr int looks = 9;  // as in MasterEngine::look()
   for (int i = 0; i < looks; ++i) {
@@ -102,16 +107,50 @@ inline bool Agent::look() {
       link_.progress();
       incoming = link_.receive(MPI_ANY_TAG);
     }
-    if (!incoming) continue;
-    const bool is_work = incoming->size < Link::farewell;
-    take(*std::move(incoming));
-    if (is_work) return true;
+    const bool is_work = incoming && incoming->size < Link::farewell;
+    if (incoming) take(*std::move(incoming));
+    if (is_work || fetch()) return true;
   }
   return false;
 }
 
+/// @returns whether workers had something.
+inline bool Agent::fetch() try {
+  bool any = false;
+  for (const auto& [tag, session] : sessions_) {
+    if (session.pool->has_tasks()) any = session.pool->fetch() || any;
+  }
+  return any;
+} catch (const std::exception& error) {  // no memory: later there may be
+  log(LogLevel::error, error.what());
+  return false;
+}
+
+/// Nothing has come. Where one pool alone has tasks, the first result ends the nap.
+inline void Agent::rest() try {
+  const auto length = nap_.length();
+  AgentSession* at_work = nullptr;
+  int working = 0;
+  for (const auto& [tag, session] : sessions_) {
+    if (!session.pool->has_tasks()) continue;
+    at_work = session.pool.get();
+    ++working;
+  }
+  bool is_woken = false;
+  if (working == 1 && length != length.zero()) {
+    is_woken = at_work->fetch(Deadline{length});
+  } else {
+    is_woken = nap_.take(std::chrono::hours{1});
+  }
+  if (is_woken) nap_.was_busy();
+} catch (const std::exception& error) {  // no memory: later there may be
+  log(LogLevel::error, error.what());
+  std::this_thread::sleep_for(std::chrono::milliseconds{20});
+}
+
 inline void Agent::send_results() {
   const auto now = Clock::now();
+  store_->tidy(now);
   for (auto at = sessions_.begin(); at != sessions_.end();) {
     Session& session = at->second;
     if (session.silence.look(now) > master_lost_after) session.pool->abandon();
@@ -164,8 +203,8 @@ inline int Agent::run() {
     send_results();
     if (was_busy) {
       nap_.was_busy();
-    } else if (nap_.take(std::chrono::hours{1})) {
-      nap_.was_busy();
+    } else {
+      rest();
     }
   }
   world_.remove_pulse(pulse);

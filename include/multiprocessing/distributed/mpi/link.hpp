@@ -2,7 +2,9 @@
 #pragma once
 /// @file link.hpp
 /// @brief Whole messages of any size between two MPI processes, without ever waiting for the other.
+#include <multiprocessing/distributed/message.hpp>
 #include <multiprocessing/distributed/mpi/world.hpp>
+#include <multiprocessing/distributed/task_memory.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -12,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -35,7 +38,9 @@ class Link {
   static constexpr std::uint64_t life = ~std::uint64_t{0};
   static constexpr std::uint64_t farewell = life - 1;
 
-  Link(MPI_Comm comm, int rank) : comm_{comm}, rank_{rank} {}
+  /// @param store of memory to receive large messages in; none: each in a vector.
+  Link(MPI_Comm comm, int rank, std::shared_ptr<TaskMemoryStore> store = nullptr)
+      : comm_{comm}, rank_{rank}, store_{std::move(store)} {}
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
   ~Link() { abandon(); }
@@ -45,6 +50,12 @@ class Link {
     int tag = 0;
     std::uint64_t size = 0;  ///< Or `life`, or `farewell`.
     std::vector<std::byte> message;
+    std::shared_ptr<TaskMemory> memory;  ///< In which the message lies instead.
+
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+      if (memory) return {memory->data(), static_cast<std::size_t>(size)};
+      return message;
+    }
   };
 
   void send(int tag, std::vector<std::byte> message) {
@@ -57,6 +68,12 @@ class Link {
     }
     send_sign(tag, message.size());
     begin(tag, std::move(message));
+  }
+  void send(int tag, Parcel parcel) {
+    if (!parcel.memory) return send(tag, std::move(parcel.bytes));
+    send_sign(tag, parcel.bytes.size() + parcel.in_memory);
+    begin(tag, std::move(parcel.bytes));
+    begin_memory(tag, std::move(parcel.memory), parcel.in_memory);
   }
   /// @param sign `life` or `farewell`.
   void send_sign(int tag, std::uint64_t sign) {
@@ -98,38 +115,55 @@ class Link {
 
   struct Sending {
     std::vector<std::byte> bytes;
+    std::shared_ptr<TaskMemory> memory;  ///< Instead of them.
     std::vector<MPI_Request> requests;
   };
+  /// Where something is received.
+  struct Landing {
+    std::vector<std::byte> bytes;
+    std::shared_ptr<TaskMemory> memory;  ///< Instead of them.
+    std::size_t size = 0;
+
+    [[nodiscard]] std::byte* data() noexcept { return memory ? memory->data() : bytes.data(); }
+  };
   struct Receiving {
-    std::vector<std::byte> bytes;  ///< The first frame, or the message.
+    Landing landing;  ///< Of the first frame, or of the message.
     MPI_Request request = MPI_REQUEST_NULL;
     int tag = 0;
     int count = 0;
   };
   /// A message whose size is known and that is not all there.
   struct Stream {
-    std::vector<std::byte> bytes;
+    Landing landing;
     std::size_t filled = 0;
   };
 
   void begin(int tag, std::vector<std::byte> bytes) {
-    auto sending = std::make_unique<Sending>();
-    sending->bytes = std::move(bytes);
+    const std::size_t size = bytes.size();
+    begin(tag, std::make_unique<Sending>(Sending{std::move(bytes), nullptr, {}}), size);
+  }
+  void begin_memory(int tag, std::shared_ptr<TaskMemory> memory, std::size_t size) {
+    begin(tag, std::make_unique<Sending>(Sending{{}, std::move(memory), {}}), size);
+  }
+  void begin(int tag, std::unique_ptr<Sending> sending, std::size_t all) {
     sending_.push_back(std::move(sending));
     Sending& now = *sending_.back();
-    for (std::size_t at = 0; at < now.bytes.size(); at += most_in_frame) {
-      const std::size_t size = std::min(most_in_frame, now.bytes.size() - at);
+    const std::byte* const from = now.memory ? now.memory->data() : now.bytes.data();
+    for (std::size_t at = 0; at < all; at += most_in_frame) {
+      const std::size_t size = std::min(most_in_frame, all - at);
       now.requests.push_back(MPI_REQUEST_NULL);
-      check(MPI_Isend(now.bytes.data() + at, static_cast<int>(size), MPI_BYTE, rank_, tag, comm_,
+      check(MPI_Isend(from + at, static_cast<int>(size), MPI_BYTE, rank_, tag, comm_,
                       &now.requests.back()),
             "MPI_Isend");
     }
   }
+  [[nodiscard]] Landing landing_for(std::size_t size);
   bool begin_receiving(int tag);
   std::optional<Incoming> take_first();
 
   MPI_Comm comm_;
   int rank_;
+  std::shared_ptr<TaskMemoryStore> store_;
   std::deque<std::unique_ptr<Sending>> sending_;
   std::unique_ptr<Receiving> receiving_;
   std::map<int, Stream> streams_;
@@ -148,15 +182,15 @@ inline bool Link::begin_receiving(int tag) {
   const auto count = static_cast<std::size_t>(receiving->count);
   std::byte* target = nullptr;
   if (const auto stream = streams_.find(receiving->tag); stream != streams_.end()) {
-    if (count > stream->second.bytes.size() - stream->second.filled) {
+    if (count > stream->second.landing.size - stream->second.filled) {
       throw std::runtime_error{"an MPI message is longer than was said"};
     }
     // Away from the table: abandon() leaves it where it is.
-    receiving->bytes.swap(stream->second.bytes);
-    target = receiving->bytes.data() + stream->second.filled;
+    receiving->landing = std::move(stream->second.landing);
+    target = receiving->landing.data() + stream->second.filled;
   } else {
-    receiving->bytes.resize(count);
-    target = receiving->bytes.data();
+    receiving->landing.bytes.resize(count);
+    target = receiving->landing.data();
   }
   receiving_ = std::move(receiving);
   check(MPI_Irecv(target, receiving_->count, MPI_BYTE, rank_, receiving_->tag, comm_,
@@ -175,12 +209,13 @@ inline std::optional<Link::Incoming> Link::receive(int tag) {
       if (auto whole = take_first()) return whole;
       continue;
     }
-    stream->second.bytes.swap(receiving_->bytes);
+    stream->second.landing = std::move(receiving_->landing);
     stream->second.filled += static_cast<std::size_t>(receiving_->count);
     const int from = receiving_->tag;
     receiving_.reset();
-    if (stream->second.filled < stream->second.bytes.size()) continue;
-    Incoming whole{from, stream->second.filled, std::move(stream->second.bytes)};
+    Landing& landing = stream->second.landing;
+    if (stream->second.filled < landing.size) continue;
+    Incoming whole{from, landing.size, std::move(landing.bytes), std::move(landing.memory)};
     streams_.erase(stream);
     return whole;
   }
@@ -191,22 +226,34 @@ inline std::optional<Link::Incoming> Link::receive(int tag) {
 inline std::optional<Link::Incoming> Link::take_first() {
   const std::unique_ptr<Receiving> first = std::move(receiving_);
   std::uint64_t size = 0;
-  if (first->bytes.size() < sizeof size) {
+  const std::vector<std::byte>& bytes = first->landing.bytes;
+  if (bytes.size() < sizeof size) {
     throw std::runtime_error{"an MPI message that begins with no size"};
   }
-  std::memcpy(&size, first->bytes.data(), sizeof size);
-  if (size >= farewell) return Incoming{first->tag, size, {}};
+  std::memcpy(&size, bytes.data(), sizeof size);
+  if (size >= farewell) return Incoming{first->tag, size, {}, nullptr};
   if (size <= most_in_first) {
-    if (first->bytes.size() != sizeof size + size) {
+    if (bytes.size() != sizeof size + size) {
       throw std::runtime_error{"an MPI message has another size than was said"};
     }
-    return Incoming{first->tag, size, {first->bytes.begin() + sizeof size, first->bytes.end()}};
+    return Incoming{first->tag, size, {bytes.begin() + sizeof size, bytes.end()}, nullptr};
   }
   constexpr std::uint64_t most = std::uint64_t{1} << 46U;
   if (size > most) throw std::runtime_error{"an MPI message of a size that cannot be"};
-  std::vector<std::byte> bytes(static_cast<std::size_t>(size));
-  streams_[first->tag].bytes = std::move(bytes);
+  Landing landing = landing_for(static_cast<std::size_t>(size));
+  streams_[first->tag].landing = std::move(landing);
   return std::nullopt;
+}
+
+inline Link::Landing Link::landing_for(std::size_t size) {
+  Landing landing;
+  landing.size = size;
+  if (store_ && size >= large_message) landing.memory = store_->acquire(size);
+  if (!landing.memory) {
+    reserve_for_all(landing.bytes, size);
+    landing.bytes.resize(size);
+  }
+  return landing;
 }
 
 /// @brief Naps between looks at MPI, which has nothing that one could sleep on.
@@ -226,6 +273,19 @@ class Nap {
   }
   /// @returns whether it was woken.
   bool take(std::chrono::nanoseconds longest) {
+    const auto nap = length();
+    std::unique_lock lock{mutex_};
+    if (!is_due_ && nap == nap.zero()) {
+      lock.unlock();
+      std::this_thread::yield();
+      lock.lock();
+    } else if (!is_due_) {
+      bell_.wait_for(lock, std::min<std::chrono::nanoseconds>(nap, longest));
+    }
+    return std::exchange(is_due_, false);
+  }
+  /// @brief How long one would be now; 0: only another thread's turn.
+  [[nodiscard]] std::chrono::nanoseconds length() const noexcept {
     constexpr std::chrono::microseconds eager{100};
     constexpr std::chrono::milliseconds lively{20};
     constexpr std::chrono::seconds drowsy{2};
@@ -233,16 +293,8 @@ class Nap {
     constexpr std::chrono::microseconds long_nap{500};
     constexpr std::chrono::microseconds longest_nap{1000};
     const auto idle = Clock::now() - busy_at_;
-    std::unique_lock lock{mutex_};
-    if (!is_due_ && idle < eager) {
-      lock.unlock();
-      std::this_thread::yield();
-      lock.lock();
-    } else if (!is_due_) {
-      const auto nap = idle < lively ? short_nap : idle < drowsy ? long_nap : longest_nap;
-      bell_.wait_for(lock, std::min<std::chrono::nanoseconds>(nap, longest));
-    }
-    return std::exchange(is_due_, false);
+    if (idle < eager) return std::chrono::nanoseconds::zero();
+    return idle < lively ? short_nap : idle < drowsy ? long_nap : longest_nap;
   }
 
  private:

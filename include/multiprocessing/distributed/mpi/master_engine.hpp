@@ -103,6 +103,7 @@ inline void MasterEngine::send(std::uint32_t peer, std::vector<std::byte> messag
   const std::lock_guard lock{world_.mutex};
   Link& link = peers_.at(peer)->link;
   if (link.is_abandoned()) return;
+  nap_.was_busy();  // the answer may come soon
   try {
     link.send(tag_, std::move(message));
   } catch (const std::runtime_error& error) {  // poll() hears of it by the silence
@@ -126,8 +127,8 @@ inline std::optional<EngineEvent> MasterEngine::look_at(std::uint32_t number, Pe
     peer.link.progress();
     while (auto incoming = peer.link.receive(tag_)) {
       peer.silence.heard();
-      nap_.was_busy();
       if (incoming->size >= Link::farewell) continue;
+      nap_.was_busy();
       return EngineEvent{EngineEvent::Kind::message, number, std::move(incoming->message), {}};
     }
     if (silence < dead_after) return std::nullopt;
@@ -161,10 +162,7 @@ inline EngineEvent MasterEngine::poll(Timeout timeout) {
       if (auto event = look()) return *std::move(event);
     }
     if (deadline.passed()) return {};
-    if (nap_.take(deadline.left(std::chrono::hours{1}))) {
-      nap_.was_busy();
-      return {};
-    }
+    if (nap_.take(deadline.left(std::chrono::hours{1}))) return {};
   }
 }
 
