@@ -98,12 +98,13 @@ inline bool Crew::step(const Deadline& deadline) {
   std::vector<std::byte> message = std::exchange(message_, {});
   ResultHeader header;
   bool got = take_result(header, message, Deadline{std::chrono::seconds{0}});
-  const bool waits = !got && !deadline.is_now();
-  if (waits) got = take_result(header, message, Deadline{deadline.left(tick)});
+  if (!got && !deadline.is_now()) {
+    got = take_result(header, message, Deadline{deadline.left(tick)});
+  }
   const std::int64_t now = got ? header.ended : now_in_nanoseconds();
   constexpr std::size_t most_kept = std::size_t{1} << 20U;
   if (message.capacity() <= most_kept) message_ = std::move(message);
-  if ((waits && !got) || now - looked_ > std::chrono::nanoseconds{tick}.count()) {
+  if (now - looked_ > std::chrono::nanoseconds{tick}.count()) {
     looked_ = now;
     look_after_workers();
   }
