@@ -31,6 +31,7 @@
 #include <utility>
 #include <vector>
 
+#include <network/stranger.hpp>
 #if MULTIPROCESSING_POSIX
 #  include <unistd.h>
 #endif
@@ -366,6 +367,26 @@ TEST(BaseManager, EndsWithinItsTimeout) {
   EXPECT_TRUE(manager.exitcode() == -SIGTERM || manager.exitcode() == 0);
 }
 
+// Who is second waits for the first.
+TEST(BaseManager, HasEndedForAllThreadsThatShutItDown) {
+  mp::BaseManager manager{{.shutdown_timeout = 200ms}};
+  const auto jobs = started(manager).create<Jobs>();
+  std::thread waiting{[&] { EXPECT_ANY_THROW(jobs.call<&Jobs::get>()); }};
+  std::thread first{[&] { manager.shutdown(); }};
+  eventually([&] {
+    try {
+      static_cast<void>(manager.number_of_objects());
+      return false;
+    } catch (const std::exception&) {
+      return true;
+    }
+  });
+  manager.shutdown();
+  EXPECT_TRUE(manager.exitcode().has_value());
+  first.join();
+  waiting.join();
+}
+
 TEST(BaseManager, TellsOfAServerThatWasKilled) {
   mp::BaseManager manager;
   const auto counter = started(manager).create<Counter>();
@@ -404,6 +425,31 @@ TEST(BaseManager, ServesInThisProcess) {
   client.reset();
   process.kill();
   eventually([] { return !std::filesystem::exists("s.socket"); });
+}
+
+// Whose child has a copy of all that it had open.
+class Forks {
+ public:
+  int start() {
+    const pid_t child = ::fork();
+    while (child == 0) ::pause();
+    return child;
+  }
+};
+
+TEST(BaseManager, TellsClientsInTheirHandshakeOfItsDeathThoughAChildLives) {
+  mp::BaseManager manager;
+  const auto forks = started(manager).create<Forks>();
+  const test::Stranger early{manager.address()};
+  EXPECT_FALSE(early.hear(8).empty());  // so the server has it
+  const int child = forks.call<&Forks::start>();
+  for (auto& process : mp::active_children()) {
+    if (process.pid() == manager.pid()) process.kill();
+  }
+  manager.join();
+  EXPECT_LT(early.hear(1000).size(), 1000U);  // until the end
+  EXPECT_EQ(::kill(child, SIGKILL), 0);
+  eventually([&] { return ::kill(child, 0) != 0; });
 }
 #endif
 

@@ -156,18 +156,20 @@ inline std::size_t BaseManager::number_of_objects() {
 
 inline void BaseManager::shutdown() {
   BaseProcess& server = process();
+  const std::lock_guard lock{ending_};
   if (is_shut_down_) return;
+  const detail::Deadline deadline{options_.shutdown_timeout};
   try {
     client().ask(
         [](Encoder& encoder, detail::ManagerChannel&) {
           encoder.write_number(static_cast<std::uint8_t>(detail::Request::shutdown));
         },
-        [](Decoder&) { return 0; }, options_.shutdown_timeout);
+        [](Decoder&) { return 0; }, deadline);
   } catch (const ProcessError&) {  // it has ended already, or does not answer
   } catch (const std::system_error&) {
   }
   is_shut_down_ = true;
-  if (server.join(options_.shutdown_timeout)) return;
+  if (server.join(deadline.left(forever.value()))) return;
   server.terminate();
   if (server.join(options_.shutdown_timeout)) return;
   server.kill();

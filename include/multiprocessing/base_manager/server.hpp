@@ -105,17 +105,20 @@ class ServerSide {
     std::size_t references = 0;
   };
   struct Talk {
-    explicit Talk(Connection with) : line{std::move(with)}, kept{line.fileno()} {}
-    // A number that is closed may be another file's at once: it is not kept from anybody then.
-    void close() {
-      std::call_once(closed, [&] {
-        kept.reset();
-        line.close();
-      });
+    explicit Talk(std::shared_ptr<StreamCore> with) : line{connection_of(std::move(with))} {}
+    /// Its thread's last word: nobody else closes what that thread uses.
+    void close() noexcept {
+      const std::lock_guard lock{mutex};
+      is_closed = true;
+      line.close();
     }
-    ManagerLine line;
-    std::optional<os::KeptFromChildren> kept;
-    std::once_flag closed;
+    void shut_down() {
+      const std::lock_guard lock{mutex};
+      if (!is_closed) line.shut_down();
+    }
+    ManagerLine line;  // children do not get it
+    std::mutex mutex;  // guards the next, and the line's end
+    bool is_closed = false;
     std::thread thread;
     std::atomic<bool> has_ended{false};
   };

@@ -190,7 +190,7 @@ inline void ServerSide::serve() {
   }
   while (!listener_.closed()) {
     try {
-      Talk& talk = talks_.emplace_back(listener_.accept());
+      Talk& talk = talks_.emplace_back(listener_.core()->accept(Deadline{forever}));
       try {
         talk.thread = std::thread{[this, &talk] {
           try {
@@ -216,7 +216,7 @@ inline void ServerSide::serve() {
       std::this_thread::sleep_for(breath);  // nor when memory is
     }
   }
-  for (Talk& talk : talks_) talk.close();
+  for (Talk& talk : talks_) talk.shut_down();
   for (Talk& talk : talks_) talk.thread.join();
   talks_.clear();
   ManagerServers& servers = manager_servers();
