@@ -551,10 +551,10 @@ class Liar {
   mp::Connection connection_;
 };
 
-std::vector<std::byte> run_request(const mp::CodeReference& reference) {
+std::vector<std::byte> run_request(const mp::CodeReference& reference, std::uint32_t number = 0) {
   std::vector<std::byte> bytes{std::byte{0}};
   mp::Encoder encoder{bytes};
-  encoder.write_number(std::uint32_t{0});
+  encoder.write_number(number);
   mp::codec<mp::CodeReference>::encode(encoder, reference);
   return bytes;
 }
@@ -574,20 +574,23 @@ TEST(BaseManager, RunsNothingThatIsNotForIt) {
     return !answer.empty() && answer.front() == std::byte{1};
   };
   // Code of this program, but not of a manager.
-  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<AnotherKey>()))));
+  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<AnotherKey>(), 0))));
   // The right code at a wrong place, and with a wrong name.
   using Key = mp::detail::CallMethod<Counter, &Counter::value, false>;
   auto reference = mp::refer_to<Key>();
   reference.offset += 8;
-  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  EXPECT_TRUE(is_error(liar.say(run_request(reference, 1))));
   reference = mp::refer_to<Key>();
   reference.hash ^= 1;
-  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  EXPECT_TRUE(is_error(liar.say(run_request(reference, 2))));
   // A module that is not loaded there is not loaded for a client.
   reference = mp::refer_to<Key>();
   reference.module.push_back(std::byte{1});
   reference.path = "/usr/lib/x86_64-linux-gnu/libm.so.6";
-  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  EXPECT_TRUE(is_error(liar.say(run_request(reference, 3))));
+  // What was refused stays so by its number, and numbers are not left out.
+  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<Key>(), 3))));
+  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<Key>(), 5))));
   // Unknown requests, nothing, and numbers that mean nothing.
   EXPECT_TRUE(is_error(liar.say({std::byte{77}})));
   EXPECT_TRUE(is_error(liar.say({})));

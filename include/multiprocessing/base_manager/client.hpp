@@ -169,7 +169,7 @@ auto ClientSide::ask(const Write& write, const Read& read, const Deadline& deadl
   }
   own.gave_up = false;
   give_back(own, std::move(channel));
-  Decoder decoder{bytes};
+  Decoder decoder{bytes, nullptr, Origin::peer};
   struct Decoding {
     explicit Decoding(ClientSide* side) : before{std::exchange(answering(), side)} {}
     ~Decoding() { answering() = before; }

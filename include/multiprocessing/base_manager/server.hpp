@@ -91,6 +91,7 @@ class ServerSide {
   struct Serving {
     ServerSide* server = nullptr;
     ManagerSession* session = nullptr;
+    const Encoder* answer = nullptr;  ///< What goes to that client; else it goes elsewhere.
   };
   [[nodiscard]] static Serving& serving() noexcept {
     thread_local constinit Serving now{};

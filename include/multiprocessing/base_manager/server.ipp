@@ -78,20 +78,23 @@ inline void ServerSide::end_session(const ManagerId& client, ManagerSession& ses
   }
 }
 
-// A module that this process has not loaded stays so, whatever a client says.
+// A module that this process has not loaded stays so, whatever a client says. What it has named has
+// its number, also where it was refused: the client counts on.
 inline ServerSide::Function* ServerSide::function_of(Decoder& question,
                                                      std::vector<Function*>& code) {
   const auto index = question.read_number<std::uint32_t>();
-  if (index < code.size()) return code[index];
-  if (index != code.size()) throw SerializationError{"a call of code that was never named"};
-  const auto reference = codec<CodeReference>::decode(question);
-  if (!os::find_module(reference.module, reference.path)) {
-    throw SerializationError{
-        "the manager's server does not have that code: it runs another build, or the method was "
-        "never instantiated there"};
+  if (index > code.size()) throw SerializationError{"a call of code that was never named"};
+  if (index == code.size()) {
+    code.push_back(nullptr);
+    const auto reference = codec<CodeReference>::decode(question);
+    if (os::find_module(reference.module, reference.path)) {
+      code.back() = resolve<Function>(reference, question.origin());
+    }
   }
-  code.push_back(resolve<Function>(reference));
-  return code.back();
+  if (code[index] != nullptr) return code[index];
+  throw SerializationError{
+      "the manager's server does not have that code: it runs another build, or the method was "
+      "never instantiated there"};
 }
 
 inline void ServerSide::answer_one(Decoder& question,
@@ -123,22 +126,25 @@ inline void ServerSide::answer(ManagerLine& line, ManagerSession& session) {
   std::vector<Function*> code;
   std::vector<std::byte> bytes;
   std::vector<std::byte> message;
-  serving() = {this, &session};
+  serving() = {this, &session, nullptr};
   for (;;) {
     line.receive(message);
+    code.reserve(code.size() + 1);  // without memory the line ends, rather than a number is lost
     const auto begin = [&](Answer answer) {
       bytes.clear();
       bytes.push_back(static_cast<std::byte>(answer));
     };
     begin(Answer::value);
-    Decoder question{message};
+    Decoder question{message, nullptr, Origin::peer};
     Encoder result{bytes};
+    serving().answer = &result;
     try {
       answer_one(question, result, code);
     } catch (...) {
       begin(Answer::error);
       encode_exception(result, "in the manager's server, " + current_process().name() + ":\n");
     }
+    serving().answer = nullptr;
     line.send(bytes);
     if (!message.empty() && message.front() == static_cast<std::byte>(Request::shutdown)) {
       listener_.close();
