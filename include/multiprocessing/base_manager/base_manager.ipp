@@ -33,9 +33,9 @@ class ManagerProcess : public Process<ManagerProcess> {
     os::ignore_signals({.interrupts = true, .ends_of_children = false});
     std::vector<std::byte> bytes{static_cast<std::byte>(Answer::value)};
     Encoder encoder{bytes};
-    std::optional<ServerSide> server;
+    std::shared_ptr<ServerSide> server;
     try {
-      server.emplace(listener(), authkey_);
+      server = std::make_shared<ServerSide>(listener(), authkey_);
       initializer_();
       encode<os::Endpoint>(encoder, server->address().endpoint());
     } catch (...) {
@@ -137,10 +137,10 @@ inline void BaseManager::connect() {
 inline void BaseManager::serve_forever() {
   check_new();
   constexpr int backlog = 64;
-  detail::ServerSide server{
-      Listener{{.address = options_.address, .backlog = backlog, .authkey = authkey()}}, authkey()};
-  options_.address = server.address();
-  server.serve();
+  const auto server = std::make_shared<detail::ServerSide>(
+      Listener{{.address = options_.address, .backlog = backlog, .authkey = authkey()}}, authkey());
+  options_.address = server->address();
+  server->serve();
   is_shut_down_ = true;
 }
 

@@ -40,7 +40,7 @@ class ObjectReference {
     forked_ = process_state().forked.load();
   }
   ObjectReference(ServerSide& server, std::uint64_t object, std::uint64_t type)
-      : server_{&server}, object_{object}, type_{type} {
+      : server_{server.shared_from_this()}, object_{object}, type_{type} {
     server.acquire(object, type, nullptr);
     forks_ = process_state().forks.load();
     forked_ = process_state().forked.load();
@@ -59,7 +59,7 @@ class ObjectReference {
   [[nodiscard]] std::uint64_t object() const noexcept { return object_; }
   /// @brief The server, in its own process; none elsewhere.
   [[nodiscard]] ServerSide* server() const noexcept {
-    return server_ != nullptr && server_->is_here() ? server_ : nullptr;
+    return server_ != nullptr && server_->is_here() ? server_.get() : nullptr;
   }
   [[nodiscard]] bool is(const ObjectReference& other) const {
     return object_ == other.object_ && id() == other.id();
@@ -89,7 +89,7 @@ class ObjectReference {
     return server_ != nullptr ? server_->id() : client_->server();
   }
 
-  ServerSide* server_ = nullptr;  // in the server's own process; else:
+  std::shared_ptr<ServerSide> server_;  // in the server's own process; else:
   std::shared_ptr<ClientSide> client_;
   std::uint64_t object_;
   std::uint64_t type_;
@@ -144,7 +144,7 @@ inline std::shared_ptr<ObjectReference> ObjectReference::load(Decoder& decoder,
   if (decoder.read_number<std::uint64_t>() != type) {
     throw SerializationError{"what arrived is a proxy of another type"};
   }
-  if (ServerSide* const server = server_here(id)) {
+  if (const auto server = server_here(id)) {
     return std::make_shared<ObjectReference>(*server, object, type);
   }
   ClientSide* const answering = ClientSide::answering();

@@ -10,6 +10,7 @@ inline std::uint64_t ServerSide::add(ServedObject object,
                                      std::uint64_t type,
                                      ManagerSession* session) {
   const std::lock_guard lock{mutex_};
+  if (has_ended_) throw ProcessError{"the manager's server has ended"};
   const std::uint64_t id = next_object_++;
   if (session != nullptr && session->has_ended) return id;  // nobody will come
   objects_.emplace(id, Entry{std::move(object), type, session == nullptr ? 0U : 1U});
@@ -186,6 +187,19 @@ inline void ServerSide::forget_ended_talks() {
   }
 }
 
+// A proxy in an object releases another one, so each goes alone, and without the mutex. What they
+// have of each other keeps nothing: they may have it in a circle.
+inline void ServerSide::forget_objects() {
+  for (;;) {
+    Entry gone;
+    const std::lock_guard lock{mutex_};
+    has_ended_ = true;
+    if (objects_.empty()) return;
+    gone = std::move(objects_.begin()->second);
+    objects_.erase(objects_.begin());
+  }
+}
+
 inline void ServerSide::serve() {
   constexpr std::chrono::milliseconds breath{20};
   os::install_fork_handlers();
@@ -225,6 +239,7 @@ inline void ServerSide::serve() {
   for (Talk& talk : talks_) talk.shut_down();
   for (Talk& talk : talks_) talk.thread.join();
   talks_.clear();
+  forget_objects();
   ManagerServers& servers = manager_servers();
   const std::lock_guard lock{process_state().mutex};
   std::erase(servers.all, this);
