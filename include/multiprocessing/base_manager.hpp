@@ -17,6 +17,7 @@
 #include <multiprocessing/timeout.hpp>
 #include <multiprocessing/workers/remote_exception.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -91,7 +92,8 @@ class BaseManager {
   /// client shuts it down. @python{BaseManager.get_server().serve_forever()}
   void serve_forever();
   /// @brief Ends the server: by asking it; by SIGTERM, when it has not ended within the timeout; by
-  /// SIGKILL after as much again. Calls that run go on until then. Once it is done it is done.
+  /// SIGKILL after as much again. Calls that run go on until then. Once it is done it is done;
+  /// meanwhile other threads wait here for the one that does it.
   /// @throws std::logic_error it was not started by this manager.
   void shutdown();
   /// @brief Waits until the server has ended. @returns whether it has.
@@ -128,7 +130,8 @@ class BaseManager {
   std::uint32_t made_by_;  // how many forks lie between the first process and that one
   std::unique_ptr<BaseProcess> process_;
   std::shared_ptr<detail::ClientSide> client_;
-  bool is_shut_down_ = false;
+  std::mutex ending_;  // held by the one who shuts it down, until that is done
+  std::atomic<bool> is_shut_down_{false};
 };
 
 template <class T, class... A>

@@ -44,8 +44,9 @@ Connection connection_of(std::shared_ptr<ConnectionCore> core);
 /// than 4 KiB on a one-way pipe, or, on a duplex one, of more than 2 MiB whose sender stands still.
 ///
 /// What send() sent, recv() of the same type receives; what send_bytes() sent, recv_bytes() does.
-/// recv_bytes() of an object gives its bytes as `dumps` would. With several threads or processes at
-/// one end, a message that poll() saw may be another's by the time of recv(); try_recv() tells.
+/// recv_bytes() of an object gives its bytes as `dumps` would; from a stream, what says that it is
+/// an object, and of which type, comes behind them. With several threads or processes at one end, a
+/// message that poll() saw may be another's by the time of recv(); try_recv() tells.
 /// @code
 /// auto [parent, child] = mp::Pipe();
 /// mp::Process process{[](mp::Connection end) { end.send(end.recv<std::string>() + "!"); }, child};

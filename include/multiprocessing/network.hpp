@@ -73,12 +73,15 @@ class Listener {
   /// @throws std::system_error EMFILE and the like: the client goes on waiting.
   /// @throws std::invalid_argument closed; also while this thread waits.
   [[nodiscard]] Connection accept(Timeout timeout = forever) {
-    return detail::connection_of(core_->accept(detail::Deadline{timeout}));
+    auto accepted = core_->accept(detail::Deadline{timeout});
+    accepted->give_to_children();
+    return detail::connection_of(std::move(accepted));
   }
   /// @brief accept() without an exception for time. @returns none: nobody came.
   [[nodiscard]] std::optional<Connection> try_accept(Timeout timeout = std::chrono::seconds{0}) {
     auto accepted = core_->try_accept(detail::Deadline{timeout});
     if (!accepted) return std::nullopt;
+    accepted->give_to_children();
     return detail::connection_of(std::move(accepted));
   }
 
@@ -103,6 +106,9 @@ class Listener {
   [[nodiscard]] native_handle_type fileno() const { return core_->fileno(); }
   /// @brief For wait(): goes on with handshakes. @returns whether accept() would not have to wait.
   [[nodiscard]] bool prepare_wait() const { return core_->prepare_wait(); }
+
+  /// @brief For this library.
+  [[nodiscard]] const std::shared_ptr<detail::ListenerCore>& core() const noexcept { return core_; }
 
  private:
   std::shared_ptr<detail::ListenerCore> core_;
@@ -137,8 +143,10 @@ struct ClientOptions {
 /// @throws std::invalid_argument this system has no such addresses.
 /// @threads any.
 [[nodiscard]] inline Connection Client(const Address& address, ClientOptions options = {}) {
-  return detail::connection_of(detail::dial(address, options.authkey, options.legacy_md5,
-                                            detail::Deadline{options.timeout}));
+  auto core =
+      detail::dial(address, options.authkey, options.legacy_md5, detail::Deadline{options.timeout});
+  core->give_to_children();
+  return detail::connection_of(std::move(core));
 }
 
 // ---- definitions ----

@@ -31,6 +31,7 @@
 #include <utility>
 #include <vector>
 
+#include <network/stranger.hpp>
 #if MULTIPROCESSING_POSIX
 #  include <unistd.h>
 #endif
@@ -102,6 +103,8 @@ class Registry {
     return counters_.at(name).keep<&Counter::doubled>();
   }
   void drop(const std::string& name) { counters_.erase(name); }
+  void publish(const mp::Proxy<Counter>& counter);
+  void remember(const mp::Proxy<Counter>& counter);
 #if MULTIPROCESSING_POSIX
   // In a child of the server: the same objects, not copies of them.
   void add_in_a_child(int n) {
@@ -114,6 +117,31 @@ class Registry {
 
  private:
   std::map<std::string, mp::Proxy<Counter>> counters_;
+};
+
+// Of the server's process.
+std::optional<mp::Queue<mp::Proxy<Counter>>> published;
+std::optional<mp::Proxy<Counter>> remembered;
+void Registry::publish(const mp::Proxy<Counter>& counter) {
+  published.value().put(counter);
+}
+void Registry::remember(const mp::Proxy<Counter>& counter) {
+  remembered = counter;
+}
+
+// May hold itself, and one that holds it.
+class Node {
+ public:
+  void link(const mp::Proxy<Node>& next) { next_ = next; }
+  [[nodiscard]] std::string text() const { return text_; }
+
+ private:
+  std::optional<mp::Proxy<Node>> next_;
+  std::string text_ = std::string(100, 'x');
+};
+
+struct Large {
+  [[nodiscard]] std::string text() const { return std::string(64'000'000, 'x'); }
 };
 
 // Its calls wait for one another.
@@ -249,6 +277,64 @@ TEST(BaseManager, LetsObjectsHoldProxiesOfOthers) {
   EXPECT_EQ(a.call<&Counter::value>(), 11);
 }
 
+TEST(BaseManager, EndsThoughObjectsHoldEachOther) {
+  mp::BaseManager manager{{.shutdown_timeout = mp::forever}};
+  manager.start();
+  {
+    const auto one = manager.create<Node>();
+    const auto other = manager.create<Node>();
+    const auto alone = manager.create<Node>();
+    one.call<&Node::link>(other);
+    other.call<&Node::link>(one);
+    alone.call<&Node::link>(alone);
+  }
+  EXPECT_EQ(manager.number_of_objects(), 3U);
+  manager.shutdown();
+  EXPECT_EQ(manager.exitcode(), 0);
+}
+
+// It is the server that sends it, not the client in whose call that happens.
+TEST(BaseManager, KeepsWhatAMethodSendsOn) {
+  mp::Queue<mp::Proxy<Counter>> queue;
+  const auto take_queue = [](const mp::Queue<mp::Proxy<Counter>>& that) { published = that; };
+  mp::BaseManager manager;
+  manager.start(mp::Task{take_queue, queue});
+  const auto registry = manager.create<Registry>();
+  Child client{[](const mp::os::Endpoint& address, const mp::Proxy<Registry>& there) {
+                 mp::BaseManager own{{.address = mp::Address{address}}};
+                 own.connect();
+                 there.call<&Registry::publish>(own.create<Counter>(7));
+               },
+               manager.address().endpoint(), registry};
+  EXPECT_EQ(client.join(), 0);
+  EXPECT_EQ(queue.get().call<&Counter::value>(), 7);
+}
+
+TEST(BaseManager, TakesProxiesOfManagersThatHaveItsKey) {
+  mp::BaseManager manager{{.authkey = "key"}};
+  mp::BaseManager another{{.authkey = "key"}};
+  mp::BaseManager foreign{{.authkey = "another key"}};
+  const auto registry = started(manager).create<Registry>();
+  registry.call<&Registry::put>("a", started(another).create<Counter>(1));
+  EXPECT_EQ(registry.call<&Registry::total>(), 1);
+  EXPECT_EQ(registry.call<&Registry::get>("a").call<&Counter::add>(1), 2);
+  const auto counter = started(foreign).create<Counter>(1);
+  EXPECT_ANY_THROW(registry.call<&Registry::put>("b", counter));
+  EXPECT_EQ(registry.call<&Registry::total>(), 2);
+}
+
+TEST(BaseManager, TakesNoProxyFromAStranger) {
+  mp::BaseManager manager;
+  const auto counter = started(manager).create<Counter>(1);
+  mp::Listener listener;
+  auto sending = mp::Client(listener.address());
+  auto receiving = listener.accept();
+  sending.send(counter);
+  sending.send(1);
+  EXPECT_THROW(static_cast<void>(receiving.recv<mp::Proxy<Counter>>()), mp::SerializationError);
+  EXPECT_EQ(receiving.recv<int>(), 1);
+}
+
 TEST(BaseManager, LetsCallsOfOneObjectTakeTurns) {
   mp::BaseManager manager;
   const auto counter = started(manager).create<Counter>();
@@ -366,6 +452,26 @@ TEST(BaseManager, EndsWithinItsTimeout) {
   EXPECT_TRUE(manager.exitcode() == -SIGTERM || manager.exitcode() == 0);
 }
 
+// Who is second waits for the first.
+TEST(BaseManager, HasEndedForAllThreadsThatShutItDown) {
+  mp::BaseManager manager{{.shutdown_timeout = 200ms}};
+  const auto jobs = started(manager).create<Jobs>();
+  std::thread waiting{[&] { EXPECT_ANY_THROW(jobs.call<&Jobs::get>()); }};
+  std::thread first{[&] { manager.shutdown(); }};
+  eventually([&] {
+    try {
+      static_cast<void>(manager.number_of_objects());
+      return false;
+    } catch (const std::exception&) {
+      return true;
+    }
+  });
+  manager.shutdown();
+  EXPECT_TRUE(manager.exitcode().has_value());
+  first.join();
+  waiting.join();
+}
+
 TEST(BaseManager, TellsOfAServerThatWasKilled) {
   mp::BaseManager manager;
   const auto counter = started(manager).create<Counter>();
@@ -404,6 +510,31 @@ TEST(BaseManager, ServesInThisProcess) {
   client.reset();
   process.kill();
   eventually([] { return !std::filesystem::exists("s.socket"); });
+}
+
+// Whose child has a copy of all that it had open.
+class Forks {
+ public:
+  int start() {
+    const pid_t child = ::fork();
+    while (child == 0) ::pause();
+    return child;
+  }
+};
+
+TEST(BaseManager, TellsClientsInTheirHandshakeOfItsDeathThoughAChildLives) {
+  mp::BaseManager manager;
+  const auto forks = started(manager).create<Forks>();
+  const test::Stranger early{manager.address()};
+  EXPECT_FALSE(early.hear(8).empty());  // so the server has it
+  const int child = forks.call<&Forks::start>();
+  for (auto& process : mp::active_children()) {
+    if (process.pid() == manager.pid()) process.kill();
+  }
+  manager.join();
+  EXPECT_LT(early.hear(1000).size(), 1000U);  // until the end
+  EXPECT_EQ(::kill(child, SIGKILL), 0);
+  eventually([&] { return ::kill(child, 0) != 0; });
 }
 #endif
 
@@ -505,10 +636,10 @@ class Liar {
   mp::Connection connection_;
 };
 
-std::vector<std::byte> run_request(const mp::CodeReference& reference) {
+std::vector<std::byte> run_request(const mp::CodeReference& reference, std::uint32_t number = 0) {
   std::vector<std::byte> bytes{std::byte{0}};
   mp::Encoder encoder{bytes};
-  encoder.write_number(std::uint32_t{0});
+  encoder.write_number(number);
   mp::codec<mp::CodeReference>::encode(encoder, reference);
   return bytes;
 }
@@ -528,25 +659,174 @@ TEST(BaseManager, RunsNothingThatIsNotForIt) {
     return !answer.empty() && answer.front() == std::byte{1};
   };
   // Code of this program, but not of a manager.
-  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<AnotherKey>()))));
+  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<AnotherKey>(), 0))));
   // The right code at a wrong place, and with a wrong name.
   using Key = mp::detail::CallMethod<Counter, &Counter::value, false>;
   auto reference = mp::refer_to<Key>();
   reference.offset += 8;
-  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  EXPECT_TRUE(is_error(liar.say(run_request(reference, 1))));
   reference = mp::refer_to<Key>();
   reference.hash ^= 1;
-  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  EXPECT_TRUE(is_error(liar.say(run_request(reference, 2))));
   // A module that is not loaded there is not loaded for a client.
   reference = mp::refer_to<Key>();
   reference.module.push_back(std::byte{1});
   reference.path = "/usr/lib/x86_64-linux-gnu/libm.so.6";
-  EXPECT_TRUE(is_error(liar.say(run_request(reference))));
+  EXPECT_TRUE(is_error(liar.say(run_request(reference, 3))));
+  // What was refused stays so by its number, and numbers are not left out.
+  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<Key>(), 3))));
+  EXPECT_TRUE(is_error(liar.say(run_request(mp::refer_to<Key>(), 5))));
   // Unknown requests, nothing, and numbers that mean nothing.
   EXPECT_TRUE(is_error(liar.say({std::byte{77}})));
   EXPECT_TRUE(is_error(liar.say({})));
   EXPECT_TRUE(is_error(liar.say({std::byte{0}, std::byte{9}})));
   EXPECT_EQ(counter.call<&Counter::value>(), 1);
+}
+
+TEST(BaseManager, GoesOnWithAClientThatCalledWhatItDoesNotHave) {
+  mp::BaseManager manager{{.authkey = "key"}};
+  manager.start();
+  const auto client = std::make_shared<mp::detail::ClientSide>(manager.address(), "key");
+  const auto nothing = [](mp::Encoder&) {};
+  const auto object = [](mp::Decoder& decoder) { return decoder.read_number<std::uint64_t>(); };
+  for (int i = 0; i < 2; ++i) {
+    try {
+      static_cast<void>(mp::detail::run_in_server<AnotherKey>(*client, nothing, object));
+      FAIL();
+    } catch (const mp::SerializationError& error) {
+      const std::string text = error.what();
+      EXPECT_EQ(text.find("bytes end"), std::string::npos) << text;
+    }
+  }
+  using Key = mp::detail::CreateObject<Jobs>;
+  EXPECT_GT(mp::detail::run_in_server<Key>(*client, nothing, object), 0U);
+  EXPECT_EQ(manager.number_of_objects(), 1U);
+}
+
+TEST(BaseManager, EndsThoughAClientTakesNoAnswer) {
+  mp::BaseManager manager{{.authkey = "key", .shutdown_timeout = mp::forever}};
+  const auto large = started(manager).create<Large>();
+  Liar liar{manager.address()};
+  using Key = mp::detail::CallMethod<Large, &Large::text, false>;
+  auto question = run_request(mp::refer_to<Key>());
+  mp::Encoder encoder{question};
+  encoder.write_number(std::uint64_t{1});  // the first object
+  liar.connection().send_bytes(question);
+  EXPECT_TRUE(liar.connection().poll(mp::forever));  // it is being sent
+  manager.shutdown();
+  EXPECT_EQ(manager.exitcode(), 0);
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(BaseManager, IsOutlivedByProxiesInItsProcess) {
+  const mp::Address address{std::filesystem::absolute("o.socket").string()};
+  Forked process{[&] {
+    mp::BaseManager server{{.address = address, .authkey = "key"}};
+    server.serve_forever();
+    EXPECT_THROW(remembered.value().call<&Counter::value>(), mp::ProcessError);
+    EXPECT_THROW(static_cast<void>(remembered.value().keep<&Counter::doubled>()), mp::ProcessError);
+    remembered.reset();
+  }};
+  std::optional<mp::BaseManager> client;
+  eventually([&] {  // the file is there a moment before somebody listens
+    try {
+      client.emplace(mp::BaseManagerOptions{.address = address, .authkey = "key"});
+      client->connect();
+      return true;
+    } catch (const std::system_error&) {
+      return false;
+    }
+  });
+  client->create<Registry>().call<&Registry::remember>(client->create<Counter>(3));
+  Liar liar{address};
+  liar.say({static_cast<std::byte>(mp::detail::Request::shutdown)});
+  EXPECT_EQ(process.join(), 0);
+}
+#endif
+
+// ---- what servers say ----
+
+namespace {
+
+// A server that has the key, and answers as it likes: its second connection, after the greeting,
+// with what it is given, one by one; then it is silent.
+class LyingServer {
+ public:
+  explicit LyingServer(std::vector<std::vector<std::byte>> answers)
+      : answers_{std::move(answers)}, thread_{[this] { serve(); }} {}
+  LyingServer(const LyingServer&) = delete;
+  LyingServer& operator=(const LyingServer&) = delete;
+  ~LyingServer() {
+    listener_.close();
+    thread_.join();
+  }
+  [[nodiscard]] mp::Address address() const { return listener_.address(); }
+  [[nodiscard]] int connections() const { return connections_; }
+
+ private:
+  void serve() {
+    std::vector<mp::Connection> all;
+    try {
+      for (;;) {
+        all.push_back(listener_.accept());
+        mp::Connection& client = all.back();
+        static_cast<void>(client.recv_bytes());
+        std::vector<std::byte> bytes;
+        mp::Encoder encoder{bytes};
+        encoder.write_number(mp::detail::manager_greeting);
+        encoder(mp::detail::ManagerId{1, 2});
+        client.send_bytes(bytes);
+        if (++connections_ != 2) continue;
+        for (const auto& answer : answers_) {
+          static_cast<void>(client.recv_bytes());
+          client.send_bytes(answer);
+        }
+      }
+    } catch (const std::exception&) {  // closed
+    }
+  }
+
+  std::vector<std::vector<std::byte>> answers_;
+  std::atomic<int> connections_{0};
+  mp::Listener listener_{{.backlog = 16, .authkey = "key"}};
+  std::thread thread_;
+};
+
+}  // namespace
+
+TEST(BaseManager, LoadsNoModuleForAServer) {
+  std::vector<std::byte> answer{static_cast<std::byte>(mp::detail::Answer::error)};
+  mp::Encoder encoder{answer};
+  encoder.write_number(static_cast<std::uint8_t>(mp::detail::ErrorForm::own));
+  auto reference = mp::refer_to<mp::detail::RemakeError<TooMuch>>();
+  reference.module.back() ^= std::byte{1};
+  mp::codec<mp::CodeReference>::encode(encoder, reference);
+  const LyingServer server{{answer}};
+  mp::BaseManager manager{{.address = server.address(), .authkey = "key"}};
+  manager.connect();
+  try {
+    static_cast<void>(manager.create<Counter>());
+    FAIL();
+  } catch (const mp::SerializationError& error) {
+    const std::string text = error.what();
+    EXPECT_EQ(text.find("opening"), std::string::npos) << text;
+    EXPECT_NE(text.find("loads none"), std::string::npos) << text;
+  }
+}
+
+// Only the first one that is given up waits for it.
+TEST(BaseManager, GivesProxiesUpThoughTheServerIsSilent) {
+  std::vector<std::byte> answer{static_cast<std::byte>(mp::detail::Answer::value)};
+  mp::Encoder encoder{answer};
+  encoder.write_number(std::uint64_t{1});
+  const LyingServer server{{answer, answer, answer}};
+  mp::BaseManager manager{{.address = server.address(), .authkey = "key"}};
+  manager.connect();
+  {
+    std::vector<mp::Proxy<Counter>> proxies;
+    for (int i = 0; i < 3; ++i) proxies.push_back(manager.create<Counter>());
+  }
+  EXPECT_EQ(server.connections(), 2);
 }
 
 TEST(BaseManager, LetsNobodyHaveAnObjectAsOneOfAnotherType) {

@@ -20,10 +20,10 @@ namespace fuzz {
 /// @brief A server in this process, with one object.
 class ManagerUnderFire {
  public:
-  ManagerUnderFire() : server_{multiprocessing::Listener{{.authkey = "key"}}, "key"} {
-    server_.add(multiprocessing::detail::make_served(std::make_shared<std::vector<int>>(3, 1)),
-                multiprocessing::detail::type_hash<std::vector<int>>(), nullptr);
-    thread_ = std::thread{[this] { server_.serve(); }};
+  ManagerUnderFire() {
+    server_->add(multiprocessing::detail::make_served(std::make_shared<std::vector<int>>(3, 1)),
+                 multiprocessing::detail::type_hash<std::vector<int>>(), nullptr);
+    thread_ = std::thread{[this] { server_->serve(); }};
   }
   ManagerUnderFire(const ManagerUnderFire&) = delete;
   ManagerUnderFire& operator=(const ManagerUnderFire&) = delete;
@@ -57,12 +57,12 @@ class ManagerUnderFire {
     } catch (const multiprocessing::ProcessError&) {  // it hung up
     } catch (const std::system_error&) {
     }
-    if (server_.count() != 1) std::abort();  // what nobody but us has is not a client's to give up
+    if (server_->count() != 1) std::abort();  // what nobody but us has is not a client's to give up
   }
 
  private:
   multiprocessing::Connection connected() {
-    return multiprocessing::Client(server_.address(), {.authkey = "key"});
+    return multiprocessing::Client(server_->address(), {.authkey = "key"});
   }
   multiprocessing::Connection greeted() {
     auto connection = connected();
@@ -79,7 +79,9 @@ class ManagerUnderFire {
     static_cast<void>(connection.recv_bytes());
   }
 
-  multiprocessing::detail::ServerSide server_;
+  std::shared_ptr<multiprocessing::detail::ServerSide> server_ =
+      std::make_shared<multiprocessing::detail::ServerSide>(
+          multiprocessing::Listener{{.authkey = "key"}}, "key");
   std::uint64_t clients_ = 0;
   std::thread thread_;
 };

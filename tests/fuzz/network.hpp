@@ -78,7 +78,8 @@ inline void stream(std::span<const std::byte> bytes) {
   }
   const std::size_t most = std::size_t{1} << (std::to_integer<unsigned>(bytes.front()) % 64);
   try {
-    auto connection = mp::detail::connection_of(mp::detail::StreamCore::create(std::move(ours)));
+    auto connection =
+        mp::detail::connection_of(mp::detail::StreamCore::create({std::move(ours), {}}));
     for (bool as_object = false;; as_object = !as_object) {
       if (as_object) {
         try {

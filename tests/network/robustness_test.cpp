@@ -296,4 +296,45 @@ TEST(Stream, OfALieAboutItsSizeTakesMemoryAsBytesCome) {
 }
 #endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+// A forked child has nothing of what its parent says in a handshake.
+TEST(Handshake, TellsTheListenerOfAClientsDeathThoughItsChildLives) {
+  mp::Listener listener;  // without a key: its side is said by hand
+  auto [ours, theirs] = mp::Pipe();
+  test::Forked client{[&, end = theirs]() mutable {
+    std::thread connecting{[&] {
+      EXPECT_ANY_THROW(static_cast<void>(mp::Client(listener.address(), {.authkey = ""})));
+    }};
+    static_cast<void>(end.recv<int>());
+    const pid_t child = ::fork();
+    while (child == 0) ::pause();
+    end.send(static_cast<int>(child));
+    for (;;) ::pause();
+  }};
+  auto peer = listener.accept();
+  peer.send_bytes("#CHALLENGE#{sha256}" + std::string(40, 'x'));
+  static_cast<void>(peer.recv_bytes());  // its answer: it waits for the next word
+  ours.send(1);
+  const int child = ours.recv<int>();
+  client.kill();
+  EXPECT_ANY_THROW(static_cast<void>(peer.recv_bytes()));
+  EXPECT_EQ(::kill(child, SIGKILL), 0);
+}
+
+// What comes later is as ever: a child has a copy of what was accepted and connected.
+TEST(Handshake, LeavesAConnectionThatForkedChildrenHaveToo) {
+  mp::Listener listener{{.authkey = "k"}};
+  std::optional<mp::Connection> far;
+  std::thread connecting{[&] { far.emplace(mp::Client(listener.address(), {.authkey = "k"})); }};
+  auto near = listener.accept();
+  connecting.join();
+  test::Forked accepting{[&] { near.send(far->fileno()); }};
+  EXPECT_EQ(accepting.join(), 0);
+  EXPECT_EQ(far->recv<int>(), far->fileno());
+  test::Forked connected{[&] { far->send(2); }};
+  EXPECT_EQ(connected.join(), 0);
+  EXPECT_EQ(near.recv<int>(), 2);
+}
+#endif
+
 }  // namespace

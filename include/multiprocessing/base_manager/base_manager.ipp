@@ -33,9 +33,9 @@ class ManagerProcess : public Process<ManagerProcess> {
     os::ignore_signals({.interrupts = true, .ends_of_children = false});
     std::vector<std::byte> bytes{static_cast<std::byte>(Answer::value)};
     Encoder encoder{bytes};
-    std::optional<ServerSide> server;
+    std::shared_ptr<ServerSide> server;
     try {
-      server.emplace(listener(), authkey_);
+      server = std::make_shared<ServerSide>(listener(), authkey_);
       initializer_();
       encode<os::Endpoint>(encoder, server->address().endpoint());
     } catch (...) {
@@ -137,10 +137,10 @@ inline void BaseManager::connect() {
 inline void BaseManager::serve_forever() {
   check_new();
   constexpr int backlog = 64;
-  detail::ServerSide server{
-      Listener{{.address = options_.address, .backlog = backlog, .authkey = authkey()}}, authkey()};
-  options_.address = server.address();
-  server.serve();
+  const auto server = std::make_shared<detail::ServerSide>(
+      Listener{{.address = options_.address, .backlog = backlog, .authkey = authkey()}}, authkey());
+  options_.address = server->address();
+  server->serve();
   is_shut_down_ = true;
 }
 
@@ -156,18 +156,20 @@ inline std::size_t BaseManager::number_of_objects() {
 
 inline void BaseManager::shutdown() {
   BaseProcess& server = process();
+  const std::lock_guard lock{ending_};
   if (is_shut_down_) return;
+  const detail::Deadline deadline{options_.shutdown_timeout};
   try {
     client().ask(
         [](Encoder& encoder, detail::ManagerChannel&) {
           encoder.write_number(static_cast<std::uint8_t>(detail::Request::shutdown));
         },
-        [](Decoder&) { return 0; }, options_.shutdown_timeout);
+        [](Decoder&) { return 0; }, deadline);
   } catch (const ProcessError&) {  // it has ended already, or does not answer
   } catch (const std::system_error&) {
   }
   is_shut_down_ = true;
-  if (server.join(options_.shutdown_timeout)) return;
+  if (server.join(deadline.left(forever.value()))) return;
   server.terminate();
   if (server.join(options_.shutdown_timeout)) return;
   server.kill();

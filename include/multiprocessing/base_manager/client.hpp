@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -37,15 +38,15 @@ class ManagerChannel {
                  const std::string& authkey,
                  const ManagerId& client,
                  bool is_first,
-                 Timeout timeout)
-      : line_{Client(address, {.authkey = authkey, .timeout = timeout})}, kept_{line_.fileno()} {
+                 const Deadline& deadline)
+      : line_{connection_of(dial(address, authkey, false, deadline))} {
     std::vector<std::byte> bytes;
     Encoder encoder{bytes};
     encoder.write_number(manager_greeting);
     encode<ManagerId>(encoder, client);
     encoder.write_number(static_cast<std::uint8_t>(is_first ? 1 : 0));
     line_.send(bytes);
-    if (!line_.receive(bytes, timeout)) {
+    if (!line_.receive(bytes, deadline)) {
       throw TimeoutError{"the manager's server does not answer"};
     }
     Decoder decoder{bytes};
@@ -73,8 +74,7 @@ class ManagerChannel {
   }
 
  private:
-  ManagerLine line_;
-  os::KeptFromChildren kept_;
+  ManagerLine line_;  // children do not get it
   ManagerId server_{};
   std::map<const void*, std::uint32_t> code_;
 };
@@ -106,9 +106,13 @@ class ClientSide : public std::enable_shared_from_this<ClientSide> {
   /// the answer.
   /// @throws what the server answers; EOFError, ConnectionError, std::system_error it has ended.
   template <class Write, class Read>
-  auto ask(const Write& write, const Read& read, Timeout timeout = forever);
+  auto ask(const Write& write, const Read& read, const Deadline& deadline = Deadline{forever});
 
-  void acquire(std::uint64_t object, std::uint64_t type);
+  void acquire(std::uint64_t object,
+               std::uint64_t type,
+               const Deadline& deadline = Deadline{forever});
+  /// @brief Waits for the server, but not for one that did not answer to such a call, until it
+  /// answers to another: what is not released goes with this process.
   void release(std::uint64_t object) noexcept;
 
   /// @brief The server whose answer this thread decodes: proxies in it are counted already.
@@ -124,13 +128,17 @@ class ClientSide : public std::enable_shared_from_this<ClientSide> {
   struct Own {
     std::uint32_t forks;
     ManagerId client;
-    std::mutex mutex;
+    std::mutex mutex;  // guards the next four
+    std::condition_variable connected;
+    bool is_connecting = false;  // some thread makes the first one
     std::optional<ManagerChannel> first;
     std::vector<ManagerChannel> idle;
+    std::atomic<bool> gave_up{false};  // a release, for the server did not answer
   };
 
   Own& own();
-  ManagerChannel take_channel(Own& own, Timeout timeout);
+  ManagerChannel connect(const Own& own, bool is_first, const Deadline& deadline);
+  ManagerChannel take_channel(Own& own, const Deadline& deadline);
   static void give_back(Own& own, ManagerChannel channel);
 
   Address address_;
@@ -149,18 +157,19 @@ struct ManagerClients {
 }
 
 template <class Write, class Read>
-auto ClientSide::ask(const Write& write, const Read& read, Timeout timeout) {
+auto ClientSide::ask(const Write& write, const Read& read, const Deadline& deadline) {
   Own& own = this->own();
-  ManagerChannel channel = take_channel(own, timeout);
+  ManagerChannel channel = take_channel(own, deadline);
   std::vector<std::byte> bytes;
   Encoder encoder{bytes};
   write(encoder, channel);
   channel.line().send(bytes);
-  if (!channel.line().receive(bytes, timeout)) {
+  if (!channel.line().receive(bytes, deadline)) {
     throw TimeoutError{"the manager's server does not answer"};
   }
+  own.gave_up = false;
   give_back(own, std::move(channel));
-  Decoder decoder{bytes};
+  Decoder decoder{bytes, nullptr, Origin::peer};
   struct Decoding {
     explicit Decoding(ClientSide* side) : before{std::exchange(answering(), side)} {}
     ~Decoding() { answering() = before; }

@@ -7,9 +7,12 @@
 #include <multiprocessing/base_manager/server.hpp>
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/launch/authkey.hpp>
 #include <multiprocessing/serialization.hpp>
+#include <multiprocessing/timeout.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -37,7 +40,7 @@ class ObjectReference {
     forked_ = process_state().forked.load();
   }
   ObjectReference(ServerSide& server, std::uint64_t object, std::uint64_t type)
-      : server_{&server}, object_{object}, type_{type} {
+      : server_{server.shared_from_this()}, object_{object}, type_{type} {
     server.acquire(object, type, nullptr);
     forks_ = process_state().forks.load();
     forked_ = process_state().forked.load();
@@ -56,7 +59,7 @@ class ObjectReference {
   [[nodiscard]] std::uint64_t object() const noexcept { return object_; }
   /// @brief The server, in its own process; none elsewhere.
   [[nodiscard]] ServerSide* server() const noexcept {
-    return server_ != nullptr && server_->is_here() ? server_ : nullptr;
+    return server_ != nullptr && server_->is_here() ? server_.get() : nullptr;
   }
   [[nodiscard]] bool is(const ObjectReference& other) const {
     return object_ == other.object_ && id() == other.id();
@@ -86,7 +89,7 @@ class ObjectReference {
     return server_ != nullptr ? server_->id() : client_->server();
   }
 
-  ServerSide* server_ = nullptr;  // in the server's own process; else:
+  std::shared_ptr<ServerSide> server_;  // in the server's own process; else:
   std::shared_ptr<ClientSide> client_;
   std::uint64_t object_;
   std::uint64_t type_;
@@ -96,13 +99,16 @@ class ObjectReference {
   std::mutex taking_;
 };
 
-// The key goes along only where handles could, among relatives.
+// The key goes along only where handles could, among relatives. In a server, who gets the answer
+// has what is in it; what a method sends elsewhere meanwhile is the server's, as it is outside of
+// calls.
 inline void ObjectReference::save(Encoder& encoder) const {
   const bool is_related = encoder.transit() != nullptr;
   has_travelled_ = true;
   if (ServerSide* const here = server()) {
     const auto& serving = ServerSide::serving();
-    here->acquire(object_, type_, serving.server == here ? serving.session : nullptr);
+    const bool is_answer = serving.server == here && serving.answer == &encoder;
+    here->acquire(object_, type_, is_answer ? serving.session : nullptr);
   }
   const bool is_server = server_ != nullptr;
   encode<ManagerId>(encoder, id());
@@ -114,8 +120,23 @@ inline void ObjectReference::save(Encoder& encoder) const {
   encoder.write_number(type_);
 }
 
+/// @brief The key of a server that a proxy without one names: one that the sender has anyhow.
+/// @throws SerializationError there is none.
+[[nodiscard]] inline std::string key_of_sender(const Decoder& decoder) {
+  if (decoder.origin() == Origin::relative) return authkey();
+  if (const ClientSide* const asked = ClientSide::answering()) return asked->authkey();
+  if (const ServerSide* const serving = ServerSide::serving().server) return serving->authkey();
+  throw SerializationError{"a proxy came from another machine without its manager's key"};
+}
+
 inline std::shared_ptr<ObjectReference> ObjectReference::load(Decoder& decoder,
                                                               std::uint64_t type) {
+  if (decoder.origin() == Origin::stranger) {
+    throw SerializationError{
+        "a proxy does not come through a Listener's or Client's connection: this process would "
+        "connect to whatever address the other end names. Send it through a manager, a queue or a "
+        "pipe"};
+  }
   const auto id = decode<ManagerId>(decoder);
   const Address address{decode<os::Endpoint>(decoder)};
   auto key = decode<std::string>(decoder);
@@ -123,15 +144,18 @@ inline std::shared_ptr<ObjectReference> ObjectReference::load(Decoder& decoder,
   if (decoder.read_number<std::uint64_t>() != type) {
     throw SerializationError{"what arrived is a proxy of another type"};
   }
-  if (ServerSide* const server = server_here(id)) {
+  if (const auto server = server_here(id)) {
     return std::make_shared<ObjectReference>(*server, object, type);
   }
   ClientSide* const answering = ClientSide::answering();
   if (answering != nullptr && answering->server() == id) {  // the server counts it already
     return std::make_shared<ObjectReference>(answering->shared_from_this(), object, type);
   }
-  auto client = ClientSide::get(address, key.empty() ? authkey() : key, id);
-  client->acquire(object, type);
+  constexpr std::chrono::seconds patience{20};
+  if (key.empty()) key = key_of_sender(decoder);
+  auto client = ClientSide::get(address, key, id);
+  const bool is_relative = decoder.origin() == Origin::relative;
+  client->acquire(object, type, Deadline{is_relative ? forever : Timeout{patience}});
   return std::make_shared<ObjectReference>(std::move(client), object, type);
 }
 
@@ -224,7 +248,12 @@ struct ProxyOf {
 /// Made by BaseManager::create(), and by keep(). A handle: copies are the same object. It travels
 /// as an argument, through queues and pipes, as an argument and a result of calls, and may be a
 /// member of other served objects, which then call it directly. The object lives as long as any of
-/// them; what a process has goes with it, however it ends.
+/// them, and as its server; what a process has goes with it, however it ends. One that a method
+/// sends on, other than by its result, the server keeps.
+///
+/// From a Listener's or Client()'s connection it is refused: whoever sent it would have this
+/// process connect where he likes. One of another manager goes through a manager's calls where both
+/// have the same key.
 /// @code
 /// mp::Proxy<Counter> counter = manager.create<Counter>(10);
 /// int value = counter.call<&Counter::add>(5);

@@ -51,9 +51,10 @@ struct ManagerSession {
 /// @brief Keeps objects, and answers clients: a thread for each connection.
 ///
 /// An object lives as long as a client has it, or another object here does. What a client has goes
-/// when its first connection ends, however that comes; its other connections are its threads'.
-/// @threads any.
-class ServerSide {
+/// when its first connection ends, however that comes; its other connections are its threads'. All
+/// objects go when it has ended, whoever has them; proxies in this process may outlive it.
+/// @threads any. Made by std::make_shared.
+class ServerSide : public std::enable_shared_from_this<ServerSide> {
  public:
   ServerSide(Listener listener, std::string authkey)
       : listener_{std::move(listener)},
@@ -76,6 +77,7 @@ class ServerSide {
   // ---- objects ----
 
   /// @brief A new object, which the session has; none: which nobody has yet.
+  /// @throws ProcessError the server has ended.
   std::uint64_t add(ServedObject object, std::uint64_t type, ManagerSession* session);
   /// @throws ProcessError there is none of that type.
   [[nodiscard]] ServedObject find(std::uint64_t object, std::uint64_t type);
@@ -91,6 +93,7 @@ class ServerSide {
   struct Serving {
     ServerSide* server = nullptr;
     ManagerSession* session = nullptr;
+    const Encoder* answer = nullptr;  ///< What goes to that client; else it goes elsewhere.
   };
   [[nodiscard]] static Serving& serving() noexcept {
     thread_local constinit Serving now{};
@@ -105,17 +108,20 @@ class ServerSide {
     std::size_t references = 0;
   };
   struct Talk {
-    explicit Talk(Connection with) : line{std::move(with)}, kept{line.fileno()} {}
-    // A number that is closed may be another file's at once: it is not kept from anybody then.
-    void close() {
-      std::call_once(closed, [&] {
-        kept.reset();
-        line.close();
-      });
+    explicit Talk(std::shared_ptr<StreamCore> with) : line{connection_of(std::move(with))} {}
+    /// Its thread's last word: nobody else closes what that thread uses.
+    void close() noexcept {
+      const std::lock_guard lock{mutex};
+      is_closed = true;
+      line.close();
     }
-    ManagerLine line;
-    std::optional<os::KeptFromChildren> kept;
-    std::once_flag closed;
+    void shut_down() {
+      const std::lock_guard lock{mutex};
+      if (!is_closed) line.shut_down();
+    }
+    ManagerLine line;  // children do not get it
+    std::mutex mutex;  // guards the next, and the line's end
+    bool is_closed = false;
     std::thread thread;
     std::atomic<bool> has_ended{false};
   };
@@ -127,19 +133,21 @@ class ServerSide {
   std::shared_ptr<ManagerSession> session_of(const ManagerId& client, bool is_first);
   void end_session(const ManagerId& client, ManagerSession& session);
   void forget_ended_talks();
+  void forget_objects();
 
   Listener listener_;
   std::string authkey_;
   ManagerId id_;
   std::uint32_t forks_;
   std::mutex mutex_;
+  bool has_ended_ = false;
   std::map<std::uint64_t, Entry> objects_;
   std::uint64_t next_object_ = 1;
   std::map<ManagerId, std::shared_ptr<ManagerSession>> sessions_;
   std::list<Talk> talks_;  // by serve() alone
 };
 
-/// @brief The servers of this process. Guarded by the process state's mutex.
+/// @brief The servers of this process that serve. Guarded by the process state's mutex.
 struct ManagerServers {
   std::vector<ServerSide*> all;
 };
@@ -148,11 +156,11 @@ struct ManagerServers {
   return one;
 }
 /// @brief The server of this process that has a number; none.
-[[nodiscard]] inline ServerSide* server_here(const ManagerId& id) {
+[[nodiscard]] inline std::shared_ptr<ServerSide> server_here(const ManagerId& id) {
   ManagerServers& servers = manager_servers();
   const std::lock_guard lock{process_state().mutex};
   for (ServerSide* const server : servers.all) {
-    if (server->is_here() && server->id() == id) return server;
+    if (server->is_here() && server->id() == id) return server->shared_from_this();
   }
   return nullptr;
 }

@@ -10,6 +10,7 @@ inline std::uint64_t ServerSide::add(ServedObject object,
                                      std::uint64_t type,
                                      ManagerSession* session) {
   const std::lock_guard lock{mutex_};
+  if (has_ended_) throw ProcessError{"the manager's server has ended"};
   const std::uint64_t id = next_object_++;
   if (session != nullptr && session->has_ended) return id;  // nobody will come
   objects_.emplace(id, Entry{std::move(object), type, session == nullptr ? 0U : 1U});
@@ -78,20 +79,23 @@ inline void ServerSide::end_session(const ManagerId& client, ManagerSession& ses
   }
 }
 
-// A module that this process has not loaded stays so, whatever a client says.
+// A module that this process has not loaded stays so, whatever a client says. What it has named has
+// its number, also where it was refused: the client counts on.
 inline ServerSide::Function* ServerSide::function_of(Decoder& question,
                                                      std::vector<Function*>& code) {
   const auto index = question.read_number<std::uint32_t>();
-  if (index < code.size()) return code[index];
-  if (index != code.size()) throw SerializationError{"a call of code that was never named"};
-  const auto reference = codec<CodeReference>::decode(question);
-  if (!os::find_module(reference.module, reference.path)) {
-    throw SerializationError{
-        "the manager's server does not have that code: it runs another build, or the method was "
-        "never instantiated there"};
+  if (index > code.size()) throw SerializationError{"a call of code that was never named"};
+  if (index == code.size()) {
+    code.push_back(nullptr);
+    const auto reference = codec<CodeReference>::decode(question);
+    if (os::find_module(reference.module, reference.path)) {
+      code.back() = resolve<Function>(reference, question.origin());
+    }
   }
-  code.push_back(resolve<Function>(reference));
-  return code.back();
+  if (code[index] != nullptr) return code[index];
+  throw SerializationError{
+      "the manager's server does not have that code: it runs another build, or the method was "
+      "never instantiated there"};
 }
 
 inline void ServerSide::answer_one(Decoder& question,
@@ -123,22 +127,25 @@ inline void ServerSide::answer(ManagerLine& line, ManagerSession& session) {
   std::vector<Function*> code;
   std::vector<std::byte> bytes;
   std::vector<std::byte> message;
-  serving() = {this, &session};
+  serving() = {this, &session, nullptr};
   for (;;) {
     line.receive(message);
+    code.reserve(code.size() + 1);  // without memory the line ends, rather than a number is lost
     const auto begin = [&](Answer answer) {
       bytes.clear();
       bytes.push_back(static_cast<std::byte>(answer));
     };
     begin(Answer::value);
-    Decoder question{message};
+    Decoder question{message, nullptr, Origin::peer};
     Encoder result{bytes};
+    serving().answer = &result;
     try {
       answer_one(question, result, code);
     } catch (...) {
       begin(Answer::error);
       encode_exception(result, "in the manager's server, " + current_process().name() + ":\n");
     }
+    serving().answer = nullptr;
     line.send(bytes);
     if (!message.empty() && message.front() == static_cast<std::byte>(Request::shutdown)) {
       listener_.close();
@@ -180,6 +187,19 @@ inline void ServerSide::forget_ended_talks() {
   }
 }
 
+// A proxy in an object releases another one, so each goes alone, and without the mutex. What they
+// have of each other keeps nothing: they may have it in a circle.
+inline void ServerSide::forget_objects() {
+  for (;;) {
+    Entry gone;
+    const std::lock_guard lock{mutex_};
+    has_ended_ = true;
+    if (objects_.empty()) return;
+    gone = std::move(objects_.begin()->second);
+    objects_.erase(objects_.begin());
+  }
+}
+
 inline void ServerSide::serve() {
   constexpr std::chrono::milliseconds breath{20};
   os::install_fork_handlers();
@@ -190,7 +210,7 @@ inline void ServerSide::serve() {
   }
   while (!listener_.closed()) {
     try {
-      Talk& talk = talks_.emplace_back(listener_.accept());
+      Talk& talk = talks_.emplace_back(listener_.core()->accept(Deadline{forever}));
       try {
         talk.thread = std::thread{[this, &talk] {
           try {
@@ -216,9 +236,10 @@ inline void ServerSide::serve() {
       std::this_thread::sleep_for(breath);  // nor when memory is
     }
   }
-  for (Talk& talk : talks_) talk.close();
+  for (Talk& talk : talks_) talk.shut_down();
   for (Talk& talk : talks_) talk.thread.join();
   talks_.clear();
+  forget_objects();
   ManagerServers& servers = manager_servers();
   const std::lock_guard lock{process_state().mutex};
   std::erase(servers.all, this);

@@ -63,7 +63,8 @@ void encode_call(Encoder& encoder, const F& function, const A&... arguments) {
 /// What the call returns is dropped; what it throws comes out.
 /// @throws SerializationError before anything is called.
 inline void run_call(Decoder& decoder) {
-  resolve<void(Decoder&)>(codec<CodeReference>::decode(decoder))(decoder);
+  const auto reference = codec<CodeReference>::decode(decoder);
+  resolve<void(Decoder&)>(reference, decoder.origin())(decoder);
 }
 
 }  // namespace detail

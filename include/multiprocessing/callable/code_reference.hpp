@@ -121,10 +121,16 @@ namespace detail {
   return *made.release();
 }
 
-/// @brief The module that a reference names, loaded now if it was not.
+/// @brief The module that a reference names, loaded now if it was not and a relative names it: to
+/// open a file is to run its initializers, whatever build it turns out to be.
 /// @throws SerializationError there is no such build; names the module, both ids and the ways out.
-[[nodiscard]] inline os::Module module_for(const CodeReference& reference) {
+[[nodiscard]] inline os::Module module_for(const CodeReference& reference, Origin origin) {
   if (auto loaded = os::find_module(reference.module, reference.path)) return *std::move(loaded);
+  if (origin != Origin::relative) {
+    refuse_code(reference,
+                "this process has not loaded that module, and loads none that another machine or "
+                "program names. Run the same build in both, and load the module before");
+  }
   std::string why;
   if (auto opened = os::open_module(reference.path, reference.module, why)) {
     return *std::move(opened);
@@ -159,14 +165,16 @@ template <class Key>
 }
 
 /// @brief The function that a reference from another process means here.
+/// @param origin where the reference came from: Decoder::origin().
 /// @throws SerializationError the module cannot be had in that build, or there is no descriptor of
 /// that signature and name; says which, and what to do. Nothing was called.
 /// @threads Any number. No other thread may unload the module meanwhile.
 template <class Signature>
 requires std::is_function_v<Signature>
-[[nodiscard]] Signature* resolve(const CodeReference& reference) {
+[[nodiscard]] Signature* resolve(const CodeReference& reference,
+                                 detail::Origin origin = detail::Origin::relative) {
   using Expected = Descriptor<Signature>;
-  const os::Module module = detail::module_for(reference);
+  const os::Module module = detail::module_for(reference, origin);
   const std::uintptr_t address = module.base + static_cast<std::uintptr_t>(reference.offset);
   if (address % alignof(Expected) != 0) detail::refuse_code(reference, "the offset is misaligned");
   if (!module.is_constant(address, sizeof(Expected))) {

@@ -31,8 +31,9 @@ inline void require_own_tree(const Transit* transit) {
 /// @brief The address of code that a reference from another process of our tree means here.
 /// @throws SerializationError no such module, no code there, or a function of another type.
 [[nodiscard]] inline std::uintptr_t code_address(const CodeReference& reference,
-                                                 std::uint64_t hash) {
-  const os::Module module = module_for(reference);
+                                                 std::uint64_t hash,
+                                                 Origin origin) {
+  const os::Module module = module_for(reference, origin);
   const std::uintptr_t address = module.base + static_cast<std::uintptr_t>(reference.offset);
   if (reference.hash != hash) refuse_code(reference, "the function has another type");
   if (!module.is_code(address)) refuse_code(reference, "no code lies there");
@@ -104,8 +105,9 @@ struct codec<Function*> {
     if (kind != detail::PointerKind::code) {
       throw SerializationError{"the bytes hold no function pointer"};
     }
+    const auto reference = codec<CodeReference>::decode(decoder);
     return reinterpret_cast<Function*>(
-        detail::code_address(codec<CodeReference>::decode(decoder), detail::type_hash<Function>()));
+        detail::code_address(reference, detail::type_hash<Function>(), decoder.origin()));
   }
 };
 
@@ -149,8 +151,9 @@ struct codec<Function Class::*> {
         throw SerializationError{"the bytes hold no virtual member function of this type"};
       }
     } else {
+      const auto reference = codec<CodeReference>::decode(decoder);
       words.function =
-          detail::code_address(codec<CodeReference>::decode(decoder), detail::type_hash<Pointer>());
+          detail::code_address(reference, detail::type_hash<Pointer>(), decoder.origin());
       if (words.is_virtual()) {
         throw SerializationError{"the bytes hold no member function of this type"};
       }

@@ -181,7 +181,8 @@ struct codec<Task> {
     if (present == 0) return {};
     if (present != 1) throw SerializationError{"the bytes hold no task"};
     detail::require_own_tree(decoder.transit());
-    return resolve<Task(Decoder&)>(codec<CodeReference>::decode(decoder))(decoder);
+    const auto reference = codec<CodeReference>::decode(decoder);
+    return resolve<Task(Decoder&)>(reference, decoder.origin())(decoder);
   }
 };
 

@@ -168,7 +168,9 @@ T decode_object(os::IncomingMessage message) {
   }
   Transit transit = parts.transit(std::move(message.handles));
   // Code and handles come from our own tree only; whoever is at a stream's other end may not be.
-  Decoder decoder{parts.value(), kind == MessageKind::object ? &transit : nullptr};
+  const bool is_relative = kind == MessageKind::object;
+  Decoder decoder{parts.value(), is_relative ? &transit : nullptr,
+                  is_relative ? Origin::relative : Origin::stranger};
   T value = detail::decode<T>(decoder);
   if (decoder.remaining() != 0) {
     throw SerializationError{"recv: the message goes on after the " + wanted()};

@@ -169,7 +169,7 @@ inline void Fleet::deliver(TaskTable::Entry entry,
       return host.empty() ? as_text(rest) : "on host " + host + ": " + as_text(rest);
     };
     Transit transit;
-    Decoder decoder{rest, &transit};
+    Decoder decoder{rest, &transit, Origin::peer};
     switch (frame.outcome) {
       case ResultFrame::value: {
         const Telling telling{*this};

@@ -74,7 +74,9 @@ class Completions : public std::enable_shared_from_this<Completions> {
   template <class Future>
   void watch(const Future& future, std::size_t number) {
     const FutureCore* const core = future.core().get();
-    if (const auto runner = future.core()->runner(); runner && !has_runner_) {
+    if (const auto runner = core->runner(); runner && !runner->is_ours()) {
+      if (!core->is_done()) foreign_ = runner;
+    } else if (runner && !has_runner_) {
       runner_ = runner;
       has_runner_ = true;
     }
@@ -101,12 +103,16 @@ class Completions : public std::enable_shared_from_this<Completions> {
     return failed_;
   }
   /// @brief Waits, and drives the loop of the first future's runner meanwhile.
+  /// @throws std::logic_error one is not done whose executor belongs to another process.
   bool wait(const std::function<bool()>& enough,
             const Deadline& deadline,
             const std::stop_token& stop) {
     constexpr std::chrono::milliseconds tick{20};
-    const auto runner = runner_.lock();
-    if (runner && runner->is_ours()) {
+    // Nobody here will ever say that those are done.
+    if (const auto foreign = foreign_.lock(); foreign && !enough()) {
+      foreign->wait(nullptr, enough, deadline, stop);
+    }
+    if (const auto runner = runner_.lock()) {
       // Futures of other crews become done unseen by this one's loop.
       while (!enough() && !deadline.passed() && !stop.stop_requested()) {
         runner->wait(nullptr, enough, Deadline{deadline.left(tick)}, stop);
@@ -139,6 +145,7 @@ class Completions : public std::enable_shared_from_this<Completions> {
   std::vector<std::weak_ptr<FutureCore>> watched_;
   std::weak_ptr<TaskRunner> runner_;
   bool has_runner_ = false;
+  std::weak_ptr<TaskRunner> foreign_;  // of a forked child's parent
 };
 
 }  // namespace detail
@@ -157,6 +164,7 @@ struct DoneAndNotDone {
 /// @param timeout when it is over, what is done then is returned.
 /// @param return_when all are done (ALL_COMPLETED); one is; or one has thrown, else all.
 /// @param stop ends the wait as the timeout does.
+/// @throws std::logic_error it would have to wait, and one's executor belongs to another process.
 /// @python{concurrent.futures.wait}
 template <detail::FutureRange Futures>
 auto wait(Futures&& futures,
@@ -179,7 +187,7 @@ auto wait(Futures&& futures,
   return result;
 }
 
-/// @brief Futures as they become done: a range to go through once.
+/// @brief Futures as they become done: a range to go through once. It is moved, not copied.
 /// @python{concurrent.futures.as_completed}
 template <class F>
 class AsCompleted {
@@ -191,11 +199,17 @@ class AsCompleted {
         deadline_{timeout} {
     for (std::size_t i = 0; i < futures_.size(); ++i) completions_->watch(futures_[i], i);
   }
+  AsCompleted(const AsCompleted&) = delete;
+  AsCompleted& operator=(const AsCompleted&) = delete;
+  AsCompleted(AsCompleted&&) noexcept = default;
+  AsCompleted& operator=(AsCompleted&&) noexcept = default;
+  ~AsCompleted() = default;
 
   /// @brief The next one that is done; none: those were all.
   /// @throws TimeoutError the time is over; says how many are left.
+  /// @throws std::logic_error it would have to wait, and one's executor belongs to another process.
   std::optional<F> next(const std::stop_token& stop = {}) {
-    if (given_ == futures_.size()) return std::nullopt;
+    if (given_ >= futures_.size()) return std::nullopt;  // fewer: moved from
     if (!completions_->wait([this] { return completions_->has(given_ + 1); }, deadline_, stop)) {
       if (stop.stop_requested()) throw CancelledError{"the wait for futures was stopped"};
       throw TimeoutError{std::to_string(futures_.size() - given_) + " (of " +

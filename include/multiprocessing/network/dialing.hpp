@@ -7,6 +7,8 @@
 #include <multiprocessing/network/negotiation.hpp>
 #include <multiprocessing/network/socket_file.hpp>
 #include <multiprocessing/network/stream_core.hpp>
+#include <multiprocessing/os/child.hpp>
+#include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/socket.hpp>
 #include <multiprocessing/timeout.hpp>
 
@@ -18,22 +20,35 @@
 
 namespace multiprocessing::detail {
 
+/// @brief A connected socket. Where a fork came in between, a child may have a copy, which would
+/// hide from the other end that this process has died: then it is another one.
 /// @throws as Client().
-inline std::shared_ptr<ConnectionCore> dial(const Address& address,
-                                            const std::optional<std::string>& authkey,
-                                            bool allows_md5,
-                                            const Deadline& deadline) {
-  const auto too_late = [&](const char* what) {
-    return TimeoutError{"Client: " + address.to_string() + what + " in time"};
-  };
+inline OwnSocket reach(const Address& address, const Deadline& deadline) {
+  os::install_fork_handlers();
+  for (;;) {
+    const std::uint32_t forked = process_state().forked;
+    std::error_code ec;
+    os::Outcome outcome{};
+    OwnSocket own{os::connect_to(address.endpoint(), {}, deadline, outcome, ec), {}};
+    if (ec) throw std::system_error{ec, "Client: cannot connect to " + address.to_string()};
+    if (outcome != os::Outcome::done) {
+      throw TimeoutError{"Client: " + address.to_string() + " was not reached in time"};
+    }
+    own.kept.emplace(own.socket.get());
+    if (process_state().forked == forked) return own;
+  }
+}
+
+/// @brief An end that children do not get: see StreamCore::give_to_children().
+/// @throws as Client().
+inline std::shared_ptr<StreamCore> dial(const Address& address,
+                                        const std::optional<std::string>& authkey,
+                                        bool allows_md5,
+                                        const Deadline& deadline) {
   require_family("Client", address.family());
-  std::error_code ec;
-  os::Outcome outcome{};
-  os::UniqueHandle socket = os::connect_to(address.endpoint(), {}, deadline, outcome, ec);
-  if (ec) throw std::system_error{ec, "Client: cannot connect to " + address.to_string()};
-  if (outcome != os::Outcome::done) throw too_late(" was not reached");
-  if (!authkey) return StreamCore::create(std::move(socket));
-  Negotiation negotiation{std::move(socket), Handshake::Side::client, *authkey, allows_md5};
+  OwnSocket own = reach(address, deadline);
+  if (!authkey) return StreamCore::create(std::move(own));
+  Negotiation negotiation{std::move(own), Handshake::Side::client, *authkey, allows_md5};
   for (;;) {
     switch (negotiation.go_on()) {
       case Negotiation::Progress::done:
@@ -43,10 +58,14 @@ inline std::shared_ptr<ConnectionCore> dial(const Address& address,
       case Negotiation::Progress::waiting:
         break;
     }
+    std::error_code ec;
     const auto waited =
         os::wait_ready(negotiation.handle(), os::Readiness::readable, {}, deadline, ec);
     if (ec) throw std::system_error{ec, "Client: waiting for " + address.to_string()};
-    if (waited != os::Waited::ready) throw too_late(" did not finish the handshake");
+    if (waited != os::Waited::ready) {
+      throw TimeoutError{"Client: " + address.to_string() +
+                         " did not finish the handshake in time"};
+    }
   }
 }
 

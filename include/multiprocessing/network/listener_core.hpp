@@ -56,13 +56,14 @@ class ListenerCore {
   ~ListenerCore() { close(); }
 
   /// @throws TimeoutError; as try_accept().
-  std::shared_ptr<ConnectionCore> accept(const Deadline& deadline) {
+  std::shared_ptr<StreamCore> accept(const Deadline& deadline) {
     auto accepted = try_accept(deadline);
     if (!accepted) throw TimeoutError{"accept: nobody connected to " + address().to_string()};
     return accepted;
   }
+  /// @brief An end that children do not get: see StreamCore::give_to_children().
   /// @returns none: nobody in time. @throws as Listener::accept().
-  std::shared_ptr<ConnectionCore> try_accept(const Deadline& deadline);
+  std::shared_ptr<StreamCore> try_accept(const Deadline& deadline);
   /// @returns whether try_accept() would have something at once.
   bool prepare_wait();
 
@@ -81,18 +82,19 @@ class ListenerCore {
 
  private:
   struct Client {
-    Client(os::UniqueHandle socket, os::Endpoint from, const ListenerPlan& plan)
+    Client(OwnSocket own, os::Endpoint from, const ListenerPlan& plan)
         : peer{std::move(from)},
-          negotiation{std::move(socket), Handshake::Side::listener, *plan.authkey, plan.legacy_md5},
+          negotiation{std::move(own), Handshake::Side::listener, *plan.authkey, plan.legacy_md5},
           limit{plan.handshake_timeout} {}
     os::Endpoint peer;
     Negotiation negotiation;
     Deadline limit;
   };
   struct Accepted {
-    os::UniqueHandle socket;
+    OwnSocket own;
     os::Endpoint peer;
   };
+  // Both take the process state's mutex where they end, so what is sent away goes without it.
   using Clients = std::list<Client>;
   using Found = std::variant<Accepted, std::exception_ptr>;
 
@@ -139,6 +141,10 @@ class ListenerCore {
     os::remove_from_ready_set(set_.get(), client->negotiation.handle());
     return clients.erase(client);
   }
+  void forget_first(Clients& into) {
+    os::remove_from_ready_set(set_.get(), clients_.front().negotiation.handle());
+    into.splice(into.end(), clients_, clients_.begin());
+  }
 
   CallsInFlight calls_;
   os::ListeningSocket socket_;
@@ -182,26 +188,28 @@ inline std::shared_ptr<ListenerCore> ListenerCore::create(ListenerPlan plan) {
 // The handle to wait for. Also where a fork is noticed.
 inline native_handle_type ListenerCore::handle() {
   if (!plan_.authkey) return socket_.handle.get();
+  Clients clients;  // of a parent
+  std::list<Found> found;
   const std::lock_guard lock{process_state().mutex};
   const std::uint32_t here = process_state().forks.load();
   if (set_ && set_made_ == here) return set_.get();
   std::error_code ec;
   os::UniqueHandle set = os::make_ready_set(socket_, ec);
   if (ec) throw std::system_error{ec, "Listener: cannot wait for clients"};
-  clients_.clear();
+  clients.swap(clients_);
   in_hands_ = 0;
-  found_.clear();
+  found.swap(found_);
   set_ = std::move(set);
   set_made_ = here;
   return set_.get();
 }
 
-inline std::shared_ptr<ConnectionCore> ListenerCore::try_accept(const Deadline& deadline) {
+inline std::shared_ptr<StreamCore> ListenerCore::try_accept(const Deadline& deadline) {
   for (;;) {
     const CallsInFlight::Call call{calls_};
     require(call);
     if (auto accepted = step()) {
-      auto core = StreamCore::create(std::move(accepted->socket));
+      auto core = StreamCore::create(std::move(accepted->own));
       const bool has_name = !accepted->peer.name.empty();
       const std::lock_guard lock{process_state().mutex};
       last_accepted_.reset();
@@ -263,7 +271,7 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::step_without_key() {
   if (auto found = take_found()) return found;
   os::begin_look(socket_.handle.get());
   Accepted accepted;
-  const bool is_one = take_client(accepted) && accepted.socket;
+  const bool is_one = take_client(accepted) && accepted.own.socket;
   const std::lock_guard lock{process_state().mutex};
   if (!found_.empty()) os::look_again(socket_.handle.get());  // by a thread that waits
   if (!is_one) return std::nullopt;
@@ -277,7 +285,7 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::step_with_key() {
   for (int i = 0; i < at_once; ++i) {
     Accepted accepted;
     if (!take_client(accepted)) return std::nullopt;
-    if (!accepted.socket) continue;
+    if (!accepted.own.socket) continue;
     if (auto through = admit(std::move(accepted))) return through;
   }
   os::look_again(set_.get());
@@ -287,13 +295,17 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::step_with_key() {
 // False: nobody waits. Without a socket: one was sent away for it, so try again.
 inline bool ListenerCore::take_client(Accepted& into) {
   std::error_code ec;
-  into.socket = os::accept_from(socket_, into.peer, ec);
+  {
+    const std::lock_guard lock{process_state().mutex};  // no fork comes between the two
+    into.own.socket = os::accept_from(socket_, into.peer, ec);
+    if (into.own.socket) into.own.kept.emplace(into.own.socket.get(), lock);
+  }
   if (ec == std::errc::too_many_files_open || ec == std::errc::too_many_files_open_in_system) {
     if (!socket_.place && !somebody_waits()) return false;
     if (forget_oldest()) return true;
   }
   if (ec) throw std::system_error{ec, "accept: at " + address().to_string()};
-  return static_cast<bool>(into.socket);
+  return static_cast<bool>(into.own.socket);
 }
 
 inline std::optional<ListenerCore::Accepted> ListenerCore::take_found() {
@@ -325,9 +337,8 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::go_on() {
     } else if (progress == Negotiation::Progress::left) {
       client = forget(clients, client);
     } else {
-      Accepted accepted{{}, std::move(client->peer)};
       os::remove_from_ready_set(set_.get(), client->negotiation.handle());
-      accepted.socket = client->negotiation.take_socket();
+      Accepted accepted{client->negotiation.take_socket(), std::move(client->peer)};
       clients.erase(client);
       return accepted;
     }
@@ -338,18 +349,19 @@ inline std::optional<ListenerCore::Accepted> ListenerCore::go_on() {
 // A client that is quick may be through at once.
 inline std::optional<ListenerCore::Accepted> ListenerCore::admit(Accepted accepted) {
   Clients one;
-  Client& client = one.emplace_back(std::move(accepted.socket), std::move(accepted.peer), plan_);
+  Client& client = one.emplace_back(std::move(accepted.own), std::move(accepted.peer), plan_);
   const auto progress = client.negotiation.go_on();
   if (progress == Negotiation::Progress::done) {
     return Accepted{client.negotiation.take_socket(), std::move(client.peer)};
   }
   if (progress == Negotiation::Progress::left) return std::nullopt;
   std::error_code ec;
+  Clients gone;
   const std::lock_guard lock{process_state().mutex};  // no look may come between the two
   os::add_to_ready_set(set_.get(), client.negotiation.handle(), ec);
   if (ec) throw std::system_error{ec, "accept: waiting for a client's handshake"};
   clients_.splice(clients_.end(), one);
-  if (clients_.size() > most_in_handshake) forget(clients_, clients_.begin());
+  if (clients_.size() > most_in_handshake) forget_first(gone);
   return std::nullopt;
 }
 
@@ -365,18 +377,21 @@ inline bool ListenerCore::somebody_waits() const {
 // Strangers that say nothing keep no descriptors from those who know the key. False: there are
 // none; where another thread has them in hand, they are asked for again.
 inline bool ListenerCore::forget_oldest() {
+  Clients gone;
   const std::lock_guard lock{process_state().mutex};
   if (clients_.empty()) return in_hands_ != 0;
-  forget(clients_, clients_.begin());
+  forget_first(gone);
   return true;
 }
 
 inline void ListenerCore::close() noexcept {
   if (!calls_.close()) return;
   {
+    Clients clients;
+    std::list<Found> found;
     const std::lock_guard lock{process_state().mutex};
-    clients_.clear();
-    found_.clear();
+    clients.swap(clients_);
+    found.swap(found_);
     socket_ = {};
     set_.reset();
   }

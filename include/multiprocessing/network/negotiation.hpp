@@ -3,6 +3,7 @@
 /// @file negotiation.hpp
 /// @brief A handshake that goes on over a socket, without ever waiting.
 #include <multiprocessing/network/handshake.hpp>
+#include <multiprocessing/network/stream_core.hpp>
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/random.hpp>
 #include <multiprocessing/os/socket.hpp>
@@ -17,7 +18,8 @@
 
 namespace multiprocessing::detail {
 
-/// @brief A socket whose other end is still a stranger.
+/// @brief A socket whose other end is still a stranger. Children that are forked meanwhile have
+/// none of it: who waits here hears at once when this process has died.
 /// @threads one at a time.
 class Negotiation {
  public:
@@ -28,10 +30,10 @@ class Negotiation {
   };
 
   /// @throws std::system_error there are no random bytes.
-  Negotiation(os::UniqueHandle socket, Handshake::Side side, std::string key, bool allows_md5)
-      : socket_{std::move(socket)},
+  Negotiation(OwnSocket own, Handshake::Side side, std::string key, bool allows_md5)
+      : own_{std::move(own)},
         handshake_{side, std::move(key), allows_md5, random()},
-        keeps_messages_{os::keeps_messages(socket_.get())} {}
+        keeps_messages_{os::keeps_messages(handle())} {}
 
   /// @throws AuthenticationError it has not; it was told so.
   Progress go_on() {
@@ -54,8 +56,8 @@ class Negotiation {
       throw;
     }
   }
-  [[nodiscard]] native_handle_type handle() const noexcept { return socket_.get(); }
-  [[nodiscard]] os::UniqueHandle take_socket() noexcept { return std::move(socket_); }
+  [[nodiscard]] native_handle_type handle() const noexcept { return own_.socket.get(); }
+  [[nodiscard]] OwnSocket take_socket() noexcept { return std::move(own_); }
 
  private:
   static std::string random() {
@@ -70,7 +72,7 @@ class Negotiation {
     bool ended = false;
     std::error_code ec;
     if (keeps_messages_) {
-      const auto size = os::receive_message_now(socket_.get(), frame_.room(), ended, ec);
+      const auto size = os::receive_message_now(handle(), frame_.room(), ended, ec);
       if (ec == std::errc::message_size)
         BoundedFrame::refuse("a message of the handshake has more bytes");
       if (ended || ec) return Progress::left;
@@ -78,7 +80,7 @@ class Negotiation {
       frame_.took_whole(*size);
       return Progress::done;
     }
-    const std::size_t got = os::receive_now(socket_.get(), frame_.wanted(), ended, ec);
+    const std::size_t got = os::receive_now(handle(), frame_.wanted(), ended, ec);
     if (ended || ec) return Progress::left;
     if (got == 0 && !frame_.complete()) return Progress::waiting;
     frame_.took(got);
@@ -89,10 +91,10 @@ class Negotiation {
     const std::string frame =
         keeps_messages_ ? std::string{message} : BoundedFrame::framed(message);
     std::error_code ec;
-    return os::send_now(socket_.get(), std::as_bytes(std::span{frame}), ec) == frame.size();
+    return os::send_now(handle(), std::as_bytes(std::span{frame}), ec) == frame.size();
   }
 
-  os::UniqueHandle socket_;
+  OwnSocket own_;
   Handshake handshake_;
   BoundedFrame frame_;
   bool keeps_messages_;

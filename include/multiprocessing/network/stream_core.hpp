@@ -4,6 +4,7 @@
 /// @brief An end of a stream behind a Connection.
 #include <multiprocessing/connection.hpp>
 #include <multiprocessing/heap.hpp>
+#include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/stream.hpp>
 
 #include <array>
@@ -28,12 +29,19 @@ struct StreamBlock {
   os::StreamState state;
 };
 
+/// @brief A socket that this process has alone, until it gives it to children that it forks later.
+struct OwnSocket {
+  os::UniqueHandle socket;
+  std::optional<os::KeptFromChildren> kept;  // ends before the socket
+};
+
 /// @brief An end of a stream in this process.
 class StreamCore final : public ConnectionCore, public std::enable_shared_from_this<StreamCore> {
  public:
   /// @throws std::system_error no handle or memory is left.
-  static std::shared_ptr<StreamCore> create(os::UniqueHandle socket) {
-    auto core = std::make_shared<StreamCore>(std::move(socket));
+  static std::shared_ptr<StreamCore> create(OwnSocket own) {
+    auto core = std::make_shared<StreamCore>(std::move(own.socket));
+    core->kept_ = std::move(own.kept);
     core->block_.emplace(SharedObject<StreamBlock>::create());
     std::error_code ec;
     core->state().initialise(ec);
@@ -57,6 +65,9 @@ class StreamCore final : public ConnectionCore, public std::enable_shared_from_t
     core->has_travelled_ = true;
     return core;
   }
+  /// @brief Children that are forked from now on have it, too.
+  void give_to_children() noexcept { kept_.reset(); }
+
   bool save(Encoder& encoder) override {
     encoder.write_number(kind);
     reduction::save_shared(encoder, shared_from_this(), StreamBlock::name);
@@ -100,6 +111,7 @@ class StreamCore final : public ConnectionCore, public std::enable_shared_from_t
   }
   void do_close() noexcept override {
     before_close();
+    kept_.reset();  // the number may be another file's at once
     socket_.reset();
   }
 
@@ -118,6 +130,7 @@ class StreamCore final : public ConnectionCore, public std::enable_shared_from_t
   void before_close() const noexcept { stream().before_close(); }
 
   os::UniqueHandle socket_;
+  std::optional<os::KeptFromChildren> kept_;  // ends before the socket
   std::optional<SharedObject<StreamBlock>> block_;
   std::uint32_t born_;    // how many forks lie between the first process and this one,
   std::uint32_t forked_;  // and how many this one had made

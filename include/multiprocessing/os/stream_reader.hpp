@@ -40,7 +40,8 @@ class StreamReader {
   [[nodiscard]] Outcome receive(std::vector<std::byte>& message,
                                 const detail::Deadline& deadline,
                                 std::error_code& ec);
-  /// @brief Another thread's receive() answers `ended`, now and later.
+  /// @brief Another thread's receive() answers `ended`, now and later, or `connection_aborted`
+  /// inside a message; who sends through the socket hears `broken_pipe`. Windows: does nothing.
   void shut_down() const noexcept;
 
  private:

@@ -64,6 +64,17 @@ class Nestable {
 
 }  // namespace detail
 
+namespace detail {
+
+/// @brief Whose bytes they are that a Decoder reads.
+enum class Origin : std::uint8_t {
+  relative,  ///< Of a process of our own tree.
+  peer,      ///< Of another machine, or of who has shown a key: no module is loaded for it.
+  stranger,  ///< Of who is at a stream's other end: nor is any key shown to whom it names.
+};
+
+}  // namespace detail
+
 /// @brief Appends encoded values to a buffer.
 ///
 /// A `codec<T>` or a `save`/`serialize` member gets one; `archive(a, b, c)` and `archive & a & b`
@@ -142,8 +153,10 @@ class Decoder : public detail::Nestable {
 
   /// @param from what is read; must live as long.
   /// @param transit has the handles; null: none came.
-  explicit Decoder(std::span<const std::byte> from, Transit* transit = nullptr) noexcept
-      : from_{from}, transit_{transit} {}
+  explicit Decoder(std::span<const std::byte> from,
+                   Transit* transit = nullptr,
+                   detail::Origin origin = detail::Origin::relative) noexcept
+      : from_{from}, transit_{transit}, origin_{origin} {}
 
   /// @brief Decodes values one behind the other, into objects that exist.
   template <class... T>
@@ -161,6 +174,8 @@ class Decoder : public detail::Nestable {
   [[nodiscard]] std::size_t remaining() const noexcept { return from_.size(); }
   /// @brief What has the handles; null: none came.
   [[nodiscard]] Transit* transit() const noexcept { return transit_; }
+  /// @brief For this library.
+  [[nodiscard]] detail::Origin origin() const noexcept { return origin_; }
 
   /// @brief The next `size` bytes, in place.
   /// @throws SerializationError fewer are left.
@@ -207,6 +222,7 @@ class Decoder : public detail::Nestable {
 
   std::span<const std::byte> from_;
   Transit* transit_;
+  detail::Origin origin_;
   std::size_t claimed_ = 0;
 };
 

@@ -154,8 +154,9 @@ inline std::exception_ptr decode_chain(Decoder& decoder) {
       return error.make(decode_chain(decoder));
     }
     case ErrorForm::own: {
+      const auto reference = codec<CodeReference>::decode(decoder);
       auto* const remake =
-          resolve<typename RemakeError<int>::Signature>(codec<CodeReference>::decode(decoder));
+          resolve<typename RemakeError<int>::Signature>(reference, decoder.origin());
       // The object's bytes come before those of what is nested in it, so it is made twice: the
       // first time alone, to get behind it.
       Decoder ahead{decoder};

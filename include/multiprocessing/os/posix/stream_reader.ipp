@@ -13,7 +13,7 @@
 namespace multiprocessing::os {
 
 inline void StreamReader::shut_down() const noexcept {
-  MULTIPROCESSING_SYSTEM(shutdown)(socket_, SHUT_RD);
+  MULTIPROCESSING_SYSTEM(shutdown)(socket_, SHUT_RDWR);
 }
 
 inline Outcome StreamReader::receive_some(std::span<std::byte> into,
