@@ -129,8 +129,7 @@ class LockCore {
   }
 
   bool acquire(Timeout timeout) {
-    if (take_again()) return true;
-    if (!acquire_first(timeout)) return false;
+    if (!take_again() && !acquire_first(timeout)) return false;
     state_->at_work.store(1, std::memory_order_release);
     MULTIPROCESSING_STOP_POINT("lock.acquire.held");
     return true;
@@ -154,7 +153,8 @@ class LockCore {
   // ---- for Value ----
 
   /// @brief As acquire(); the caller vouches that what the lock guards is sound whenever it dies
-  /// before release(). Who had taken a recursive lock before, does not vouch by this.
+  /// before release(). Who had taken a recursive lock before, does not vouch by this; nor does who
+  /// takes it by acquire() afterwards, from then until nobody holds it.
   bool acquire_vouching(Timeout timeout) { return take_again() || acquire_first(timeout); }
 
   [[noreturn]] static void throw_abandoned() {
@@ -218,7 +218,10 @@ inline bool LockCore::acquire_first(Timeout timeout) {
 }
 
 inline bool LockCore::recover(Timeout timeout) {
-  if (take_again()) return true;
+  if (take_again()) {
+    state_->at_work.store(1, std::memory_order_release);
+    return true;
+  }
   HeldLocks::check();
   if (take(state_->mutex, timeout) == os::Acquired::no) return false;
   HeldLocks::add();
