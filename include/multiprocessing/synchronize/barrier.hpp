@@ -75,7 +75,7 @@ class BarrierCore {
   ~BarrierCore() {
     break_if_dead();  // a seat of somebody dead is kept until his barrier has seen to it
     survey(phase().round());
-    if (state_->mutex.must_stay_mapped()) state_.leave_mapped();
+    if (state_->mutex.must_stay_mapped()) state_.leave_held(state_->mutex);
   }
   void save(Encoder& encoder) const;
   static std::shared_ptr<BarrierCore> load(Decoder& decoder);

@@ -118,7 +118,7 @@ class LockCore {
   LockCore(const LockCore&) = delete;
   LockCore& operator=(const LockCore&) = delete;
   ~LockCore() {
-    if (state_->mutex.must_stay_mapped()) state_.leave_mapped();
+    if (state_->mutex.must_stay_mapped()) state_.leave_held(state_->mutex);
   }
   void save(Encoder& encoder) const { state_.save(encoder); }
   static std::shared_ptr<LockCore> load(Decoder& decoder, bool is_recursive) {
