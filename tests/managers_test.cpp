@@ -6,8 +6,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -17,6 +19,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <tuple>
 #include <utility>
@@ -239,6 +242,8 @@ TEST(DictProxy, TakesKeysOfManyKinds) {
   EXPECT_EQ(empty.get(""), 1);
   const auto flags = manager.dict<bool, bool>({{true, false}});
   EXPECT_FALSE(flags.get(true));
+  EXPECT_EQ(flags.keys(), (std::vector{true}));
+  EXPECT_EQ(flags.values(), (std::vector{false}));
 }
 
 TEST(DictProxy, TakesValuesOfManyKinds) {
@@ -387,7 +392,89 @@ TEST(ListProxy, IsGoneThroughAsItWasAtOneMoment) {
   EXPECT_EQ(other.size(), 12U);
 }
 
+TEST(ListProxy, IsMultipliedAsPythonsIs) {
+  const mp::Manager manager;
+  const auto texts = manager.list<std::string>({"a", "", "bc"});
+  texts *= 3;
+  EXPECT_EQ(texts.copy(), (Texts{"a", "", "bc", "a", "", "bc", "a", "", "bc"}));
+  texts *= 1;
+  EXPECT_EQ(texts.size(), 9U);
+  const auto empty = manager.list<int>();
+  empty *= std::numeric_limits<std::ptrdiff_t>::max();  // nothing to copy takes no time
+  EXPECT_TRUE(empty.empty());
+  for (const std::ptrdiff_t times :
+       {std::numeric_limits<std::ptrdiff_t>::max(), std::ptrdiff_t{1} << 40U}) {
+    try {
+      texts *= times;
+      FAIL();
+    } catch (const std::system_error& error) {
+      EXPECT_EQ(error.code(), std::errc::not_enough_memory);
+    }
+  }
+  EXPECT_EQ(texts.size(), 9U);
+  test::StoreCheck{}.with(texts).with(empty).expect_whole();
+}
+
+TEST(ListProxy, UpdatesTheElementThatWasTheLastWhenTheUpdateAppends) {
+  const mp::Manager manager;
+  const auto list = manager.list<int>({1, 2});
+  EXPECT_EQ(list.update(-1,
+                        [&](int& x) {
+                          list.append(7);
+                          x = 20;
+                        }),
+            20);
+  EXPECT_EQ(list.copy(), (Ints{1, 20, 7}));
+  EXPECT_THROW(list.update(-1, [&](int&) { list.clear(); }), std::out_of_range);
+  EXPECT_EQ(list.copy(), (Ints{1, 20, 7}));
+}
+
+// A std::vector<bool> has no references to give.
+TEST(ListProxy, HasAllOperationsOfBool) {
+  const mp::Manager manager;
+  const auto list = manager.list<bool>();
+  std::vector<bool> model;
+  for (int i = 0; i < 100; ++i) model.push_back(i % 3 == 0 || i % 7 == 1);
+  list.extend(model);
+  EXPECT_EQ(list.copy(), model);
+  list.sort();
+  std::sort(model.begin(), model.end());  // std::ranges::sort takes none before C++23
+  EXPECT_EQ(list.copy(), model);
+  list.sort(std::ranges::less{}, [](bool x) { return !x; });
+  list.sort(std::ranges::greater{}, [](const bool& x) -> const bool& { return x; });
+  list.reverse();
+  EXPECT_EQ(list.copy(), model);
+  list *= 2;
+  EXPECT_EQ(list.count(true), 2U * static_cast<std::size_t>(std::ranges::count(model, true)));
+  list.set_slice(0, 200, {true, false});
+  list.insert(1, true);
+  list.update(-1, [](bool& x) { x = !x; });
+  EXPECT_EQ(list.index(true), 0U);
+  EXPECT_TRUE(list.pop());
+  std::vector<bool> seen;
+  for (const bool value : list) seen.push_back(value);
+  EXPECT_EQ(seen, (std::vector{true, true}));
+}
+
 // ---- set ----
+
+TEST(SetProxy, HasAllOperationsOfBool) {
+  using Bools = std::vector<bool>;
+  const mp::Manager manager;
+  const auto set = manager.set<bool>({true});
+  const Bools both{false, true, false};
+  EXPECT_EQ(set.union_(both), (Bools{true, false}));
+  EXPECT_EQ(set.intersection(both), (Bools{true}));
+  EXPECT_EQ(set.difference(both), Bools{});
+  EXPECT_EQ(set.symmetric_difference(both), (Bools{false}));
+  EXPECT_TRUE(set.issubset(both));
+  set.symmetric_difference_update(both);
+  EXPECT_EQ(set.copy(), (Bools{false}));
+  set.update(both);
+  set.intersection_update(Bools{true});
+  set.difference_update(Bools{false});
+  EXPECT_EQ(set.pop(), true);
+}
 
 TEST(SetProxy, HasEachElementOnce) {
   const mp::Manager manager;

@@ -186,6 +186,21 @@ TEST(ValueLock, IsNotAbandonedByWhoDiesInAnUpdate) {
   EXPECT_THROW(static_cast<void>(value.load()), mp::AbandonedLock);
   value.get_lock().recover();
   value.get_lock().release();
+  // And by one who takes it within, for more than the value.
+  for (const bool recovers : {false, true}) {
+    EXPECT_EQ((Child{[](mp::Value<int> its, bool by_recover) {
+                       its.update([&](int&) {
+                         by_recover ? its.get_lock().recover() : its.get_lock().acquire();
+                         test::end_now();
+                       });
+                     },
+                     value, recovers}
+                   .join()),
+              0);
+    EXPECT_THROW(static_cast<void>(value.load()), mp::AbandonedLock);
+    value.get_lock().recover();
+    value.get_lock().release();
+  }
   // Nor does one who vouched speak for the next.
   value.store(3);
   die_holding(value);

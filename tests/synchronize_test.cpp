@@ -766,6 +766,28 @@ TEST(LockTransit, KeepsTheLocksIdentity) {
   lock.release();
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: no memory stays mapped
+TEST(LockTransit, OfALockThatIsHeldLeavesNothingMappedWhenAllIsGone) {
+  constexpr int times = 5;
+  const int before = mappings_of_shared_memory();
+  std::vector<std::byte> bytes;
+  std::vector<mp::Transit> transits;
+  {
+    const mp::Lock lock;
+    const Sent sent{std::vector{lock, lock}};
+    bytes = sent.bytes;
+    for (int i = 0; i < times; ++i) transits.push_back(sent.arrived());
+  }
+  for (; !transits.empty(); transits.pop_back()) {
+    auto there = decoded<std::vector<mp::Lock>>(bytes, transits.back());
+    there[0].acquire();
+    there.pop_back();  // not the last copy
+    there[0].release();
+  }
+  EXPECT_EQ(mappings_of_shared_memory(), before);
+}
+#endif
+
 TEST(EventTransit, KeepsTheEventsIdentity) {
   mp::Event event;
   const Sent sent{std::vector{event, event, mp::Event{}}};

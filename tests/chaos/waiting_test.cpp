@@ -450,6 +450,39 @@ TEST(BarrierStopPoint, KilledThereBreaksItOrLetsAllGo) {
   }
 }
 
+// Whoever is killed on the way to the seat of a party that died, hides that death from nobody.
+TEST(BarrierStopPoint, KilledThereTakingADeadPartysSeatLeavesItBroken) {
+  for (const std::string point :
+       {"room.death.noted", "robust_lock.lock.inherited", "robust_lock.lock.made_consistent",
+        "condition.wait.seat_taken", "condition.wait.seated"}) {
+    for (const bool looks_again : {false, true}) {
+      SCOPED_TRACE(point + (looks_again ? ", and somebody takes it after that" : ""));
+      mp::Condition first;
+      mp::Condition second;
+      mp::Barrier barrier{3};
+      const Process party = asleep([&] { barrier.wait(); });
+      ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 1; }));
+      party->kill();
+      EXPECT_EQ(code_of(party), -SIGKILL);
+      EXPECT_EQ(code_of(victim_at(point,
+                                  [&] {
+                                    const std::lock_guard guard{first};
+                                    first.wait(1ms);
+                                  })),
+                -SIGKILL);
+      if (looks_again) {
+        const std::lock_guard guard{second};
+        EXPECT_FALSE(second.wait(1ms));
+      }
+      EXPECT_TRUE(barrier.broken());
+      EXPECT_THROW(barrier.wait(), mp::BrokenBarrierError);
+      barrier.reset();
+      EXPECT_FALSE(barrier.broken());
+      EXPECT_EQ(barrier.n_waiting(), 0U);
+    }
+  }
+}
+
 TEST(BarrierRandomKill, NeverLetsAPartThrough) {
   constexpr std::size_t parties = 3;
   const int kills = test::kills(300);

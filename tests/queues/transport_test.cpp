@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What every transport of a Queue does, and what the one of Boost does besides. Deaths are the
 // Ring's alone: tests/chaos.
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/process.hpp>
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/queues/boost_message_queue.hpp>
@@ -8,11 +9,13 @@
 #include <boost/interprocess/shared_memory_object.hpp>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -81,6 +84,26 @@ TYPED_TEST(QueueOver, ThisTakesAndGivesMany) {
   EXPECT_EQ(queue.get(), "20");
   EXPECT_EQ(queue.get_many(100).size(), 29U);
   EXPECT_TRUE(queue.get_many(5, 0s).empty());
+}
+
+TYPED_TEST(QueueOver, ThisTakesNoMessageOfAnotherSizeForAnItem) {
+  const auto core = TypeParam::create(10);
+  typename TestFixture::template Queue<int> numbers{core};
+  typename TestFixture::template Queue<double> others{core};
+  numbers.put(1);
+  others.put(2.0);
+  numbers.put(3);
+  std::atomic<int> warnings{0};
+  mp::set_log_sink([&](mp::LogLevel level, std::string_view) {
+    if (level == mp::LogLevel::warning) ++warnings;
+  });
+  mp::set_log_level(mp::LogLevel::warning);
+  EXPECT_EQ(numbers.get_many(10), (std::vector{1}));
+  EXPECT_EQ(numbers.get_many(10), (std::vector{3}));
+  EXPECT_EQ(warnings, 1);
+  mp::set_log_level(mp::LogLevel::off);
+  mp::set_log_sink({});
+  EXPECT_TRUE(numbers.empty());
 }
 
 TYPED_TEST(QueueOver, ThisIsClosedForAllItsCopiesHereAndWakesWhoWaits) {

@@ -4,6 +4,9 @@
 
 #include <support/child.hpp>
 #include <support/eventually.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/threads.hpp>
 
 #include <gtest/gtest.h>
@@ -13,6 +16,8 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
 #include <vector>
@@ -21,6 +26,9 @@ namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using test::Child;
 using test::eventually;
+#if MULTIPROCESSING_POSIX
+using test::Forked;
+#endif
 using test::Thread;
 
 namespace {
@@ -168,6 +176,28 @@ TEST(BarrierAbort, AndResetSendAwayAllWhoWait) {
   EXPECT_FALSE(barrier.broken());
 }
 
+TEST(BarrierTimeout, OfWhoFoundTheRoundFullBreaksNothing) {
+  const mp::Event ends;
+  mp::Barrier barrier{2, mp::Task{[](mp::Event end) { end.wait(); }, ends}};
+  std::atomic<int> passed{0};
+  const auto pass = [&] {
+    barrier.wait();
+    ++passed;
+  };
+  Thread first{pass};
+  Thread second{pass};
+  ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 2; }));
+  test::expect_at_least(20ms, [&] { EXPECT_THROW(barrier.wait(20ms), mp::BrokenBarrierError); });
+  EXPECT_THROW(barrier.wait(0s), mp::BrokenBarrierError);
+  EXPECT_FALSE(barrier.broken());
+  mp::Event{ends}.set();
+  first.join();
+  second.join();
+  EXPECT_EQ(passed, 2);
+  in_threads(2, pass);
+  EXPECT_EQ(passed, 4);
+}
+
 // The last party has counted it before, and looks once more before it lets anybody go.
 TEST(BarrierAction, DuringWhichAPartyDiesBreaksIt) {
   mp::Value<int> victim{0};
@@ -217,6 +247,16 @@ TEST(BarrierWait, IsBrokenByAPartyThatDies) {
   }
 }
 
+namespace {
+
+std::uint32_t seats() {
+  std::uint32_t all = 0;
+  for (const auto* const arena : mp::detail::heap_state().arenas) all += arena->header().seats;
+  return all;
+}
+
+}  // namespace
+
 TEST(Barrier, TakesTheSeatsOfDeadPartiesWithIt) {
   const mp::Lock keeps_the_memory;
   for (int i = 0; i < 80; ++i) {
@@ -225,7 +265,49 @@ TEST(Barrier, TakesTheSeatsOfDeadPartiesWithIt) {
     ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 1; }));
     party.kill();
   }
-  std::uint32_t seats = 0;
-  for (const auto* const arena : mp::detail::heap_state().arenas) seats += arena->header().seats;
-  EXPECT_LE(seats, 64U);
+  EXPECT_LE(seats(), 64U);
 }
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(Barrier, ThatNobodyHasAnyMoreKeepsNoSeats) {
+  const mp::Lock keeps_the_memory;
+  for (int i = 0; i < 20; ++i) {
+    std::optional<mp::Barrier> barrier{std::in_place, 5U};
+    std::vector<Forked> parties;
+    const auto wait = [&] {
+      try {
+        barrier->wait();
+      } catch (const mp::BrokenBarrierError&) {  // another one was killed first
+      }
+    };
+    for (int party = 0; party < 4; ++party) parties.emplace_back(wait);
+    ASSERT_TRUE(eventually([&] { return barrier->n_waiting() == 4; }));
+    barrier.reset();
+    for (auto& party : parties) party.kill();
+  }
+  EXPECT_LE(seats(), 32U);
+}
+
+// Another one sits where it sat, and the barrier knows all the same.
+TEST(Barrier, HearsOfADeadPartyFromWhoTakesItsSeat) {
+  mp::Condition other;
+  mp::Barrier barrier{3};
+  for (const bool is_reset : {true, false, true}) {
+    Forked party{[&] { barrier.wait(); }};
+    ASSERT_TRUE(eventually([&] { return barrier.n_waiting() == 1; }));
+    party.kill();
+    {
+      const std::lock_guard guard{other};
+      EXPECT_FALSE(other.wait(1ms));
+    }
+    EXPECT_EQ(barrier.n_waiting(), 0U);
+    EXPECT_TRUE(barrier.broken());
+    if (!is_reset) {
+      EXPECT_THROW(barrier.wait(0s), mp::BrokenBarrierError);
+    }
+    barrier.reset();
+    EXPECT_FALSE(barrier.broken());
+    in_threads(3, [&] { barrier.wait(); });
+  }
+}
+#endif

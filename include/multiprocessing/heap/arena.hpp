@@ -73,8 +73,17 @@ struct Arena {
   std::map<std::size_t, std::vector<std::size_t>> unused;  ///< Offsets of pieces to use again, by
                                                            ///< size.
   unsigned references = 0;
-  bool stays_mapped = false;  ///< A thread's robust list leads through it.
+  std::vector<std::size_t> left_held;  ///< Where locks lie that a thread of this process held when
+                                       ///< a copy of theirs here ended.
+  bool stays_mapped = false;           ///< There was no memory to note one.
 
+  /// @brief Whether unmapping it would break what the system knows of a thread's locks.
+  [[nodiscard]] bool must_stay_mapped() const noexcept {
+    return stays_mapped || std::ranges::any_of(left_held, [this](std::size_t offset) {
+             const auto* const at = region.data() + offset;
+             return reinterpret_cast<const os::RobustLock*>(at)->must_stay_mapped();
+           });
+  }
   [[nodiscard]] ArenaHeader& header() const noexcept {
     return *reinterpret_cast<ArenaHeader*>(region.data());
   }
@@ -138,7 +147,7 @@ class ArenaReference {
       if (--arena_->references != 0) return;
       std::erase(heap_state().arenas, arena_);
     }
-    if (arena_->stays_mapped) arena_->region.leave_mapped();
+    if (arena_->must_stay_mapped()) arena_->region.leave_mapped();
     delete arena_;
   }
 
@@ -181,7 +190,9 @@ inline std::shared_ptr<Arena> Arena::adopt(std::vector<os::UniqueHandle> handles
   {
     const std::lock_guard lock{process_state().mutex};
     for (Arena* const known : heap_state().arenas) {
-      if (known->header().id == header.id) found = ArenaReference{*known};
+      if (known->header().id != header.id) continue;
+      found = ArenaReference{*known};
+      break;  // a second one, and the first reference would end here, with the mutex held
     }
     if (!found) {
       auto arena = std::make_unique<Arena>();

@@ -62,11 +62,21 @@ class Block {
   /// @brief The same, as it travels.
   [[nodiscard]] std::shared_ptr<Arena> arena_shared() const { return arena_.shared(); }
 
-  /// @brief Call it before the end: the memory stays as it is, and mapped, until this process ends.
-  void leave_mapped() noexcept {
-    const std::lock_guard lock{process_state().mutex};
-    arena_->stays_mapped = true;
+  /// @brief Call it before the end if a thread of this process holds a lock that lies in the block:
+  /// the memory is not used again, and the arena stays mapped if the lock is still held when nobody
+  /// here has anything in it.
+  void leave_held(const os::RobustLock& lock) noexcept {
+    const auto* const at = reinterpret_cast<const std::byte*>(&lock);
+    const auto offset = static_cast<std::size_t>(at - arena_->region.data());
+    const std::lock_guard guard{process_state().mutex};
     was_seen_ = true;
+    auto& known = arena_->left_held;
+    if (std::ranges::find(known, offset) != known.end()) return;
+    try {
+      known.push_back(offset);
+    } catch (const std::bad_alloc&) {
+      arena_->stays_mapped = true;
+    }
   }
 
   /// @throws SerializationError nothing travels beside the bytes.
@@ -214,8 +224,8 @@ class SharedObject {
   [[nodiscard]] State* operator->() const noexcept { return state_; }
   [[nodiscard]] std::byte* behind() const noexcept { return block_.data() + sizeof(State); }
   [[nodiscard]] const Block& block() const noexcept { return block_; }
-  /// @brief Instead of being used again: it stays as it is, and mapped, until this process ends.
-  void leave_mapped() noexcept { block_.leave_mapped(); }
+  /// @brief As Block::leave_held().
+  void leave_held(const os::RobustLock& lock) noexcept { block_.leave_held(lock); }
 
  private:
   explicit SharedObject(Block block) noexcept

@@ -9,11 +9,11 @@
 #include <multiprocessing/os/wakeup.hpp>
 #include <multiprocessing/timeout.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <system_error>
 
 namespace multiprocessing::detail {
@@ -23,8 +23,37 @@ enum class Sitting : std::uint64_t {
   nobody,    ///< It is free.
   waiting,   ///< Somebody waits to be called; when he dies, nobody misses him.
   called,    ///< He has been called; when he dies before he stood up, another one is called.
-  expected,  ///< Somebody others wait for; when he dies, the seat stays as it is until his object
-             ///< has seen to it.
+  expected,  ///< Somebody others wait for; when he dies, who wants his seat tells his object first.
+};
+
+/// @brief Where an object hears of the deaths of those it expects, from whoever wants their seats.
+/// Zero at first: of none.
+class LatestDeath {
+ public:
+  /// @brief One with that ticket died. Tickets count up, and around; an older one is no news.
+  void note(std::uint32_t ticket) noexcept {
+    std::uint64_t known = word_.load(std::memory_order_seq_cst);
+    while (!covers(known, ticket) && !word_.compare_exchange_weak(known, noted | ticket)) {
+    }
+  }
+  [[nodiscard]] bool has(std::uint32_t ticket) const noexcept {
+    return word_.load(std::memory_order_seq_cst) == (noted | ticket);
+  }
+  /// @brief Nobody asks any more for that ticket and those before.
+  void forget(std::uint32_t ticket) noexcept {
+    std::uint64_t known = word_.load(std::memory_order_seq_cst);
+    if (known != 0 && covers(noted | ticket, static_cast<std::uint32_t>(known))) {
+      word_.compare_exchange_strong(known, 0);  // or there is news
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t noted = std::uint64_t{1} << 32U;
+  [[nodiscard]] static bool covers(std::uint64_t known, std::uint32_t ticket) noexcept {
+    return known != 0 && static_cast<std::int32_t>(static_cast<std::uint32_t>(known) - ticket) >= 0;
+  }
+
+  std::atomic<std::uint64_t> word_;
 };
 
 /// @brief One sleeper's place in shared memory.
@@ -37,6 +66,8 @@ struct alignas(128) Seat {
   std::atomic<std::uint64_t> ticket;  ///< What `object` wants to know of him.
   std::atomic<std::uint64_t>
       limit;  ///< When called: those with smaller tickets may take his place.
+  std::atomic<std::uint64_t> deaths;  ///< When expected: where in the arena the LatestDeath of
+                                      ///< `object` lies.
   os::Wakeup wakeup;
 
   [[nodiscard]] static Sitting sitting(std::uint64_t word) noexcept {
@@ -87,12 +118,20 @@ class WaitingRoom {
   }
 
   /// @brief This thread, which holds the seat's lock, sits down.
-  static void sit(Seat& seat, std::uint64_t object, std::uint64_t ticket, Sitting how) noexcept {
+  /// @param deaths of who is expected: where in the arena his object hears of his death. His ticket
+  /// has 32 bits.
+  static void sit(Seat& seat,
+                  std::uint64_t object,
+                  std::uint64_t ticket,
+                  Sitting how,
+                  std::uint64_t deaths = 0) noexcept {
     const std::uint64_t again = ((seat.word.load() >> 2U) + 1) << 2U;
     seat.word.store(again, std::memory_order_seq_cst);
-    seat.object.store(object, std::memory_order_relaxed);
-    seat.ticket.store(ticket, std::memory_order_relaxed);
-    seat.limit.store(0, std::memory_order_relaxed);
+    // Released: who sees one of them sees by the word that it has changed.
+    seat.object.store(object, std::memory_order_release);
+    seat.ticket.store(ticket, std::memory_order_release);
+    seat.limit.store(0, std::memory_order_release);
+    seat.deaths.store(deaths, std::memory_order_release);
     seat.word.store(Seat::with(again, how), std::memory_order_seq_cst);
   }
   /// @returns whether he had been called.
@@ -112,8 +151,8 @@ class WaitingRoom {
       SeatView view{};
       do {
         view.word = one.word.load(std::memory_order_seq_cst);
-        view.object = one.object.load(std::memory_order_relaxed);
-        view.ticket = one.ticket.load(std::memory_order_relaxed);
+        view.object = one.object.load(std::memory_order_acquire);
+        view.ticket = one.ticket.load(std::memory_order_acquire);
         view.lives = one.lock.is_held();
       } while (view.word != one.word.load(std::memory_order_seq_cst));
       if (view.sitting() != Sitting::nobody && view.object == object) visit(one, view);
@@ -182,12 +221,15 @@ class WaitingRoom {
   // Whoever died here and had been called is replaced first, while his seat is held: if we die on
   // the way, the next one calls once more, which is better than never.
   [[nodiscard]] bool try_take(Seat& seat) const noexcept {
-    // Before the lock: while it is tried, somebody dead who is expected would seem to live.
-    if (seat.sitting() == Sitting::expected || seat.lock.is_held()) return false;
-    if (seat.lock.try_lock() == os::Acquired::no) return false;
     std::uint64_t word = seat.word.load(std::memory_order_seq_cst);
+    if (seat.lock.is_held()) return false;
+    // Before the lock: while it is tried, the dead seem to live.
+    if (Seat::sitting(word) == Sitting::expected && !tell_of_death(seat, word)) return false;
+    if (seat.lock.try_lock() == os::Acquired::no) return false;
+    const std::uint64_t told = word;
+    word = seat.word.load(std::memory_order_seq_cst);
     do {  // until nobody calls him any more
-      if (Seat::sitting(word) == Sitting::expected) {
+      if (Seat::sitting(word) == Sitting::expected && word != told) {
         seat.lock.unlock();
         return false;
       }
@@ -196,6 +238,25 @@ class WaitingRoom {
       call(seat.object, seat.limit, 1);
       MULTIPROCESSING_STOP_POINT("room.inherit.called");
     } while (!seat.word.compare_exchange_strong(word, Seat::with(word, Sitting::nobody)));
+    return true;
+  }
+
+  // Nobody held the lock of a seat after it had that word, of somebody expected. @returns false: he
+  // has stood up, or his object cannot be told.
+  [[nodiscard]] bool tell_of_death(const Seat& seat, std::uint64_t word) const noexcept {
+    const std::uint64_t ticket = seat.ticket.load(std::memory_order_acquire);
+    const std::uint64_t where = seat.deaths.load(std::memory_order_acquire);
+    if (seat.word.load(std::memory_order_seq_cst) != word) return false;
+    const std::uint64_t end = std::min<std::uint64_t>(arena_->end, header().committed);
+    std::error_code ec;
+    if (where % alignof(LatestDeath) != 0 || where < Arena::first_offset || where > end ||
+        end - where < sizeof(LatestDeath) ||
+        !arena_->region.is_usable(where, sizeof(LatestDeath), ec)) {
+      return !ec;  // nobody is there to be told
+    }
+    auto* const deaths = reinterpret_cast<LatestDeath*>(arena_->region.data() + where);
+    deaths->note(static_cast<std::uint32_t>(ticket));
+    MULTIPROCESSING_STOP_POINT("room.death.noted");
     return true;
   }
 

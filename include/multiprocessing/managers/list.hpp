@@ -20,6 +20,9 @@
 #include <ranges>
 #include <span>
 #include <stdexcept>
+#include <string>
+#include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -82,14 +85,16 @@ class ListProxy {
   /// @param index of the element; -1 is the last.
   /// @param change as DictProxy::update().
   /// @returns the new element.
-  /// @throws std::out_of_range there is no such place. What `change` throws; nothing has changed.
+  /// @throws std::out_of_range there is no such place, or none any more because `change` has taken
+  /// elements away. What `change` throws. Then nothing has changed.
   template <class F>
   requires std::invocable<F, T&> T update(Index index, F&& change)
   const {
     detail::Change whole{store()};
-    T value = load(place(index));
+    const auto where = static_cast<Index>(place(index));  // the end may be elsewhere later
+    T value = load(place(where));
     std::invoke(std::forward<F>(change), value);
-    put(place(index), detail::OwnBytes<T>{store(), value});
+    put(place(where), detail::OwnBytes<T>{store(), value});
     whole.commit();
     return value;
   }
@@ -125,11 +130,14 @@ class ListProxy {
     return *this;
   }
   /// @brief So many copies of all that is in it, one after the other.
+  /// @throws std::system_error ENOMEM: so many can never have room; nothing was tried.
   const ListProxy& operator*=(Index times) const {
     detail::Change change{store()};
-    const std::vector<T> all = copy();
-    if (times <= 0) clear();
-    for (Index i = 1; i < times; ++i) extend(all);
+    if (times <= 0) {
+      clear();
+    } else {
+      append_copies(copy(), static_cast<std::uint64_t>(times) - 1);
+    }
     change.commit();
     return *this;
   }
@@ -194,8 +202,14 @@ class ListProxy {
     const std::vector<T> all = copy();
     std::vector<std::size_t> order(all.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::stable_sort(
-        order, compare, [&](std::size_t i) -> decltype(auto) { return std::invoke(key, all[i]); });
+    std::ranges::stable_sort(order, compare, [&](std::size_t i) -> decltype(auto) {
+      if constexpr (std::same_as<T, bool>) {  // all[i] is gone with this line, and what leads to it
+        const bool value = all[i];
+        return std::decay_t<std::invoke_result_t<Key&, const bool&>>(std::invoke(key, value));
+      } else {
+        return std::invoke(key, all[i]);
+      }
+    });
     cells().reorder(order);
     change.commit();
   }
@@ -308,6 +322,17 @@ class ListProxy {
       write(gap, i, Cell::make(store(), detail::OwnBytes<T>{store(), values[i]}));
     }
     change.commit();
+  }
+  void append_copies(const std::vector<T>& all, std::uint64_t times) const {
+    if (all.empty() || times == 0) return;
+    if (times > store().most_bytes() / Cell::size / all.size()) {
+      throw std::system_error{std::make_error_code(std::errc::not_enough_memory),
+                              "a manager's memory has no room for a list of so many elements"};
+    }
+    const auto gap = cells().splice(cells().size(), 0, times * all.size());
+    for (std::size_t i = 0; i < times * all.size(); ++i) {
+      write(gap, i, Cell::make(store(), detail::OwnBytes<T>{store(), all[i % all.size()]}));
+    }
   }
   static void clear(detail::Store& store, std::uint64_t head) {
     detail::Cells all{store, head, Cell::size};

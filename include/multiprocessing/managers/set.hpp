@@ -229,7 +229,7 @@ class SetProxy {
   [[nodiscard]] std::vector<T> different(std::vector<T> values) const {
     std::vector<T> once;
     detail::KnownKeys<T> known{store()};
-    for (T& value : values) {
+    for (auto&& value : values) {  // of bool they are no references
       if (known.add(value)) once.push_back(std::move(value));
     }
     return once;

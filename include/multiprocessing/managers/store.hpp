@@ -61,6 +61,9 @@ class Store {
     return *reinterpret_cast<StoreState*>(base_ + Arena::page);
   }
 
+  /// @brief No more than so many bytes of blocks will there ever be.
+  [[nodiscard]] std::uint64_t most_bytes() const noexcept { return region().size() - data_begin_; }
+
   // ---- looking ----
 
   /// @brief `size` bytes of a block.

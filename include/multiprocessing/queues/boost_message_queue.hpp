@@ -5,6 +5,7 @@
 ///
 /// Not part of `<multiprocessing.hpp>`.
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/bell.hpp>
 #include <multiprocessing/os/process.hpp>
 #include <multiprocessing/os/random.hpp>
@@ -44,7 +45,9 @@ namespace multiprocessing {
 /// its lock has no owner. Its memory is taken at once, for as many of the longest messages as it
 /// has places. It has a name in /dev/shm, which goes with the object that made it, and stays when
 /// that one's process is killed. It cannot be shut down, waited for with wait(), or counted as
-/// tasks.
+/// tasks. It sleeps by the wall clock: if that is set back meanwhile, a wait without a message sees
+/// its time limit and close() late by as much. A message of another size than a plain item is lost
+/// when get_many() meets it behind others, with a warning in the log; a Ring leaves it inside.
 /// @source Boost.Interprocess, `message_queue`.
 /// @threads any, at once.
 /// @processes any, at once; it travels by its name, so whoever made it must live until the others
@@ -146,12 +149,18 @@ class BoostMessageQueue {
                         const detail::Deadline& deadline) {
     std::size_t taken = 0;
     for (std::size_t bytes = 0; taken < most_messages && bytes < most_bytes; ++taken) {
+      bool is_wanted = false;
       const auto take = [&](std::span<const std::byte> message) {
         bytes += message.size();
-        static_cast<void>(read(message));
+        is_wanted = read(message);
       };
       try {
         if (!get(take, taken == 0 ? deadline : detail::Deadline{std::chrono::seconds{0}})) break;
+        if (!is_wanted) {  // where a Ring leaves it inside, it is out, and cannot be put back
+          log(LogLevel::warning,
+              "a message_queue had a message of another size than an item: it is lost");
+          break;
+        }
       } catch (...) {  // closed, say; those before it are out, and nobody can put them back
         if (taken == 0) throw;
         break;
@@ -197,7 +206,8 @@ class BoostMessageQueue {
     }
   }
 
-  // So that close() is noticed, and time is that of our clock.
+  // So that close() is noticed, and a wait lasts as long as by our clock while nobody sets the
+  // other.
   template <class Try>
   bool in_slices(const detail::Deadline& deadline, const Try& attempt) {
     return translated("a message_queue", [&] {

@@ -219,7 +219,8 @@ class Value {
     shared_->change_to(value);
   }
   /// @brief Calls `change(copy)` with the lock held, and stores the copy if that returns.
-  /// @param change takes a T&, and changes nothing but that.
+  /// @param change takes a T&, and changes nothing but that; or it takes the RLock by itself for
+  /// what else that guards, and a death from then on abandons it.
   /// @returns what it is now.
   /// @throws AbandonedLock; what `change` throws, and nothing has changed.
   template <class F>

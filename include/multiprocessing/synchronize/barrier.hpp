@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -64,6 +65,7 @@ struct BarrierState {
   std::uint32_t parties;             ///< the number of parties.
   std::atomic<std::uint64_t> phase;  ///< A BarrierPhase. Changed by the mutex's holder.
   os::RobustLock mutex;              ///< Held for a few steps, never by who waits.
+  LatestDeath deaths;                ///< Of parties whose seats others have by now.
 };
 
 /// @brief What all copies of a barrier in one process share.
@@ -73,9 +75,7 @@ class BarrierCore {
   BarrierCore(const BarrierCore&) = delete;
   BarrierCore& operator=(const BarrierCore&) = delete;
   ~BarrierCore() {
-    break_if_dead();  // a seat of somebody dead is kept until his barrier has seen to it
-    survey(phase().round());
-    if (state_->mutex.must_stay_mapped()) state_.leave_mapped();
+    if (state_->mutex.must_stay_mapped()) state_.leave_held(state_->mutex);
   }
   void save(Encoder& encoder) const;
   static std::shared_ptr<BarrierCore> load(Decoder& decoder);
@@ -96,9 +96,14 @@ class BarrierCore {
 
  private:
   struct Survey {
-    unsigned present = 0;   ///< Parties of this round.
-    bool has_dead = false;  ///< One of them died.
+    unsigned present = 0;   ///< Parties of this round that have a seat.
+    bool has_dead = false;  ///< One of this round died.
     bool is_slow = false;   ///< Somebody has not yet left a round that is about to be forgotten.
+  };
+  enum class Entry {
+    seated,
+    full,  ///< All of this round have come without this one.
+    slow,  ///< There is no round yet: see Survey::is_slow.
   };
   class Party;
 
@@ -113,6 +118,7 @@ class BarrierCore {
   }
   void store(BarrierPhase next) noexcept {
     state_->phase.store(next.word(), std::memory_order_seq_cst);
+    state_->deaths.forget(next.round() - 1);
     MULTIPROCESSING_STOP_POINT("barrier.phase.stored");
   }
   Survey survey(std::uint32_t round) const noexcept;
@@ -120,7 +126,7 @@ class BarrierCore {
   void end_round(bool broken) noexcept;
   void break_if_dead() noexcept;
   bool break_round(std::uint32_t round) noexcept;
-  [[nodiscard]] bool enter(Party& party, unsigned& index);
+  [[nodiscard]] Entry enter(Party& party, unsigned& index);
   void act(const Party& party);
   void wait_for_the_others(Seat& seat, std::uint32_t round, const Deadline& deadline);
   [[noreturn]] static void throw_broken() {
@@ -190,6 +196,8 @@ inline BarrierCore::Survey BarrierCore::survey(std::uint32_t round) const noexce
       found.is_slow = true;
     }
   });
+  // Behind the seats: who frees one has noted the death before.
+  found.has_dead = found.has_dead || state_->deaths.has(round);
   return found;
 }
 
@@ -203,7 +211,8 @@ inline void BarrierCore::end_round(bool broken) noexcept {
   {
     const InnerGuard guard{state_->mutex};
     const BarrierPhase now = phase();
-    if (broken == now.is_broken() && survey(now.round()).present == 0) return;
+    const Survey found = survey(now.round());
+    if (broken == now.is_broken() && found.present == 0 && !found.has_dead) return;
     store(now.after(false, broken));
   }
   wake_all();
@@ -226,8 +235,7 @@ inline void BarrierCore::break_if_dead() noexcept {
   if (!now.is_broken() && survey(now.round()).has_dead) break_round(now.round());
 }
 
-// @returns false: there is no room for this party yet.
-inline bool BarrierCore::enter(Party& party, unsigned& index) {
+inline BarrierCore::Entry BarrierCore::enter(Party& party, unsigned& index) {
   const InnerGuard guard{state_->mutex};
   MULTIPROCESSING_STOP_POINT("barrier.wait.locked");
   const BarrierPhase now = phase();
@@ -238,12 +246,15 @@ inline bool BarrierCore::enter(Party& party, unsigned& index) {
     wake_all();
     throw_broken();
   }
-  if (found.present >= state_->parties || found.is_slow) return false;
-  index = found.present;
   party.round = now.round();
-  WaitingRoom::sit(party.seat, state_->number, party.round, Sitting::expected);
+  if (found.present >= state_->parties) return Entry::full;
+  if (found.is_slow) return Entry::slow;
+  index = found.present;
+  const auto* const deaths = reinterpret_cast<const std::byte*>(&state_->deaths);
+  WaitingRoom::sit(party.seat, state_->number, party.round, Sitting::expected,
+                   static_cast<std::uint64_t>(deaths - state_.block().arena().region.data()));
   MULTIPROCESSING_STOP_POINT("barrier.wait.seated");
-  return true;
+  return Entry::seated;
 }
 
 // All are here, and this party is the last.
@@ -293,10 +304,14 @@ inline unsigned BarrierCore::wait(Timeout timeout) {
   const Deadline deadline{timeout};
   unsigned index = 0;
   Party party{room_};
-  while (!enter(party, index)) {  // more threads than parties, and a round that is full
+  for (Entry entry = enter(party, index); entry != Entry::seated; entry = enter(party, index)) {
     constexpr std::chrono::milliseconds moment{1};
     if (deadline.passed()) {
-      abort();
+      if (entry == Entry::full) {  // nobody waits for this one
+        throw BrokenBarrierError{
+            "the time is over, and the barrier is full of others; it is not broken"};
+      }
+      break_round(party.round);
       throw_broken();
     }
     party.seat.wakeup.sleep(party.seat.wakeup.seen(), deadline.left(moment));
@@ -318,7 +333,9 @@ inline unsigned BarrierCore::wait(Timeout timeout) {
 /// A handle: copies, also those in other processes, are the same barrier. It is *broken* when a
 /// party's time is over, its action throws, it dies while it waits, or somebody calls abort(): then
 /// wait() throws BrokenBarrierError in all who wait, within 50 ms after a death, and in all who
-/// come later, until somebody calls reset().
+/// come later, until somebody calls reset(). Of more threads than parties, one that finds a round
+/// full waits until it has ended; if its time is over before, it alone gets BrokenBarrierError, and
+/// nothing is broken.
 /// @code
 /// mp::Barrier barrier{3};
 /// void step(mp::Barrier barrier) {

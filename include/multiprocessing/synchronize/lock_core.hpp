@@ -121,7 +121,7 @@ class LockCore {
   LockCore(const LockCore&) = delete;
   LockCore& operator=(const LockCore&) = delete;
   ~LockCore() {
-    if (state_->mutex.must_stay_mapped()) state_.leave_mapped();
+    if (state_->mutex.must_stay_mapped()) state_.leave_held(state_->mutex);
   }
   void save(Encoder& encoder) const { state_.save(encoder); }
   static std::shared_ptr<LockCore> load(Decoder& decoder, bool is_recursive) {
@@ -132,8 +132,7 @@ class LockCore {
   }
 
   bool acquire(Timeout timeout) {
-    if (take_again()) return true;
-    if (!acquire_first(timeout)) return false;
+    if (!take_again() && !acquire_first(timeout)) return false;
     state_->at_work.store(1, std::memory_order_release);
     MULTIPROCESSING_STOP_POINT("lock.acquire.held");
     return true;
@@ -157,7 +156,8 @@ class LockCore {
   // ---- for Value ----
 
   /// @brief As acquire(); the caller vouches that what the lock guards is sound whenever it dies
-  /// before release(). Who had taken a recursive lock before, does not vouch by this.
+  /// before release(). Who had taken a recursive lock before, does not vouch by this; nor does who
+  /// takes it by acquire() afterwards, from then until nobody holds it.
   bool acquire_vouching(Timeout timeout) { return take_again() || acquire_first(timeout); }
 
   [[noreturn]] static void throw_abandoned() {
@@ -221,7 +221,10 @@ inline bool LockCore::acquire_first(Timeout timeout) {
 }
 
 inline bool LockCore::recover(Timeout timeout) {
-  if (take_again()) return true;
+  if (take_again()) {
+    state_->at_work.store(1, std::memory_order_release);
+    return true;
+  }
   HeldLocks::check();
   if (take(state_->mutex, timeout) == os::Acquired::no) return false;
   HeldLocks::add();
