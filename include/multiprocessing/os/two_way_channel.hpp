@@ -30,9 +30,9 @@ namespace multiprocessing::os {
 /// Where a piece cannot be mapped, a message that fits into it is read all the same. Both ends
 /// trust each other with this memory, as those of a queue do: a lie about a message is
 /// `bad_message`, or other bytes, but who writes into its lock on purpose can break a process that
-/// maps it. Windows: two one-way channels. The handles of a message stay in the sender's process
-/// until it is received; if that process ends before, the message was never sent, and if nobody
-/// receives it, they stay there until it ends.
+/// maps it. Windows: two one-way channels. The handles of a message stay in the sender's process,
+/// or its only receiver's if that is named, until it is received; if that process ends before, the
+/// message was never sent, and if nobody receives it, they stay there until it ends.
 class TwoWayEnd {
  public:
   using Ends = std::pair<TwoWayEnd, TwoWayEnd>;
