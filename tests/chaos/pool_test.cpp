@@ -178,6 +178,22 @@ TEST(PoolDeath, TakesWhatLiesInItsChannelWithIt) {
   EXPECT_THROW(cancelled.get(), mp::CancelledError);
 }
 
+// A worker that has had its tasks ends while the driver is inside a callback.
+TEST(PoolWorkerThatEnds, LeavesWhatItReturned) {
+  mp::Pool pool{{.processes = 1, .maxtasksperchild = 3}};
+  mp::Queue<int> queue;
+  std::error_code ec;
+  const auto worker = mp::os::open_process(pool.apply(test::own_pid), ec);
+  ASSERT_FALSE(ec);
+  const auto look_away = [&](int) {
+    mp::os::wait_ready(worker.get(), mp::detail::Deadline{300ms});
+  };
+  const auto second = pool.apply_async(mp::Callbacks{look_away}, square, 2);
+  const auto third = pool.apply_async([](mp::Queue<int> to) { return to; }, queue);
+  queue.put(3);
+  EXPECT_EQ(third.get().get(), 3);
+}
+
 // ---- at random ----
 
 unsigned kills() {

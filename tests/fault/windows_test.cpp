@@ -23,12 +23,12 @@ namespace fault {
 using ::CancelIoEx, ::CloseHandle, ::DeleteProcThreadAttributeList, ::FreeEnvironmentStringsW;
 using ::FreeLibrary, ::GetActiveProcessorCount, ::GetConsoleCP, ::GetCurrentProcess;
 using ::GetCurrentProcessId, ::GetCurrentThread, ::GetCurrentThreadId, ::GetEnvironmentVariableW;
+using ::GetExitCodeProcess, ::WaitForMultipleObjects, ::WaitForSingleObject, ::WideCharToMultiByte;
 using ::GetFileType, ::GetLastError, ::GetModuleFileNameW, ::GetModuleHandleExW, ::GetThreadTimes;
 using ::GetOverlappedResult, ::GetProcAddress, ::GetProcessAffinityMask, ::GetProcessId;
 using ::GetProcessTimes, ::K32EnumProcessModules, ::MultiByteToWideChar, ::PeekNamedPipe;
 using ::QueryInformationJobObject, ::ReadFile, ::ResetEvent, ::SetEvent, ::SetLastError, ::Sleep;
 using ::SetInformationJobObject, ::SwitchToThread, ::TerminateProcess, ::UnmapViewOfFile;
-using ::GetExitCodeProcess, ::WaitForMultipleObjects, ::WaitForSingleObject, ::WideCharToMultiByte;
 using ::WriteFile;
 
 std::map<std::string, int> calls;  // how often each was called

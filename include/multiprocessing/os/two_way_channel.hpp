@@ -17,6 +17,9 @@
 
 namespace multiprocessing::os {
 
+/// @brief Whether handles that were sent, but not received, go with their sender's end.
+inline constexpr bool handles_go_with_sender = MULTIPROCESSING_WINDOWS;
+
 /// @brief One end of a two-way channel. What goes into one comes out of the other, in order.
 ///
 /// Any number of threads and processes may use either end at once, and die at any moment: each
