@@ -85,7 +85,7 @@ void die_at(const std::string& step, unsigned pass) {
   test::stop_at(step, test::Stop::die, pass);
 }
 // Starting a process takes an emulator long.
-constexpr int tasks = MULTIPROCESSING_WINDOWS ? 4 : 20;
+constexpr int tasks = MULTIPROCESSING_WINDOWS ? 6 : 20;
 INSTANTIATE_TEST_SUITE_P(Each,
                          PoolChaos,
                          testing::Values(Death{2, false}, Death{3, false}, Death{2, true}));
