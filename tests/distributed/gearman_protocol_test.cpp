@@ -146,8 +146,8 @@ TEST(GearmanPacketReader, TakesLinesBetweenPacketsWhereTheyAreExpected) {
 }
 
 TEST(GearmanPacket, RefusesArgumentsThatDoNotEnd) {
-  auto endless = packet(Command::work_data, "abc");
-  EXPECT_THROW(static_cast<void>(endless.argument()), mp::ConnectionError);
+  auto without_end = packet(Command::work_data, "abc");
+  EXPECT_THROW(static_cast<void>(without_end.argument()), mp::ConnectionError);
   auto long_one = packet(Command::work_data, std::string(300, 'a') + '\0');
   EXPECT_THROW(static_cast<void>(long_one.argument()), mp::ConnectionError);
   auto two = packet(Command::work_data, "a\0\0rest"sv);

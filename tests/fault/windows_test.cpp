@@ -23,12 +23,13 @@ namespace fault {
 using ::CancelIoEx, ::CloseHandle, ::DeleteProcThreadAttributeList, ::FreeEnvironmentStringsW;
 using ::FreeLibrary, ::GetActiveProcessorCount, ::GetConsoleCP, ::GetCurrentProcess;
 using ::GetCurrentProcessId, ::GetCurrentThread, ::GetCurrentThreadId, ::GetEnvironmentVariableW;
+using ::GetExitCodeProcess, ::WaitForMultipleObjects, ::WaitForSingleObject, ::WideCharToMultiByte;
 using ::GetFileType, ::GetLastError, ::GetModuleFileNameW, ::GetModuleHandleExW, ::GetThreadTimes;
-using ::GetOverlappedResult, ::GetProcAddress, ::GetProcessAffinityMask, ::GetProcessTimes;
-using ::K32EnumProcessModules, ::MultiByteToWideChar, ::PeekNamedPipe, ::QueryInformationJobObject;
-using ::ReadFile, ::ResetEvent, ::SetEvent, ::SetInformationJobObject, ::SetLastError, ::Sleep;
-using ::SwitchToThread, ::TerminateProcess, ::UnmapViewOfFile, ::WaitForMultipleObjects;
-using ::WaitForSingleObject, ::WideCharToMultiByte, ::WriteFile, ::GetExitCodeProcess;
+using ::GetOverlappedResult, ::GetProcAddress, ::GetProcessAffinityMask, ::GetProcessId;
+using ::GetProcessTimes, ::K32EnumProcessModules, ::MultiByteToWideChar, ::PeekNamedPipe;
+using ::QueryInformationJobObject, ::ReadFile, ::ResetEvent, ::SetEvent, ::SetLastError, ::Sleep;
+using ::SetInformationJobObject, ::SwitchToThread, ::TerminateProcess, ::UnmapViewOfFile;
+using ::WriteFile;
 
 std::map<std::string, int> calls;  // how often each was called
 std::string failing;               // which call fails,

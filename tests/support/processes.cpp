@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <support/imitated.hpp>
 #include <support/processes.hpp>
 
 #include <algorithm>
@@ -129,6 +130,10 @@ std::filesystem::path make_temporary_folder() {
   }
   setenv("TMPDIR", name.c_str(), 1);
   return name;
+}
+
+bool is_imitated() {
+  return false;
 }
 
 void forbid_core_files() {

@@ -35,6 +35,9 @@ struct OutgoingMessage {
   std::uint8_t kind = 0;  ///< The sender's; the channel carries it.
   std::span<const std::byte> bytes = {};
   std::span<const native_handle_type> handles = {};  ///< Go along as duplicates.
+  /// The child that alone can receive it, if that is known. Windows: the handles go there at once,
+  /// and with it if it ends, so that none stays here that nobody has received.
+  native_handle_type receiver = invalid_handle;
 };
 
 /// @brief Room for one small message, kept by the thread for the next one.

@@ -17,6 +17,9 @@
 
 namespace multiprocessing::os {
 
+/// @brief Whether handles that were sent, but not received, go with their sender's end.
+inline constexpr bool handles_go_with_sender = MULTIPROCESSING_WINDOWS;
+
 /// @brief One end of a two-way channel. What goes into one comes out of the other, in order.
 ///
 /// Any number of threads and processes may use either end at once, and die at any moment: each
@@ -30,9 +33,9 @@ namespace multiprocessing::os {
 /// Where a piece cannot be mapped, a message that fits into it is read all the same. Both ends
 /// trust each other with this memory, as those of a queue do: a lie about a message is
 /// `bad_message`, or other bytes, but who writes into its lock on purpose can break a process that
-/// maps it. Windows: two one-way channels. The handles of a message stay in the sender's process
-/// until it is received; if that process ends before, the message was never sent, and if nobody
-/// receives it, they stay there until it ends.
+/// maps it. Windows: two one-way channels. The handles of a message stay in the sender's process,
+/// or its only receiver's if that is named, until it is received; if that process ends before, the
+/// message was never sent, and if nobody receives it, they stay there until it ends.
 class TwoWayEnd {
  public:
   using Ends = std::pair<TwoWayEnd, TwoWayEnd>;

@@ -30,6 +30,8 @@ struct alignas(128) WorkerSlot {
   std::atomic<std::uint64_t> word;
   std::atomic<std::int64_t> begun;   ///< When that task was begun: steady clock, nanoseconds.
   std::atomic<std::uint32_t> ready;  ///< 1: the initializer has returned.
+  /// How many messages of its channel the parent has received, or will not receive.
+  std::atomic<std::uint32_t> received;
 
   static constexpr std::uint64_t condemned = 1;
   static constexpr std::uint64_t word_for(std::uint64_t task) noexcept { return task << 1U; }

@@ -110,7 +110,7 @@ inline bool Crew::hand_out(Place& place,
     if (!extra.transit.objects().empty()) {
       const auto message = channel_message(entry.id, extra.arguments, extra.transit);
       try {
-        if (!place.channel->send({0, message, extra.transit.departing()},
+        if (!place.channel->send({0, message, extra.transit.departing(), place.process->sentinel()},
                                  Deadline{std::chrono::seconds{0}})) {
           return false;
         }

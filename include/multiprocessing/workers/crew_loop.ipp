@@ -173,6 +173,7 @@ inline void Crew::handle(const ResultHeader& header,
       log(LogLevel::error, error.what());
     }
   }
+  if (channel && (entry.id == 0 || failure)) ++board_->slot(header.place).received;
   if (entry.id == 0) return;
   if (failure) return fail(std::move(entry), failure);
   deliver(std::move(entry), header, value, channel);
@@ -190,6 +191,11 @@ inline void Crew::deliver(TaskTable::Entry entry,
     std::optional<os::IncomingMessage> arrived;
     Transit transit;
     if (channel) {
+      struct Received {
+        std::atomic<std::uint32_t>& count;
+        ~Received() { ++count; }
+      };
+      const Received received{board_->slot(header.place).received};
       do {
         arrived = channel->receive(Deadline{std::chrono::seconds{1}});
         if (!arrived) throw SerializationError{"a result's handles did not arrive"};

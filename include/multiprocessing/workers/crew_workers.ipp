@@ -11,6 +11,7 @@ inline void Crew::start_process(Place& place) {
   WorkerSlot& slot = board_->slot(place.number);
   slot.word.store(0, std::memory_order_relaxed);
   slot.begun.store(0, std::memory_order_relaxed);
+  slot.received.store(0, std::memory_order_relaxed);
   slot.ready.store(0, std::memory_order_seq_cst);
   board_->crash(place.number).clear();
   os::CrashRecorder::prepare();

@@ -26,6 +26,7 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -89,6 +90,7 @@ class WorkerLoop {
         run_task();
       }
     }
+    if (os::handles_go_with_sender) hand_over();
   }
 
  private:
@@ -227,6 +229,7 @@ class WorkerLoop {
       const auto value = std::span<const std::byte>{result_}.subspan(sizeof header);
       const auto message = channel_message(task_.id, value, departing_);
       link_.channel->send({0, message, departing_.departing()}, Deadline{forever});
+      ++sent_;
       header.by_channel = 1;
       result_.resize(sizeof header);
     }
@@ -237,12 +240,23 @@ class WorkerLoop {
     departing_ = {};
   }
 
+  /// Waits until the parent has the handles of all results. A callback may hold it up, but not for
+  /// ever.
+  void hand_over() const {
+    const Deadline deadline{std::chrono::minutes{1}};
+    constexpr std::chrono::milliseconds moment{1};
+    while (slot_.received.load() < sent_ && !deadline.passed()) {
+      std::this_thread::sleep_for(moment);
+    }
+  }
+
   WorkerLink& link_;
   WorkerSlot& slot_;
   TaskHeader task_;
   std::uint64_t word_ = 0;
   std::int64_t begun_ = 0;
   std::uint64_t received_ = 0;  // messages of the channel
+  std::uint32_t sent_ = 0;      // likewise
   std::vector<std::byte> bytes_;
   std::vector<std::byte> result_;
   Transit departing_;

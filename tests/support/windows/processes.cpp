@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <support/imitated.hpp>
 #include <support/processes.hpp>
 #include <support/windows/system.hpp>
 
@@ -211,6 +212,10 @@ std::filesystem::path make_temporary_folder() {
     _wputenv_s(L"TMP", folder.c_str());
     return folder;
   }
+}
+
+bool is_imitated() {
+  return find_in_ntdll<const char* (*)()>("wine_get_version") != nullptr;
 }
 
 void forbid_core_files() {

@@ -12,9 +12,10 @@ namespace multiprocessing::os {
 
 namespace windows {
 
-// What travels before the bytes of a message with handles, and is followed by their numbers in the
-// sender's process. There they are nobody's, until the receiver takes them away.
-struct SenderOfHandles {
+// What travels before the bytes of a message with handles, and is followed by their numbers in that
+// process: the sender, or who alone can receive it. There they are nobody's, until the receiver
+// takes them away.
+struct KeeperOfHandles {
   std::uint32_t pid;
   std::uint32_t created;  // the lower half of its creation time: ids are used again
 };
@@ -30,50 +31,76 @@ inline std::uint32_t creation_of_process(HANDLE process) noexcept {
 class DepartingHandles {
  public:
   // Throws std::bad_alloc.
-  DepartingHandles(std::span<const native_handle_type> handles, std::error_code& ec) {
+  DepartingHandles(const OutgoingMessage& message, std::error_code& ec)
+      : receiver_{message.receiver} {
     ec.clear();
-    if (handles.empty()) return;
-    const SenderOfHandles sender{MULTIPROCESSING_SYSTEM(GetCurrentProcessId)(),
-                                 creation_of_process(MULTIPROCESSING_SYSTEM(GetCurrentProcess)())};
-    add(&sender, sizeof sender);
-    copies_.reserve(handles.size());
-    for (const native_handle_type handle : handles) {
-      copies_.emplace_back(duplicate_handle(handle, ec));
+    if (message.handles.empty()) return;
+    const HANDLE process = keeping_process();
+    const KeeperOfHandles keeper{MULTIPROCESSING_SYSTEM(GetProcessId)(process),
+                                 creation_of_process(process)};
+    copies_.reserve(message.handles.size());
+    table_.reserve(sizeof keeper + message.handles.size() * sizeof(std::uint64_t));
+    add(&keeper, sizeof keeper);
+    for (const native_handle_type handle : message.handles) {
+      const HANDLE there = copy(handle, ec);
       if (ec) return;
-      const auto number = static_cast<std::uint64_t>(to_integer(copies_.back().get()));
+      copies_.push_back(there);
+      const auto number = static_cast<std::uint64_t>(to_integer(there));
       add(&number, sizeof number);
+    }
+  }
+  DepartingHandles(const DepartingHandles&) = delete;
+  DepartingHandles& operator=(const DepartingHandles&) = delete;
+  ~DepartingHandles() {
+    for (const HANDLE copy : copies_) {
+      MULTIPROCESSING_SYSTEM(DuplicateHandle)
+      (keeping_process(), copy, nullptr, nullptr, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
     }
   }
   [[nodiscard]] std::span<const std::byte> table() const noexcept { return table_; }
   // They are the message's now.
-  void leave() noexcept {
-    for (UniqueHandle& copy : copies_) static_cast<void>(copy.release());
-  }
+  void leave() noexcept { copies_.clear(); }
 
  private:
+  [[nodiscard]] HANDLE keeping_process() const noexcept {
+    return receiver_ == invalid_handle ? MULTIPROCESSING_SYSTEM(GetCurrentProcess)() : receiver_;
+  }
+  HANDLE copy(HANDLE handle, std::error_code& ec) const noexcept {
+    if (receiver_ == invalid_handle) return duplicate_handle(handle, ec);
+    HANDLE copy = nullptr;
+    if (MULTIPROCESSING_SYSTEM(DuplicateHandle)(MULTIPROCESSING_SYSTEM(GetCurrentProcess)(), handle,
+                                                receiver_, &copy, 0, FALSE,
+                                                DUPLICATE_SAME_ACCESS) == 0) {
+      const DWORD error = MULTIPROCESSING_SYSTEM(GetLastError)();
+      // So the system says that the receiver has ended, or is about to.
+      ec = as_error(error == ERROR_ACCESS_DENIED ? DWORD{ERROR_BROKEN_PIPE} : error);
+    }
+    return copy;
+  }
   void add(const void* bytes, std::size_t size) {
     const auto* const begin = static_cast<const std::byte*>(bytes);
     table_.insert(table_.end(), begin, begin + size);
   }
 
-  std::vector<UniqueHandle> copies_;
+  native_handle_type receiver_;
+  std::vector<HANDLE> copies_;  // the keeper's
   std::vector<std::byte> table_;
 };
 
-// Takes the handles over from whoever sent them. false: the sender is gone, and they with it; or
-// the system refuses, and says why. Throws std::bad_alloc.
+// Takes the handles over from who keeps them. false: that process is gone, and they with it; or the
+// system refuses, and says why. Throws std::bad_alloc.
 inline bool take_handles(std::span<const std::byte> table,
                          std::vector<UniqueHandle>& into,
                          std::error_code& ec) {
-  SenderOfHandles sender{};
-  std::memcpy(&sender, table.data(), sizeof sender);
+  KeeperOfHandles keeper{};
+  std::memcpy(&keeper, table.data(), sizeof keeper);
   const UniqueHandle process =
-      open_by_id(sender.pid, PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION, ec);
+      open_by_id(keeper.pid, PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION, ec);
   const bool has_gone = ec.value() == ERROR_INVALID_PARAMETER;
   if (ec && !has_gone) return false;
   ec.clear();
-  if (has_gone || creation_of_process(process.get()) != sender.created) return false;
-  table = table.subspan(sizeof sender);
+  if (has_gone || creation_of_process(process.get()) != keeper.created) return false;
+  table = table.subspan(sizeof keeper);
   into.reserve(table.size() / sizeof(std::uint64_t));
   for (; !table.empty(); table = table.subspan(sizeof(std::uint64_t))) {
     std::uint64_t number = 0;
@@ -142,7 +169,7 @@ inline Outcome TwoWayEnd::send(const OutgoingMessage& message,
     ec = std::make_error_code(std::errc::argument_list_too_long);
     return Outcome::timed_out;
   }
-  windows::DepartingHandles departing{message.handles, ec};
+  windows::DepartingHandles departing{message, ec};
   if (ec) return Outcome::timed_out;
   const Outcome outcome =
       windows::send_run(out_.handle(), out_.shared(),
@@ -168,7 +195,7 @@ inline Outcome TwoWayEnd::receive(IncomingMessage& into,
     if (ec || outcome != Outcome::done) return outcome;
     MULTIPROCESSING_STOP_POINT("channel.recv.taken");
     if (count != 0) {
-      const std::size_t size = sizeof(windows::SenderOfHandles) + count * sizeof(std::uint64_t);
+      const std::size_t size = sizeof(windows::KeeperOfHandles) + count * sizeof(std::uint64_t);
       if (message.bytes().size() < size) {
         ec = std::make_error_code(std::errc::bad_message);
         return outcome;
