@@ -11,6 +11,7 @@ inline void Crew::start_process(Place& place) {
   WorkerSlot& slot = board_->slot(place.number);
   slot.word.store(0, std::memory_order_relaxed);
   slot.begun.store(0, std::memory_order_relaxed);
+  slot.maps_tasks.store(0, std::memory_order_relaxed);
   slot.ready.store(0, std::memory_order_seq_cst);
   board_->crash(place.number).clear();
   os::CrashRecorder::prepare();
@@ -144,7 +145,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
   std::vector<std::byte> message;
   for (std::size_t left = results_->qsize(); left > 0; --left) {  // all that it has said
     ResultHeader header;
-    if (!take_result(header, message, Deadline{std::chrono::seconds{0}})) break;
+    if (!take_result(header, message, Deadline{grace})) break;  // a worker may just be inside
   }
   bool gives_up = false;
   const bool expected = [&] {
@@ -172,6 +173,8 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
       throw;
     }
     place.sent_bytes = 0;
+    place.tasks->take_from_the_dead();
+    results_->take_from_the_dead();
     place.process.reset();
     place.channel.reset();
     if (slot.ready.load(std::memory_order_seq_cst) == 0 && place.killed == 0) {
