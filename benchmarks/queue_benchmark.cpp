@@ -183,18 +183,16 @@ double warm(std::size_t size) {
          messages * 1e6;
 }
 
-/// What a get() that finds nothing costs: switches a second, and the share of a processor in
-/// percent.
-void show_blocked_get() {
-  if (!is_wanted("queue_blocked_get")) return;
+/// What waiting costs for three seconds, in a process of its own: switches a second, and the share
+/// of a processor in percent.
+std::array<double, 2> cost_of_waiting(const std::function<void(std::chrono::milliseconds)>& wait) {
   mp::Queue<std::array<double, 2>> result;
   mp::Process process{[&] {
-    mp::Queue<int> empty;
-    (void)empty.try_get(std::chrono::milliseconds{100});
+    wait(std::chrono::milliseconds{100});
     rusage before{};
     rusage after{};
     getrusage(RUSAGE_SELF, &before);
-    (void)empty.try_get(std::chrono::seconds{3});
+    wait(std::chrono::seconds{3});
     getrusage(RUSAGE_SELF, &after);
     const auto time = [](const rusage& usage) {
       return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
@@ -205,11 +203,26 @@ void show_blocked_get() {
   }};
   process.start();
   process.join();
-  const auto [wakes, share] = result.get();
+  return result.get();
+}
+
+/// A get() that finds nothing, beside a process that does nothing but sleep for 50 ms at a time.
+void show_blocked_get() {
+  if (!is_wanted("queue_blocked_get")) return;
+  const auto [wakes, share] = cost_of_waiting([](std::chrono::milliseconds time) {
+    mp::Queue<int> empty;
+    (void)empty.try_get(time);
+  });
+  const auto bare = cost_of_waiting([](std::chrono::milliseconds time) {
+    const std::chrono::milliseconds nap{50};
+    for (auto slept = nap; slept <= time; slept += nap) std::this_thread::sleep_for(nap);
+  })[1];
   std::printf("figure queue_blocked_get_wakes ours=%s limit=20 ratio=%.3f a second\n",
               text(wakes).c_str(), wakes / 20);
   std::printf("figure queue_blocked_get_processor ours=%s limit=0.1 ratio=%.3f %%\n",
               text(share).c_str(), share / 0.1);
+  std::printf("figure queue_blocked_get_processor ours=%s bare_sleeps=%s ratio=%.3f %%\n",
+              text(share).c_str(), text(bare).c_str(), share / bare);
 }
 
 void show_against_python() {
@@ -294,6 +307,7 @@ int main(int argc, char** argv) {
     show("queue_copied_" + std::to_string(size) + "B", "GiB/s", speed<OurVectors>(size),
          {{"message_queue", speed<MessageQueue>(size)},
           {"pipe", speed<BarePipe>(size)},
+          {"bare_copies", speed<BareCopies>(size)},
           {"memcpy", [=] { return memcpy_speed(size); }}},
          5);
   }

@@ -208,6 +208,45 @@ class LockFreeRing {
   Shared<Memory> memory_;
 };
 
+/// Copied in by one process and out by another one, in 4 MiB that they share, with nothing else
+/// around it: the bound of what copying can.
+class BareCopies {
+ public:
+  explicit BareCopies(std::size_t size) : size_{size}, slots_{room / size} {}
+  void send(const std::byte* from) {
+    wait([&] { return sent_ - memory_->taken.load(std::memory_order_acquire) < slots_; });
+    std::memcpy(memory_->bytes.data() + sent_ % slots_ * size_, from, size_);
+    memory_->sent.store(++sent_, std::memory_order_release);
+  }
+  void receive(std::byte* into) {
+    wait([&] { return memory_->sent.load(std::memory_order_acquire) > taken_; });
+    std::memcpy(into, memory_->bytes.data() + taken_ % slots_ * size_, size_);
+    memory_->taken.store(++taken_, std::memory_order_release);
+  }
+
+ private:
+  static constexpr std::size_t room = std::size_t{4} << 20U;
+  struct Memory {
+    alignas(128) std::atomic<std::uint64_t> sent;
+    alignas(128) std::atomic<std::uint64_t> taken;
+    alignas(128) std::array<std::byte, room> bytes;
+  };
+
+  template <class Ready>
+  void wait(const Ready& ready) {
+    for (int tries = 0; !ready(); ++tries) {
+      if (tries > 1000) sched_yield();
+      mp::os::relax();
+    }
+  }
+
+  std::size_t size_;
+  std::size_t slots_;
+  Shared<Memory> memory_;
+  std::uint64_t sent_ = 0;
+  std::uint64_t taken_ = 0;
+};
+
 /// One word that goes back and forth: what the machine can.
 class Flag {
  public:

@@ -57,20 +57,28 @@ void use(mp::Pool& pool) {
   pool.apply([](mp::Queue<int> to) { return to; }, queue);
 }
 
-std::vector<std::string> steps_of_a_worker() {
-  static const std::vector<std::string> all = [] {
-    mp::Pool pool{{.processes = 1, .initializer = mp::Task{test::record_stop_points}}};
-    use(pool);
-    std::this_thread::sleep_for(1ms);  // the worker falls asleep, so that it passes those points
-    use(pool);
-    std::vector<std::string> found = pool.apply(test::recorded_stop_points);
-    std::erase_if(found, [](const std::string& name) {
-      return !name.starts_with("worker.") && !name.starts_with("ring.") &&
-             !name.starts_with("robust_lock.");
-    });
-    return found;
-  }();
-  return all;
+// What goes beside the rings, once both ends have seen that there is such.
+std::string echo(std::string text) {
+  return text;
+}
+std::string large_text(int number) {
+  return std::string(100'000, static_cast<char>('a' + number % 26));
+}
+void use_largely(mp::Pool& pool) {
+  for (int i = 0; i < 4; ++i) pool.apply(echo, large_text(i));
+}
+
+std::vector<std::string> steps_of_a_worker(void (*work)(mp::Pool&)) {
+  mp::Pool pool{{.processes = 1, .initializer = mp::Task{test::record_stop_points}}};
+  work(pool);
+  std::this_thread::sleep_for(1ms);  // the worker falls asleep, so that it passes those points
+  work(pool);
+  std::vector<std::string> found = pool.apply(test::recorded_stop_points);
+  std::erase_if(found, [](const std::string& name) {
+    return !name.starts_with("worker.") && !name.starts_with("ring.") &&
+           !name.starts_with("crew.") && !name.starts_with("robust_lock.");
+  });
+  return found;
 }
 
 struct Death {
@@ -92,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(Each,
 
 TEST_P(PoolChaos, LosesAtMostTheTaskOfAWorkerThatDiesAtAnyStep) {
   const Death death = GetParam();
-  const auto steps = steps_of_a_worker();
+  static const auto steps = steps_of_a_worker(use);
   ASSERT_GE(steps.size(), 10U);
   unsigned deaths = 0;
   for (const std::string& step : steps) {
@@ -124,6 +132,37 @@ TEST_P(PoolChaos, LosesAtMostTheTaskOfAWorkerThatDiesAtAnyStep) {
     deaths += static_cast<unsigned>(stats.restarts);
   }
   EXPECT_GT(deaths, 20U);
+}
+
+TEST_P(PoolChaos, LosesAtMostTheLargeTaskOfAWorkerThatDiesAtAnyStep) {
+  const Death death = GetParam();
+  static const auto steps = steps_of_a_worker(use_largely);
+  for (const char* const step : {"ring.lend.claimed", "crew.put_message.written",
+                                 "ring.put_lent.committing", "ring.get_lent.taken"}) {
+    ASSERT_NE(std::ranges::find(steps, step), steps.end()) << step;
+  }
+  for (const std::string& step : steps) {
+    SCOPED_TRACE(step);
+    mp::Pool pool{{.processes = 2, .initializer = mp::Task{die_at, step, death.pass}}};
+    std::vector<mp::AsyncResult<std::string>> results;
+    for (int i = 0; i < tasks; ++i) {
+      results.push_back(pool.apply_async(echo, large_text(i)));
+      if (death.asleep) static_cast<void>(results.back().wait());
+    }
+    unsigned lost = 0;
+    for (int i = 0; i < tasks; ++i) {
+      try {
+        EXPECT_EQ(results[static_cast<std::size_t>(i)].get(), large_text(i));
+      } catch (const mp::BrokenProcessPool&) {
+        ++lost;
+      }
+    }
+    pool.terminate();
+    const auto stats = pool.stats();
+    EXPECT_EQ(stats.done + stats.failed, static_cast<std::size_t>(tasks));
+    EXPECT_EQ(stats.failed, lost);
+    EXPECT_LE(lost, stats.restarts + 2);
+  }
 }
 
 // ---- behind the driver's back ----

@@ -94,16 +94,31 @@ void fill(mp::Queue<Item>& queue, std::uint64_t count, std::size_t size) {
   for (std::uint64_t i = 0; i < count; ++i) queue.put(make_item(9, i, size));
 }
 
+// Nothing is inside, and the next item of that size goes round the first area's end.
+constexpr std::size_t small = 3000;
+void come_to_the_end(mp::Queue<Item>& queue) {
+  for (std::size_t i = 0; i < area / (small + 32); ++i) {
+    queue.put(make_item(9, i, small));
+    (void)queue.get();
+  }
+}
+
 std::vector<Scenario> scenarios() {
   const auto nothing = [](mp::Queue<Item>&) {};
   return {
       {"put", true, 0, 100, nothing},
-      {"put_around_the_end", true, 0, area / 3,
+      {"put_around_the_end", true, 0, small, come_to_the_end},
+      {"put_of_a_large_one_at_the_end", true, 0, area / 3,
        [](mp::Queue<Item>& queue) {
          for (int i = 0; i < 2; ++i) {
            queue.put(make_item(9, 0, area / 3));
            (void)queue.get();
          }
+       }},
+      {"put_far_ahead", true, 0, 4 * area,
+       [](mp::Queue<Item>& queue) {
+         fill(queue, 3, 4 * area);
+         (void)queue.get();
        }},
       {"put_into_a_larger_area", true, 0, area,
        [](mp::Queue<Item>& queue) { fill(queue, 3, 1000); }},
@@ -118,11 +133,8 @@ std::vector<Scenario> scenarios() {
       {"get", false, 0, 100, [](mp::Queue<Item>& queue) { fill(queue, 1, 100); }},
       {"get_around_the_end", false, 0, 100,
        [](mp::Queue<Item>& queue) {
-         for (int i = 0; i < 2; ++i) {
-           queue.put(make_item(9, 0, area / 3));
-           (void)queue.get();
-         }
-         fill(queue, 1, area / 3);
+         come_to_the_end(queue);
+         fill(queue, 1, small);
        }},
       {"get_from_the_next_area", false, 0, 100,
        [](mp::Queue<Item>& queue) {

@@ -129,6 +129,34 @@ TEST(QueueBacklog, ComesOutInOrderAndItsMemoryIsGivenBack) {
   EXPECT_LE(memory_of(queue), 80 * mebibyte);
 }
 
+TEST(QueueBacklog, OfABoundedQueueTakesWhatItsBoundNeeds) {
+  constexpr std::size_t most = 16;
+  mp::Queue<std::string> queue{most};
+  const std::string item(mebibyte, 'x');
+  for (int round = 0; round < 4; ++round) {
+    for (std::size_t i = 0; i < most; ++i) queue.put(item);
+    for (std::size_t i = 0; i < most; ++i) ASSERT_EQ(queue.get(), item);
+  }
+  EXPECT_LE(memory_of(queue), 30 * mebibyte);
+}
+
+// Large messages would rather go round in more than there is.
+TEST(QueueLimit, OfTheSizeOfFilesIsNoErrorOfAFlowThatNeedsNoMore) {
+  mp::Process process{[] {
+    const rlimit limit{mebibyte / 2, mebibyte / 2};  // as far as the first area goes
+    setrlimit(RLIMIT_FSIZE, &limit);
+    mp::Queue<std::string> queue;
+    const std::string item(5000, 'x');
+    for (int i = 0; i < 500; ++i) {
+      queue.put(item);
+      if (queue.get() != item) throw std::runtime_error{"damaged"};
+    }
+  }};
+  process.start();
+  process.join();
+  EXPECT_EQ(process.exitcode(), 0);
+}
+
 TEST(QueueLimit, OfTheSizeOfFilesIsAnErrorOfPut) {
   mp::Process process{[] {
     const rlimit limit{24 * mebibyte, 24 * mebibyte};

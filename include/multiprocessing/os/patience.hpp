@@ -33,10 +33,12 @@ class Patience {
   explicit Patience(unsigned tries_again_every = 16) noexcept : every_{tries_again_every} {}
 
   /// @brief Looks until `ready()`, as long as it seems worth it.
+  /// @param most looks at most so often: by itself about as long as a sleep would take.
   template <class Ready>
-  bool spin(Ready&& ready) noexcept(noexcept(ready())) {
+  bool spin(Ready&& ready, int most = usual) noexcept(noexcept(ready())) {
     const bool tries_again = waits_.fetch_add(1, std::memory_order_relaxed) % every_ == 0;
-    const int rounds = tries_again ? most : rounds_.load(std::memory_order_relaxed);
+    const int remembered = rounds_.load(std::memory_order_relaxed);
+    const int rounds = tries_again || remembered > most ? most : remembered;
     Backoff backoff;
     for (int i = 0; i < rounds; ++i) {
       backoff.wait();
@@ -50,9 +52,9 @@ class Patience {
   }
 
  private:
-  static constexpr int most = 10;
+  static constexpr int usual = 10;
   unsigned every_;
-  std::atomic<int> rounds_{most};
+  std::atomic<int> rounds_{usual};
   std::atomic<unsigned> waits_{0};
 };
 

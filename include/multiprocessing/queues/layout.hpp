@@ -146,8 +146,14 @@ struct ProducerSide {
   std::atomic<std::uint64_t> seen_count;     ///< Items ever taken.
   std::atomic<std::uint64_t> committed;      ///< Place: memory of this area that may be touched.
   std::atomic<std::uint64_t> shutdown;       ///< A Shutdown; never smaller than before.
-  std::atomic<std::uint64_t> deepest;        ///< Bytes of large messages that waited, lately.
-  alignas(line_pair) os::BellState space;    ///< A producer waits for room.
+  // Of large messages, in the tail's area: since when the next two are counted; how many bytes
+  // waited at most; since when it was less than half of the area. The first and the last are
+  // offsets.
+  std::atomic<std::uint64_t> looked;
+  std::atomic<std::uint64_t> deepest;
+  std::atomic<std::uint64_t> calm_since;
+  std::atomic<std::uint64_t> skipped;      ///< Bytes of the last padding.
+  alignas(line_pair) os::BellState space;  ///< A producer waits for room.
   /// When the chain came into each area: 1, 2, 3, ...; the areas in use are those from that of the
   /// consumers to that of the tail. A number above the tail's is a jump that was never committed.
   alignas(line_pair) std::array<std::atomic<std::uint64_t>, most_areas> entered;
@@ -204,5 +210,11 @@ static_assert(area_size(ring_areas - 1) == largest_ring_area);
 constexpr bool goes_round(unsigned area) noexcept {
   return area < ring_areas;
 }
+
+// Where large messages go round: so much that the two ends do not work in each other's cache, so
+// little that it does not leave the cache that they share.
+inline constexpr unsigned area_for_large = 3;
+inline constexpr std::uint64_t smallest_for_large = area_size(area_for_large);
+inline constexpr std::uint64_t shared_cache = std::uint64_t{4} << 20U;
 
 }  // namespace multiprocessing::detail

@@ -128,6 +128,13 @@ class Ring {
 
   // ---- messages in place ----
 
+  /// @brief Maps the memory for them now, where it would be done at the first use: then nothing can
+  /// stand in the way of taking one. @returns false: this process has no room for it.
+  [[nodiscard]] bool prepare_loans() noexcept;
+  /// @brief Frees the blocks of processes that have ended, which else is done when none is left.
+  void take_from_the_dead() noexcept;
+  /// @brief Whether what get() shows stands in a block.
+  [[nodiscard]] bool is_in_block(std::span<const std::byte> message) const noexcept;
   /// @brief Memory for a message of so many bytes. @returns its block; none: all are in use, until
   /// the deadline. One of a process that died is free.
   /// @throws ShutDown all are in use. std::system_error the system refuses memory.
@@ -175,6 +182,7 @@ class Ring {
   using Producers = detail::ProducerSide;
   using Consumers = detail::ConsumerSide;
   using Head = decltype(Consumers::head)::Values;
+  using Loans = detail::LoanTable;
 
   // Gives the lock back at the end of a scope.
   struct Held {
@@ -209,9 +217,11 @@ class Ring {
   static constexpr std::size_t large_queue = 64;
   static constexpr std::chrono::nanoseconds shortest_nap = std::chrono::milliseconds{1};
   static constexpr std::uint64_t commit_step = std::uint64_t{64} << 10U;
-  static constexpr std::uint64_t longest_commit_step = std::uint64_t{16} << 20U;
-  static constexpr std::uint64_t kept_area = std::uint64_t{4}
+  static constexpr std::uint64_t longest_commit_step = std::uint64_t{4} << 20U;
+  static constexpr std::uint64_t kept_area = std::uint64_t{8}
                                              << 20U;  // smaller ones stay committed
+  // A copy of so many bytes waits for memory, not for system calls and locks.
+  static constexpr std::uint64_t large = 4096;
   static constexpr std::uint64_t trusted_size = std::uint64_t{1} << 20U;
   static constexpr std::uint64_t give_back_step = std::uint64_t{16} << 20U;
 
@@ -276,12 +286,20 @@ class Ring {
   [[nodiscard]] bool has_room() noexcept;
   [[nodiscard]] std::size_t room_for(std::size_t messages) noexcept;
   void look_at_consumers() noexcept;
+  void stay_close(std::uint64_t room, const detail::Deadline& deadline) noexcept;
   Place make_room(Place tail, std::uint64_t room, std::size_t messages = 1);
+  Place go_round(Place tail, std::uint64_t room);
+  [[nodiscard]] bool goes_round_early(Place tail, std::uint64_t room) noexcept;
+  [[nodiscard]] static constexpr std::uint64_t enough_for_flow(std::uint64_t room) noexcept;
+  [[nodiscard]] std::uint64_t enough_for_all(std::uint64_t room) const noexcept;
   [[nodiscard]] bool fits(Place tail, std::uint64_t room) const noexcept;
   [[nodiscard]] unsigned better_area(Place tail,
                                      std::uint64_t room,
                                      std::size_t messages) const noexcept;
-  Place leave_for(unsigned area, Place tail, std::uint64_t room);
+  [[nodiscard]] std::uint64_t depth(Place tail, Place read) const noexcept;
+  [[nodiscard]] bool is_calm(Place tail, Place read, std::uint64_t room) const noexcept;
+  Place leave_for(unsigned area, Place tail, std::uint64_t at_once);
+  std::optional<Place> leave_if_memory_allows(unsigned area, Place tail, std::uint64_t room);
   [[nodiscard]] unsigned free_area_for(Place tail, std::uint64_t room) const;
   [[nodiscard]] bool is_in_use(unsigned area, Place tail) const noexcept;
   void commit_memory(unsigned area, std::uint64_t from, std::uint64_t to);
@@ -319,7 +337,6 @@ class Ring {
            const Committed& done);
 
   // loans
-  using Loans = detail::LoanTable;
   using BlockWord = detail::BlockWord;
   [[nodiscard]] Loans& loans() const noexcept {
     return *reinterpret_cast<Loans*>(region_.data() + detail::loan_table_begin);
@@ -331,6 +348,7 @@ class Ring {
   void settle_blocks(BlockWord::State state, std::uint64_t now) noexcept;
   [[nodiscard]] BlockWord arrived(std::atomic<std::uint64_t>& shared) const noexcept;
   void free_blocks_of(std::size_t holder) noexcept;
+  [[nodiscard]] bool is_lent_usable(std::size_t block, std::uint64_t size, std::error_code& ec);
   std::optional<std::span<const std::byte>> lent_message(std::span<const std::byte> record,
                                                          std::size_t& block);
   template <class Read>
@@ -353,6 +371,8 @@ class Ring {
   os::SharedRegion region_;
   os::SharedRegion lent_;  // the same memory, with the blocks behind; mapped when it is needed
   std::atomic<bool> loans_open_{false};
+  // Of each block, in this process: so many bytes from its beginning may be touched. With lent_.
+  std::unique_ptr<std::array<std::atomic<std::uint64_t>, Loans::blocks>> lent_usable_;
   os::UniqueHandle event_;
   os::Bell space_;     // rung by consumers
   os::Bell items_;     // rung by producers
@@ -364,12 +384,15 @@ class Ring {
   os::Patience consumer_lock_patience_;
   os::Patience space_patience_;
   os::Patience items_patience_;
+  os::Patience near_patience_{64};
+  std::atomic<std::uint64_t> taken_before_{0};  // when this process last hoped for consumers
   std::size_t maxsize_ = 0;
   unsigned areas_ = 0;
   bool counts_tasks_ = false;
   os::ProcessIdentity identity_;  // of the process that own_holder_ belongs to
   std::size_t own_holder_ = 0;
-  detail::Gate handle_gate_;  // who uses the handles of the region and the event
+  std::atomic<std::uint64_t> known_holder_{0};  // of loans: a process's id, and its holder
+  detail::Gate handle_gate_;                    // who uses the handles of the region and the event
 };
 
 inline void Ring::look_what_is_usable(unsigned area, std::uint64_t begin, std::uint64_t size) {
@@ -405,6 +428,7 @@ bool Ring::put(std::size_t size,
   if (!held) return false;
   const auto tail = side.tail.current();
   const std::uint64_t room = Record::room(size);
+  stay_close(room, deadline);
   const Place place = make_room(Place::from_packed(tail[Producers::place]), room);
   std::byte* const to = at(place);
   const std::uint64_t header = Record::pack(Record::message, size);

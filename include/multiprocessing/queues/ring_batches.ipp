@@ -31,6 +31,7 @@ inline void Ring::put_batch(std::span<const std::byte> records,
     const std::size_t fitting = room_for(messages);
     const std::size_t length =
         fitting == messages ? records.size() : detail::Batch::length_of(records, fitting);
+    stay_close(length, deadline);
     const auto tail = side.tail.current();
     const Place place = make_room(Place::from_packed(tail[Producers::place]), length, fitting);
     std::memcpy(at(place), records.data(), length);

@@ -18,10 +18,36 @@ inline void Ring::open_loans_here() {
     if (!ec) handle = os::UniqueHandle{os::duplicate_handle(region_.handle(), ec)};
     const std::uint64_t size = 2 * detail::reservation(areas_);
     if (!ec) lent_ = os::SharedRegion::adopt(std::move(handle), size, ec);
+    if (!ec) lent_usable_ = std::make_unique<decltype(lent_usable_)::element_type>();
   });
   if (!open) check_open();
   if (ec) throw std::system_error{ec, "no memory for a queue's loans"};
   loans_open_.store(true, std::memory_order_release);
+}
+
+inline bool Ring::prepare_loans() noexcept {
+  try {
+    const Held held = hold_consumer_lock(detail::Deadline{forever});
+    open_loans_here();
+    static_cast<void>(own_holder());
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+inline void Ring::take_from_the_dead() noexcept {
+  try {
+    if (!has_loans()) return;
+    const Held held = hold_consumer_lock(detail::Deadline{std::chrono::seconds{0}});
+    if (held) forget_the_dead();
+  } catch (const std::exception&) {  // no memory to open their processes
+  }
+}
+
+inline bool Ring::is_in_block(std::span<const std::byte> message) const noexcept {
+  return loans_open_.load(std::memory_order_acquire) && message.data() >= lent_.data() &&
+         message.data() < lent_.data() + lent_.size();
 }
 
 inline std::byte* Ring::block_data(std::size_t block) const noexcept {
@@ -61,13 +87,19 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
         std::make_error_code(std::errc::not_enough_memory),
         "a loan of " + std::to_string(size) + " bytes: a queue has no such room"};
   }
-  std::uint64_t holder = 0;
-  {
+  // Once known, without the lock: a process that lends all the time need not meet consumers for it.
+  constexpr unsigned holder_shift = 16;
+  const auto me = static_cast<std::uint64_t>(os::process_id());
+  std::uint64_t known = known_holder_.load(std::memory_order_acquire);
+  if (known >> holder_shift != me) {
     const Held held = hold_consumer_lock(deadline);
     if (!held) return std::nullopt;
     open_loans_here();
-    holder = own_holder();
+    known = (me << holder_shift) | own_holder();
+    known_holder_.store(known, std::memory_order_release);
   }
+  check_open();
+  const std::uint64_t holder = known & BlockWord::holder_mask;
   std::optional<std::size_t> block = claim_block(size, holder);
   while (!block) {
     check_open();
@@ -89,7 +121,7 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
   const bool is_said = committed.load(std::memory_order_relaxed) >= size;
   bool is_there = size == 0;
   std::error_code ignored;
-  if (is_said && !is_there) use_handle([&] { is_there = lent_.is_usable(begin, size, ignored); });
+  if (is_said && !is_there) is_there = is_lent_usable(*block, size, ignored);
   if (!is_there) {
     std::error_code ec;
     const bool open = use_handle([&] { lent_.commit(begin, size, ec); });
@@ -105,11 +137,11 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
 
 /// The memory of some large blocks that are free stays: what flows steadily touches no fresh page.
 inline void Ring::return_block(std::size_t block) noexcept {
-  constexpr std::uint64_t large = std::uint64_t{1} << 20U;
+  constexpr std::uint64_t dear = std::uint64_t{1} << 20U;
   constexpr int kept = 2;
   auto& table = loans();
   if (loans_open_.load(std::memory_order_acquire) &&
-      table.committed[block].load(std::memory_order_relaxed) >= large) {
+      table.committed[block].load(std::memory_order_relaxed) >= dear) {
     int others = 0;
     const std::size_t first = block - block % Loans::of_each_size;
     for (std::size_t i = first; i < first + Loans::of_each_size; ++i) {
@@ -206,6 +238,17 @@ inline Ring::BlockWord Ring::arrived(std::atomic<std::uint64_t>& shared) const n
   return BlockWord::from_packed(packed);
 }
 
+/// Whether so much of a block may be touched. What the system has said once is kept.
+inline bool Ring::is_lent_usable(std::size_t block, std::uint64_t size, std::error_code& ec) {
+  auto& seen = (*lent_usable_)[block];
+  if (size <= seen.load(std::memory_order_relaxed)) return true;
+  const std::uint64_t begin = detail::reservation(areas_) + Loans::begin_of(block);
+  bool usable = false;
+  if (!use_handle([&] { usable = lent_.is_usable(begin, size, ec); })) check_open();
+  if (usable && !ec) seen.store(size, std::memory_order_relaxed);
+  return usable && !ec;
+}
+
 /// The message that a record refers to; none: it is not there.
 inline std::optional<std::span<const std::byte>> Ring::lent_message(
     std::span<const std::byte> record, std::size_t& block) {
@@ -216,12 +259,8 @@ inline std::optional<std::span<const std::byte>> Ring::lent_message(
   if (!is_block(message.block) || message.size > Loans::size_of(message.block)) return std::nullopt;
   block = message.block;
   const auto word = arrived(loans().words[block]);
-  bool usable = message.size == 0;
   std::error_code ec;
-  const std::uint64_t begin = detail::reservation(areas_) + Loans::begin_of(block);
-  const bool open =
-      use_handle([&] { usable = usable || lent_.is_usable(begin, message.size, ec); });
-  if (!open) check_open();
+  const bool usable = message.size == 0 || is_lent_usable(block, message.size, ec);
   if (ec) throw std::system_error{ec, "cannot look at a queue's memory"};
   if (word.state != BlockWord::queued || !usable) return std::nullopt;
   return std::span<const std::byte>{block_data(block), message.size};

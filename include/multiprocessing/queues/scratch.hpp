@@ -45,7 +45,7 @@ class Scratch {
   }
 
  private:
-  static constexpr std::size_t most_kept = std::size_t{1} << 20U;
+  static constexpr std::size_t most_kept = std::size_t{4} << 20U;
 
   static std::vector<std::byte>* kept() noexcept {
     return kept_by_thread<Scratch, std::vector<std::byte>>();

@@ -28,8 +28,10 @@ struct alignas(128) WorkerSlot {
   /// begins a task by a compare-and-swap from the one before; the parent sets the bit by another,
   /// and then nothing can be begun any more.
   std::atomic<std::uint64_t> word;
-  std::atomic<std::int64_t> begun;   ///< When that task was begun: steady clock, nanoseconds.
-  std::atomic<std::uint32_t> ready;  ///< 1: the initializer has returned.
+  std::atomic<std::int64_t> begun;        ///< When that task was begun: steady clock, nanoseconds.
+  std::atomic<std::uint32_t> ready;       ///< 1: the initializer has returned.
+  std::atomic<std::uint32_t> maps_tasks;  ///< 1: the worker can take tasks from blocks.
+  std::atomic<std::uint32_t> maps_results;  ///< 1: the parent can take results from blocks.
   /// How many messages of its channel the parent has received, or will not receive.
   std::atomic<std::uint32_t> received;
 

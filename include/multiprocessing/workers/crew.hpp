@@ -13,6 +13,7 @@
 #include <multiprocessing/workers/board.hpp>
 #include <multiprocessing/workers/code.hpp>
 #include <multiprocessing/workers/crash_text.hpp>
+#include <multiprocessing/workers/large_message.hpp>
 #include <multiprocessing/workers/message.hpp>
 #include <multiprocessing/workers/receiver.hpp>
 #include <multiprocessing/workers/stats.hpp>
@@ -151,7 +152,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   [[nodiscard]] Place* place_for_one();
   [[nodiscard]] bool accepts(const Place& place) const;
   bool hand_out(Place& place, TaskTable::Entry& entry, std::span<const std::byte> arguments);
-  static void put(Place& place, const TaskHeader& header, std::span<const std::byte> arguments);
+  void put(Place& place, const TaskHeader& header, std::span<const std::byte> arguments);
   void tell_to_end(Place& place);
   void end_if_used_up(Place& place) noexcept;
   void refill(Place& place);
@@ -173,6 +174,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   // ---- the loop (crew_loop.ipp); by its driver, without the mutex ----
   bool step(const Deadline& deadline);
   bool take_result(ResultHeader& header, std::vector<std::byte>& buffer, const Deadline& deadline);
+  void take_next_from_block(std::uint32_t place);
   void handle(const ResultHeader& header,
               std::span<const std::byte> value,
               const std::exception_ptr& failure);

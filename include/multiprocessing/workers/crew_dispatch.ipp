@@ -142,13 +142,11 @@ inline bool Crew::hand_out(Place& place,
 inline void Crew::put(Place& place,
                       const TaskHeader& header,
                       std::span<const std::byte> arguments) {
-  place.tasks->put(
-      sizeof header + arguments.size(),
-      [&](std::byte* to) {
-        std::memcpy(to, &header, sizeof header);
-        if (!arguments.empty()) std::memcpy(to + sizeof header, arguments.data(), arguments.size());
-      },
-      Deadline{forever});
+  const bool maps = board_->slot(place.number).maps_tasks.load(std::memory_order_relaxed) != 0;
+  put_message(place.tasks, sizeof header + arguments.size(), maps, [&](std::byte* to) {
+    std::memcpy(to, &header, sizeof header);
+    if (!arguments.empty()) std::memcpy(to + sizeof header, arguments.data(), arguments.size());
+  });
 }
 
 inline void Crew::tell_to_end(Place& place) {

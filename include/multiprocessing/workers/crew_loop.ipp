@@ -102,8 +102,7 @@ inline bool Crew::step(const Deadline& deadline) {
     got = take_result(header, message, Deadline{deadline.left(tick)});
   }
   const std::int64_t now = got ? header.ended : now_in_nanoseconds();
-  constexpr std::size_t most_kept = std::size_t{1} << 20U;
-  if (message.capacity() <= most_kept) message_ = std::move(message);
+  if (message.capacity() <= most_kept_for_messages) message_ = std::move(message);
   if (now - looked_ > std::chrono::nanoseconds{tick}.count()) {
     looked_ = now;
     look_after_workers();
@@ -119,17 +118,38 @@ inline bool Crew::take_result(ResultHeader& header,
                               std::vector<std::byte>& buffer,
                               const Deadline& deadline) {
   std::exception_ptr failure;
+  std::span<const std::byte> value;
   const auto read = [&](std::span<const std::byte> bytes) {
     header = take_header<ResultHeader>(bytes);
+    value = bytes;
+    if (results_->is_in_block(bytes)) return;
     try {
       buffer.assign(bytes.begin(), bytes.end());
     } catch (const std::bad_alloc&) {
       failure = std::current_exception();
     }
+    value = buffer;
   };
-  if (!results_->get(read, deadline)) return false;
-  handle(header, buffer, failure);
+  std::optional<std::size_t> number;
+  if (!results_->get(read, deadline, &number)) return false;
+  BorrowedBlock block;
+  if (number) {
+    block = BorrowedBlock{results_, *number};
+  } else if (value.size() >= large_message) {
+    take_next_from_block(header.place);
+  }
+  handle(header, value, failure);
   return true;
+}
+
+/// A worker that has large results may leave them beside the ring, once this process can take them
+/// there.
+inline void Crew::take_next_from_block(std::uint32_t place) {
+  if (place >= workers()) return;
+  auto& maps = board_->slot(place).maps_results;
+  if (maps.load(std::memory_order_relaxed) == 0 && results_->prepare_loans()) {
+    maps.store(1, std::memory_order_relaxed);
+  }
 }
 
 /// @param failure why the value did not come along; none: it did.

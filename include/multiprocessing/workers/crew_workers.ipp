@@ -12,6 +12,7 @@ inline void Crew::start_process(Place& place) {
   slot.word.store(0, std::memory_order_relaxed);
   slot.begun.store(0, std::memory_order_relaxed);
   slot.received.store(0, std::memory_order_relaxed);
+  slot.maps_tasks.store(0, std::memory_order_relaxed);
   slot.ready.store(0, std::memory_order_seq_cst);
   board_->crash(place.number).clear();
   os::CrashRecorder::prepare();
@@ -145,7 +146,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
   std::vector<std::byte> message;
   for (std::size_t left = results_->qsize(); left > 0; --left) {  // all that it has said
     ResultHeader header;
-    if (!take_result(header, message, Deadline{std::chrono::seconds{0}})) break;
+    if (!take_result(header, message, Deadline{grace})) break;  // a worker may just be inside
   }
   bool gives_up = false;
   const bool expected = [&] {
@@ -173,6 +174,8 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
       throw;
     }
     place.sent_bytes = 0;
+    place.tasks->take_from_the_dead();
+    results_->take_from_the_dead();
     place.process.reset();
     place.channel.reset();
     if (slot.ready.load(std::memory_order_seq_cst) == 0 && place.killed == 0) {

@@ -13,6 +13,7 @@
 #include <multiprocessing/serialization.hpp>
 #include <multiprocessing/workers/board.hpp>
 #include <multiprocessing/workers/code.hpp>
+#include <multiprocessing/workers/large_message.hpp>
 #include <multiprocessing/workers/message.hpp>
 #include <multiprocessing/workers/remote_exception.hpp>
 
@@ -123,14 +124,25 @@ class WorkerLoop {
       if (!slot_.word.compare_exchange_strong(word_, next)) throw Condemned{};
       word_ = next;
       MULTIPROCESSING_STOP_POINT("worker.begin.begun");
+      arguments_ = message;
+      if (link_.tasks->is_in_block(message)) return;
       bytes_.assign(message.begin(), message.end());
+      arguments_ = bytes_;
     };
+    std::optional<std::size_t> number;
     try {
-      link_.tasks->get(begin, Deadline{forever});
+      link_.tasks->get(begin, Deadline{forever}, &number);
     } catch (const Condemned&) {
       return false;
     }
     MULTIPROCESSING_STOP_POINT("worker.begin.taken");
+    if (number) {
+      block_ = BorrowedBlock{link_.tasks, *number};
+    } else if (bytes_.size() >= large_message &&
+               slot_.maps_tasks.load(std::memory_order_relaxed) == 0 &&
+               link_.tasks->prepare_loans()) {  // the next ones may lie beside the ring
+      slot_.maps_tasks.store(1, std::memory_order_relaxed);
+    }
     return !ends;
   }
 
@@ -149,6 +161,7 @@ class WorkerLoop {
       encode_error("while an exception of task " + std::to_string(task_.id >> 32U) +
                    " was encoded");
     }
+    block_ = BorrowedBlock{};
     MULTIPROCESSING_STOP_POINT("worker.run.encoded");
     try {
       put_result();
@@ -158,9 +171,8 @@ class WorkerLoop {
       put_result();
     }
     MULTIPROCESSING_STOP_POINT("worker.run.committed");
-    constexpr std::size_t most_kept = std::size_t{1} << 20U;
-    if (bytes_.capacity() > most_kept) bytes_ = {};
-    if (result_.capacity() > most_kept) result_ = {};
+    if (bytes_.capacity() > most_kept_for_messages) bytes_ = {};
+    if (result_.capacity() > most_kept_for_messages) result_ = {};
   }
 
   [[nodiscard]] std::string name_of_task() const {
@@ -170,7 +182,7 @@ class WorkerLoop {
   void call_task() {
     if (code_.size() <= task_.code) code_.resize(task_.code + 1);
     const auto page = link_.board->page(task_.page);
-    std::span<const std::byte> rest{bytes_};
+    std::span<const std::byte> rest = arguments_;
     std::optional<os::IncomingMessage> message;
     Transit arrived;
     if ((task_.flags & TaskHeader::by_channel) != 0) {
@@ -234,9 +246,9 @@ class WorkerLoop {
       result_.resize(sizeof header);
     }
     std::memcpy(result_.data(), &header, sizeof header);
-    link_.results->put(
-        result_.size(), [this](std::byte* to) { std::memcpy(to, result_.data(), result_.size()); },
-        Deadline{forever});
+    const bool maps = slot_.maps_results.load(std::memory_order_relaxed) != 0;
+    put_message(link_.results, result_.size(), maps,
+                [this](std::byte* to) { std::memcpy(to, result_.data(), result_.size()); });
     departing_ = {};
   }
 
@@ -258,6 +270,8 @@ class WorkerLoop {
   std::uint64_t received_ = 0;  // messages of the channel
   std::uint32_t sent_ = 0;      // likewise
   std::vector<std::byte> bytes_;
+  BorrowedBlock block_;                   // of a large task
+  std::span<const std::byte> arguments_;  // in bytes_ or in block_
   std::vector<std::byte> result_;
   Transit departing_;
   std::vector<KnownCode> code_;
