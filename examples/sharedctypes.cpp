@@ -18,7 +18,7 @@ struct Point {
 void work(mp::Value<int> count, mp::Array<int> squares, mp::Value<Point> point, int number) {
   for (int i = 0; i < 1000; ++i) count.update([](int& x) { ++x; });
   squares[static_cast<std::size_t>(number)] = number * number;
-  const std::lock_guard guard{point.get_lock()};
+  const std::lock_guard guard{point};
   point.value().x += number;
   point.value().y -= number;
 }

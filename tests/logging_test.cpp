@@ -75,6 +75,21 @@ TEST_F(Logging, LetsItsLevelThroughAndWhatIsAbove) {
             "[Level 25/MainProcess] between\n");
 }
 
+TEST_F(Logging, HasPythonsLevels) {
+  const Captured errors(STDERR_FILENO);
+  mp::log_to_stderr(mp::LogLevel::subwarning);
+  mp::log(mp::LogLevel::subdebug, "sd");
+  mp::log(mp::LogLevel::info, "i");
+  mp::log(mp::LogLevel::subwarning, "sw");
+  mp::log(mp::LogLevel::critical, "c");
+  mp::set_log_level(mp::LogLevel::subdebug);
+  mp::log(mp::LogLevel::subdebug, "sd");
+  mp::log(static_cast<mp::LogLevel>(4), "below");
+  mp::log_to_stderr(mp::LogLevel::off);
+  EXPECT_EQ(errors.text(),
+            "[Level 25/MainProcess] sw\n[CRITICAL/MainProcess] c\n[Level 5/MainProcess] sd\n");
+}
+
 TEST_F(Logging, MakesNoTextThatNobodyTakes) {
   int made = 0;
   const auto make = [&made] {

@@ -253,6 +253,17 @@ TEST(ListenerAccept, IsWokenByClose) {
   }
 }
 
+TEST(Listener, IsClosedAtTheEndOfItsScope) {
+  std::optional<mp::Address> address;
+  {
+    const mp::Listener listener;
+    address = listener.address();
+  }
+  EXPECT_THROW(static_cast<void>(mp::Client(*address, {.timeout = 0s})), std::exception);
+  const mp::Listener next{{.address = address}};
+  EXPECT_EQ(next.address(), *address);
+}
+
 TEST(ListenerAccept, ManyThreadsTakeManyClients) {
   mp::Listener listener{{.backlog = 16, .authkey = "k"}};
   constexpr int count = 32;

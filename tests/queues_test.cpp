@@ -234,6 +234,13 @@ TEST(QueueClose, MakesEveryCopyHereUnusableAndIsFineTwice) {
   queue.cancel_join_thread();
 }
 
+TEST(QueueClose, OfAnUnusedQueueDoesNothingElse) {
+  mp::Queue<int> queue;
+  queue.close();
+  queue.join_thread();
+  EXPECT_THROW((void)queue.empty(), std::invalid_argument);
+}
+
 TEST(QueueClose, LeavesOtherProcessesTheirs) {
   mp::Queue<int> there;
   mp::Queue<int> back;

@@ -266,10 +266,14 @@ TEST(SharedMemoryTransit, AttachesByName) {
   const auto sent = mp::dumps(memory);
   mp::loads<mp::SharedMemory>(sent).buf()[3] = std::byte{4};
   EXPECT_EQ(memory.buf()[3], std::byte{4});
+  memory.buf()[3] = std::byte{5};
+  EXPECT_EQ(mp::loads<mp::SharedMemory>(sent).buf()[3], std::byte{5});
   mp::ShareableList list{1, "x"};
   const auto list_sent = mp::dumps(list);
   mp::loads<mp::ShareableList>(list_sent).set(0, 5);
   EXPECT_EQ(list[0], mp::ShareableItem{5});
+  list.set(1, "y");
+  EXPECT_EQ(mp::loads<mp::ShareableList>(list_sent)[1], mp::ShareableItem{"y"});
   const mp::ShareableList long_list{std::vector<mp::ShareableItem>(1000, mp::ShareableItem{1})};
   EXPECT_EQ(mp::dumps(long_list).size(), list_sent.size());  // it is the name that travels
   memory.unlink();
@@ -312,6 +316,28 @@ TEST(ResourceTracker, RemovesWhatAKilledCreatorLeftAndSaysSoOnce) {
 #endif
 
 #if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(ResourceTracker, RemovesANameOfAnyCharacters) {
+  const std::string odd = unique("a:b\nc d\xFF*");
+  {
+    test::Captured errors{STDERR_FILENO};
+    Forked creator{[&] { EXPECT_EQ(created(10, odd).size(), 10U); }};
+    const int pid = creator.pid();
+    EXPECT_EQ(creator.join(), 0);
+    EXPECT_FALSE(exists(odd));
+    eventually([&] { return trackers_of(pid).empty(); });
+    EXPECT_EQ(errors.text(), "");
+  }
+  test::Captured errors{STDERR_FILENO};
+  Creator creator{[&] { new mp::SharedMemory{created(10, odd)}; }};
+  ASSERT_TRUE(eventually([&] { return exists(odd); }));
+  const int pid = creator.pid();
+  creator.kill();
+  ASSERT_TRUE(eventually([&] { return !exists(odd); }));
+  ASSERT_TRUE(eventually([&] { return trackers_of(pid).empty(); }));
+  EXPECT_NE(errors.text().find("left 1 shared memory segment"), std::string::npos) << errors.text();
+  EXPECT_NE(errors.text().find("a:b"), std::string::npos) << errors.text();
+}
+
 TEST(ResourceTracker, SaysNothingWhenAllIsRemoved) {
   test::Captured errors{STDERR_FILENO};
   int pid = 0;
@@ -399,6 +425,24 @@ TEST(ResourceTracker, ThatIsStoppedIsAnErrorAndHoldsNobodyUp) {
   EXPECT_TRUE(eventually([&] {  // as soon as it has read what it was told
     return error_of([&] { made.push_back(created(10)); }) == 0;
   }));
+}
+
+TEST(ResourceTracker, LeavesSignalsBlockedThatWereBlocked) {
+  Forked starter{[] {
+    sigset_t some{};
+    sigset_t after{};
+    ::sigemptyset(&some);
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) ::sigaddset(&some, signal);
+    ::sigprocmask(SIG_BLOCK, &some, nullptr);
+    EXPECT_TRUE(trackers_of(::getpid()).empty());
+    const auto memory = created(10);
+    EXPECT_EQ(trackers_of(::getpid()).size(), 1U);
+    ::sigprocmask(SIG_SETMASK, nullptr, &after);
+    for (int signal = 1; signal < SIGRTMIN; ++signal) {
+      EXPECT_EQ(::sigismember(&some, signal), ::sigismember(&after, signal)) << signal;
+    }
+  }};
+  EXPECT_EQ(starter.join(), 0);
 }
 
 TEST(ResourceTracker, LeavesTheSignalMaskAndChildrenOfItsStarterAlone) {

@@ -149,6 +149,32 @@ TEST(ValueLock, IsItsOwnOrOneThatIsGiven) {
   in_a_thread([&] { EXPECT_FALSE(second.get_lock().acquire(0s)); });
 }
 
+TEST(ValueLock, IsTakenByTheValueOrTheArrayItself) {
+  mp::Value<int> value{1};
+  mp::Array<int> array{1, 2};
+  mp::Value<int, mp::Lock> plain{mp::Lock{}, 1};
+  {
+    const std::scoped_lock guard{value, array, plain};
+    EXPECT_TRUE(value.get_lock().locked());
+    EXPECT_TRUE(array.get_lock().locked());
+    EXPECT_TRUE(plain.get_lock().locked());
+    ++value.get_obj();
+    in_a_thread([&] {
+      EXPECT_FALSE(value.acquire(0s));
+      EXPECT_FALSE(array.try_lock());
+      EXPECT_FALSE(plain.try_lock_for(1ms));
+    });
+  }
+  EXPECT_EQ(value.load(), 2);
+  EXPECT_TRUE(value.acquire());
+  EXPECT_TRUE(value.get_lock().locked());
+  value.release();
+  EXPECT_FALSE(value.get_lock().locked());
+  EXPECT_FALSE(array.get_lock().locked());
+  EXPECT_THROW(array.release(), std::logic_error);
+  EXPECT_THROW(value.release(), std::logic_error);
+}
+
 TEST(ValueLock, IsAbandonedByWhoDiesHoldingItByItself) {
   mp::Value<int> value{1};
   die_holding(value);
@@ -250,6 +276,12 @@ TEST(Array, HasItsElements) {
   EXPECT_EQ(mp::Array<double>(values)[1], 2.5);
   EXPECT_EQ((mp::Array<double, mp::Lock>{mp::Lock{}, values}[0]), 1.5);
   EXPECT_TRUE(mp::RawArray<int>(0).empty());
+  const mp::RawArray<int> same{numbers.get_obj()};
+  same[1] = 7;
+  EXPECT_EQ(numbers[1], 7);
+  mp::Array<char> text{'h', 'i', '\0', 'x'};
+  EXPECT_EQ((std::string{text.begin(), std::ranges::find(text, '\0')}), "hi");  // Python: value
+  EXPECT_EQ((std::string{text.begin(), text.end()}.size()), 4U);                // Python: raw
 }
 
 TEST(Array, IsZeroAlsoOnMemoryThatIsUsedAgain) {

@@ -23,7 +23,8 @@
 
 namespace multiprocessing {
 
-/// @brief "DEBUG", "INFO", "WARNING", "ERROR"; "Level 25" for a number in between.
+/// @brief "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"; "Level 25" for other numbers, those of
+/// subdebug and subwarning among them, as in Python.
 [[nodiscard]] inline std::string to_string(LogLevel level) {
   switch (level) {
     case LogLevel::debug:
@@ -34,6 +35,10 @@ namespace multiprocessing {
       return "WARNING";
     case LogLevel::error:
       return "ERROR";
+    case LogLevel::critical:
+      return "CRITICAL";
+    case LogLevel::subdebug:
+    case LogLevel::subwarning:
     case LogLevel::off:
       break;
   }

@@ -245,8 +245,14 @@ TEST_F(ForkServer, EndsWithItsParentHoweverThatEnds) {
 
 TEST_F(ForkServer, DoesNotHearCtrlC) {
   const int pid = server();
+  const Line end;
+  mp::Process running(served(), wait_until_told, end);
+  running.start();
   ::kill(pid, SIGINT);
   EXPECT_EQ(server(), pid);
+  end.say("now");
+  running.join();
+  EXPECT_EQ(running.exitcode(), 0);
   const Line line;
   mp::Process child(
       served(),

@@ -12,7 +12,8 @@ example.<name>, compile_fail.<name>, and has a status:
     not applicable: <reason>
     open: <what is missing>
 
-A test that is not there, or that no program runs, is a fault; so are a row that is tested by nothing, an
+A test that is not there, that no program runs, or that returns at once for some of its parameters (GTEST_SKIP
+says so; a plain return does not), is a fault; so are a row that is tested by nothing, an
 excuse without words, a difference that docs/differences.md does not tell, a name that our header has not,
 and a number of rows that is not the inventory's. --fix writes the totals anew."""
 import collections
@@ -20,7 +21,7 @@ import pathlib
 import re
 import sys
 
-ROWS = {"Behaviours": 336, "Names": 252}
+ROWS = {"Behaviours": 336, "Names": 283}
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 DISABLED = re.compile(r"^[ \t]*#[ \t]*if 0\b.*?^[ \t]*#[ \t]*endif", re.MULTILINE | re.DOTALL)
@@ -38,7 +39,9 @@ STATUS = re.compile(r"(tested)|(difference): \[(.+)\]\(differences\.md#([\w-]+)\
                     r"|(not applicable): \S.*|(open): \S.*")
 SECTION = re.compile(r"^## (\w+)$", re.MULTILINE)
 TOTALS = re.compile(r"^Of \d+ .*$", re.MULTILINE)
-Test = collections.namedtuple("Test", "is_run every_start_method")
+LEAVES = re.compile(r"^\s*if \([^;{]*\b(?:GetParam|forks)\(\)[^;{]*\)\s*\{?\s*return;", re.MULTILINE)
+BODY_ENDS = re.compile(r"\n\}|^(?=TEST)", re.MULTILINE)
+Test = collections.namedtuple("Test", "is_run every_start_method leaves", defaults=(False,))
 
 
 def text_with_headers(path, root, seen):
@@ -60,13 +63,16 @@ def tests_of(root):
     for path in sorted((root / "tests").rglob("*.cpp")):
         text = text_with_headers(path, root, set())
         is_built = any(path.relative_to(root / "tests").match(pattern) for pattern in patterns)
-        for kind, suite, name in TEST.findall(text):
+        for match in TEST.finditer(text):
+            kind, suite, name = match.groups()
+            leaves = bool(LEAVES.search(BODY_ENDS.split(text[match.end():], 1)[0]))
             is_run = is_built and not f"{suite}{name}".count("DISABLED_")
             if kind in RUN:
                 is_run = is_run and bool(re.search(RUN[kind] % suite, text))
             every = bool(re.search(EVERY % (suite, suite), text))
             before = found.get(f"{suite}.{name}", Test(False, False))
-            found[f"{suite}.{name}"] = Test(before.is_run or is_run, before.every_start_method or every)
+            found[f"{suite}.{name}"] = Test(before.is_run or is_run, before.every_start_method or every,
+                                            before.leaves or leaves)
     for kind, folder in PROGRAMS.items():
         for path in (root / folder).glob("*.cpp"):
             found[f"{kind}.{path.stem}"] = Test(True, False)
@@ -136,6 +142,8 @@ class Page:
                 self.faults.append(f"{row}: there is no test {name}")
             elif not self.tests[name].is_run:
                 self.faults.append(f"{row}: no program runs {name}")
+            elif self.tests[name].leaves:
+                self.faults.append(f"{row}: {name} returns at once for some of its parameters")
         match = STATUS.fullmatch(cell)
         if not match:
             self.faults.append(f"{row}: '{cell}' is no status")

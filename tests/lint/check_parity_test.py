@@ -19,6 +19,14 @@ TEST_F(
 class Every : public test::EveryStartMethod {};
 TEST_EVERY_START_METHOD(Every);
 TEST_P(Every, Works) {}
+TEST_P(Every, LeavesAtOnce) {
+  if (GetParam() != mp::StartMethod::spawn) return;
+  EXPECT_EQ(1, 1);
+}
+TEST_P(Every, DoesNotLeave) {
+  EXPECT_EQ(1, forks() ? 1 : 2);
+  return;
+}
 TEST_P(Never, IsInstantiated) {}
 INSTANTIATE_TEST_SUITE_P(, Some, testing::Values(1));
 TEST_P(Some, Works) {}
@@ -76,6 +84,10 @@ class CheckParity(unittest.TestCase):
 
     def assert_none(self, behaviour=BEHAVIOUR, name=NAME):
         self.assertEqual(self.page([behaviour], [name])[1], [])
+
+    def test_a_test_that_leaves_at_once(self):
+        self.assert_fault("returns at once", "| `A.test_x` | `Every.LeavesAtOnce` | tested |")
+        self.assert_none("| `A.test_x` | `Every.DoesNotLeave` | tested |")
 
     def test_all_is_well(self):
         _, faults, totals = self.page([BEHAVIOUR], [NAME])

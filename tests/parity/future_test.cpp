@@ -5,15 +5,19 @@
 
 #include <support/eventually.hpp>
 #include <support/pool_tasks.hpp>
+#include <support/start_methods.hpp>
+#include <support/threads.hpp>
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <coroutine>
 #include <exception>
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -223,64 +227,76 @@ TEST(FutureCoAwait, ResumesWithTheResultOrTheError) {
   EXPECT_TRUE(threw);
 }
 
-// ---- WaitTests ----
+// ---- WaitTests and AsCompletedTests, of futures that threads set ----
 
-int nothing(const std::vector<Future>& futures) {
-  return static_cast<int>(futures.size());
+using Futures = std::vector<Future>;
+
+/// Which they are, not only how many.
+bool same(const Futures& some, const Futures& others) {
+  return std::ranges::equal(some, others, {}, &Future::core, &Future::core);
 }
 
 TEST(WaitForFutures, ReturnsEachOnceAlsoWhenItIsGivenTwice) {
   const Future future = successful();
-  const auto result = mp::wait(std::vector{future, future}, mp::forever, mp::ALL_COMPLETED);
-  EXPECT_EQ(nothing(result.done), 1);
-  EXPECT_EQ(nothing(result.not_done), 0);
+  const auto result = mp::wait(Futures{future, future}, mp::forever, mp::ALL_COMPLETED);
+  EXPECT_TRUE(same(result.done, {future}));
+  EXPECT_TRUE(same(result.not_done, {}));
 }
 
 TEST(WaitForFutures, ReturnsWhenTheFirstIsDone) {
   const Future one;
   const Future two;
-  std::thread thread{[&] { one.set_result(1); }};
+  std::thread thread{[&] { two.set_result(1); }};
   const auto result = mp::wait(std::list{one, two}, mp::forever, mp::FIRST_COMPLETED);
   thread.join();
-  EXPECT_EQ(nothing(result.done), 1);
-  EXPECT_EQ(nothing(result.not_done), 1);
-  const auto at_once =
-      mp::wait(std::vector{cancelled(), successful(), pending()}, mp::forever, mp::FIRST_COMPLETED);
-  EXPECT_EQ(nothing(at_once.done), 2);
-  EXPECT_EQ(nothing(at_once.not_done), 1);
+  EXPECT_TRUE(same(result.done, {two}));
+  EXPECT_TRUE(same(result.not_done, {one}));
+  const Futures mixed{cancelled(), pending(), successful()};
+  const auto at_once = mp::wait(mixed, mp::forever, mp::FIRST_COMPLETED);
+  EXPECT_TRUE(same(at_once.done, {mixed[0], mixed[2]}));
+  EXPECT_TRUE(same(at_once.not_done, {mixed[1]}));
 }
 
 TEST(WaitForFutures, ReturnsAtTheFirstException) {
   const Future one;
   const Future two;
+  const Future three;
   std::thread thread{[&] {
     one.set_result(1);
     two.set_exception(std::make_exception_ptr(std::runtime_error{"x"}));
   }};
-  const auto result = mp::wait(std::vector{one, two, pending()}, mp::forever, mp::FIRST_EXCEPTION);
+  const auto result = mp::wait(Futures{one, three, two}, mp::forever, mp::FIRST_EXCEPTION);
   thread.join();
-  EXPECT_EQ(nothing(result.done), 2);
-  EXPECT_EQ(nothing(result.not_done), 1);
-  // Cancelled ones, and those that succeeded before, are no exception.
-  const auto later =
-      mp::wait(std::vector{cancelled(), successful(), pending()}, 1ms, mp::FIRST_EXCEPTION);
-  EXPECT_EQ(nothing(later.not_done), 1);
-  const auto at_once = mp::wait(std::vector{failed(), pending()}, mp::forever, mp::FIRST_EXCEPTION);
-  EXPECT_EQ(nothing(at_once.done), 1);
+  EXPECT_TRUE(same(result.done, {one, two}));
+  EXPECT_TRUE(same(result.not_done, {three}));
+  const Futures mixed{pending(), failed()};
+  const auto at_once = mp::wait(mixed, mp::forever, mp::FIRST_EXCEPTION);
+  EXPECT_TRUE(same(at_once.done, {mixed[1]}));
+  EXPECT_TRUE(same(at_once.not_done, {mixed[0]}));
+}
+
+TEST(WaitForFutures, TakesNeitherASuccessNorACancellationForAnException) {
+  const Futures mixed{cancelled(), successful(), pending()};
+  test::expect_at_least(30ms, [&] {
+    const auto result = mp::wait(mixed, 30ms, mp::FIRST_EXCEPTION);
+    EXPECT_TRUE(same(result.done, {mixed[0], mixed[1]}));
+    EXPECT_TRUE(same(result.not_done, {mixed[2]}));
+  });
 }
 
 TEST(WaitForFutures, ReturnsWhenAllAreDoneOrTheTimeIsOver) {
   const Future one;
   std::thread thread{[&] { one.set_result(1); }};
-  const auto all = mp::wait(std::vector{successful(), cancelled(), failed(), one});
+  const Futures four{successful(), cancelled(), failed(), one};
+  const auto all = mp::wait(four);
   thread.join();
-  EXPECT_EQ(nothing(all.done), 4);
-  const auto late = mp::wait(std::vector{successful(), pending()}, 10ms);
-  EXPECT_EQ(nothing(late.done), 1);
-  EXPECT_EQ(nothing(late.not_done), 1);
+  EXPECT_TRUE(same(all.done, four));
+  EXPECT_TRUE(same(all.not_done, {}));
+  const Futures two{pending(), successful()};
+  const auto late = mp::wait(two, 10ms);
+  EXPECT_TRUE(same(late.done, {two[1]}));
+  EXPECT_TRUE(same(late.not_done, {two[0]}));
 }
-
-// ---- AsCompletedTests ----
 
 TEST(AsCompleted, GivesTheDoneOnesFirst) {
   const Future one;
@@ -319,6 +335,153 @@ TEST(AsCompleted, GivesEachOnceAndKeepsNoReference) {
     EXPECT_EQ(all.next(), std::nullopt);
   }
   EXPECT_TRUE(watched.expired());
+}
+
+// ---- the same of an executor's futures, whose loop the waiting thread drives ----
+
+int square_when(const mp::Event& event, int x) {
+  test::wait_for(event);
+  return x * x;
+}
+int throw_when(const mp::Event& event) {
+  test::wait_for(event);
+  return test::throw_range_error(1);
+}
+
+class ExecutorFutures : public test::EveryStartMethod {
+ protected:
+  void TearDown() override {
+    never.set();
+    executor.shutdown();
+    EveryStartMethod::TearDown();
+  }
+  /// One that is not done before the end of the test.
+  Future waiting() { return executor.submit(square_when, never, 0); }
+
+  mp::ProcessPoolExecutor executor{3U};
+  mp::Event go;
+  mp::Event never;
+};
+TEST_EVERY_START_METHOD(ExecutorFutures);
+
+TEST_P(ExecutorFutures, AreEachReturnedOnceAlsoWhenTheyAreGivenTwice) {
+  const Future future = executor.submit(test::square, 3);
+  const auto result = mp::wait(std::list{future, future, future});
+  EXPECT_TRUE(same(result.done, {future}));
+  EXPECT_TRUE(same(result.not_done, {}));
+  EXPECT_EQ(future.result(0s), 9);
+}
+
+TEST_P(ExecutorFutures, EndAWaitWhenTheFirstIsDone) {
+  const Futures three{waiting(), executor.submit(square_when, go, 3), waiting()};
+  std::thread thread{[&] { go.set(); }};
+  const auto result = mp::wait(three, mp::forever, mp::FIRST_COMPLETED);
+  thread.join();
+  EXPECT_TRUE(same(result.done, {three[1]}));
+  EXPECT_TRUE(same(result.not_done, {three[0], three[2]}));
+  const Futures mixed{waiting(), cancelled(), successful()};
+  const auto at_once = mp::wait(mixed, mp::forever, mp::FIRST_COMPLETED);
+  EXPECT_TRUE(same(at_once.done, {mixed[1], mixed[2]}));
+  EXPECT_TRUE(same(at_once.not_done, {mixed[0]}));
+}
+
+TEST_P(ExecutorFutures, EndAWaitAtTheFirstException) {
+  const Futures three{executor.submit(test::square, 2), executor.submit(throw_when, go), waiting()};
+  std::thread thread{[&] {
+    three[0].result();
+    go.set();
+  }};
+  const auto result = mp::wait(three, mp::forever, mp::FIRST_EXCEPTION);
+  thread.join();
+  EXPECT_TRUE(same(result.done, {three[0], three[1]}));
+  EXPECT_TRUE(same(result.not_done, {three[2]}));
+  EXPECT_THROW(three[1].result(0s), std::range_error);
+}
+
+TEST_P(ExecutorFutures, EndAWaitForAnExceptionNotBeforeThereIsOne) {
+  const Futures five{successful(), cancelled(), executor.submit(test::square, 2),
+                     executor.submit(throw_when, go), waiting()};
+  five[2].result();
+  test::expect_at_least(30ms, [&] {
+    const auto result = mp::wait(five, 30ms, mp::FIRST_EXCEPTION);
+    EXPECT_TRUE(same(result.done, {five[0], five[1], five[2]}));
+    EXPECT_TRUE(same(result.not_done, {five[3], five[4]}));
+  });
+  go.set();
+  const auto result = mp::wait(five, mp::forever, mp::FIRST_EXCEPTION);
+  EXPECT_TRUE(same(result.done, {five[0], five[1], five[2], five[3]}));
+  EXPECT_TRUE(same(result.not_done, {five[4]}));
+}
+
+TEST_P(ExecutorFutures, EndAWaitAtOnceWhenOneHasFailedAlready) {
+  const Futures two{waiting(), executor.submit(test::throw_range_error, 1)};
+  EXPECT_THROW(two[1].result(), std::range_error);
+  const auto result = mp::wait(two, mp::forever, mp::FIRST_EXCEPTION);
+  EXPECT_TRUE(same(result.done, {two[1]}));
+  EXPECT_TRUE(same(result.not_done, {two[0]}));
+}
+
+TEST_P(ExecutorFutures, EndAWaitWhenAllAreDone) {
+  const Futures all{cancelled(), executor.submit(test::throw_range_error, 1), successful(),
+                    executor.submit(test::square, 2), failed()};
+  const auto result = mp::wait(all, mp::forever, mp::ALL_COMPLETED);
+  EXPECT_TRUE(same(result.done, all));
+  EXPECT_TRUE(same(result.not_done, {}));
+}
+
+TEST_P(ExecutorFutures, EndAWaitWhenTheTimeIsOver) {
+  const Futures all{waiting(), failed(), executor.submit(test::square, 2), cancelled()};
+  all[2].result();
+  const auto result = mp::wait(all, 10ms, mp::ALL_COMPLETED);
+  EXPECT_TRUE(same(result.done, {all[1], all[2], all[3]}));
+  EXPECT_TRUE(same(result.not_done, {all[0]}));
+}
+
+TEST_P(ExecutorFutures, ComeAsTheyAreCompletedThoseThatAreDoneFirst) {
+  const Futures all{executor.submit(square_when, go, 2), cancelled(), failed(),
+                    executor.submit(square_when, go, 3), successful()};
+  Futures came;
+  for (const Future& future : mp::as_completed(all)) {
+    came.push_back(future);
+    if (came.size() == 3) {
+      EXPECT_TRUE(same(came, {all[1], all[2], all[4]}));
+      go.set();
+    }
+  }
+  ASSERT_EQ(came.size(), 5U);
+  EXPECT_TRUE(same({came[3], came[4]}, {all[0], all[3]}) ||
+              same({came[3], came[4]}, {all[3], all[0]}));
+}
+
+TEST_P(ExecutorFutures, ThatAreNotCompletedInTimeAreCounted) {
+  for (const auto timeout : {0ms, 10ms}) {
+    const Futures four{waiting(), cancelled(), executor.submit(test::square, 2), waiting()};
+    four[2].result();
+    auto all = mp::as_completed(four, timeout);
+    EXPECT_TRUE(same({all.next().value(), all.next().value()}, {four[1], four[2]}));
+    try {
+      all.next();
+      FAIL();
+    } catch (const mp::TimeoutError& error) {
+      EXPECT_STREQ(error.what(), "2 (of 4) futures unfinished");
+    }
+    never.set();
+    mp::wait(four);
+    never.clear();
+  }
+}
+
+TEST_P(ExecutorFutures, ComeOnceAndAreNotKept) {
+  std::optional<Future> future = executor.submit(square_when, go, 3);
+  auto all = mp::as_completed(std::list{*future, *future});
+  const std::weak_ptr watched{future->core()};
+  future.reset();
+  go.set();
+  future = all.next();
+  EXPECT_EQ(future.value().result(), 9);
+  EXPECT_EQ(all.next(), std::nullopt);
+  future.reset();
+  EXPECT_TRUE(test::eventually([&] { return watched.expired(); }));  // the loop lets go of it
 }
 
 }  // namespace

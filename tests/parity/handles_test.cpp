@@ -66,22 +66,39 @@ TEST_P(HandleParity, AFileIsSentWhateverItsNumber) {
 }
 
 // test_missing_fd_transfer
-void expect_no_handle(mp::Connection connection) {
+void receive_a_handle(mp::Connection connection) {
   try {
     static_cast<void>(connection.recv<DupFd>());
   } catch (const mp::SerializationError&) {
-    connection.send(std::string{"refused"});
+    throw mp::SystemExit(40);
+  } catch (const mp::ConnectionError&) {
+    throw mp::SystemExit(50);
   }
 }
 
-TEST_P(HandleParity, AMessageWithoutAHandleIsRefused) {
+TEST_P(HandleParity, AMessageWithoutItsHandleIsRefused) {
+  // What a DupFd looks like on its way, without what comes beside the bytes.
+  auto [from, to] = mp::Pipe();
+  std::array<char, 256> bytes{};
+  from.send(DupFd{STDERR_FILENO});
+  const auto size = ::recv(to.fileno(), bytes.data(), bytes.size(), 0);
+  ASSERT_GT(size, 0);
   auto [ours, theirs] = mp::Pipe();
-  mp::Process process{expect_no_handle, theirs};
+  mp::Process process{receive_a_handle, theirs};
+  process.start();
+  EXPECT_EQ(::send(ours.fileno(), bytes.data(), static_cast<std::size_t>(size), MSG_NOSIGNAL),
+            size);
+  process.join();
+  EXPECT_EQ(process.exitcode(), 50);  // not what any Connection sends
+}
+
+TEST_P(HandleParity, AMessageThatIsNoHandleIsRefused) {
+  auto [ours, theirs] = mp::Pipe();
+  mp::Process process{receive_a_handle, theirs};
   process.start();
   ours.send(7);
-  EXPECT_EQ(ours.recv<std::string>(), "refused");
   process.join();
-  EXPECT_EQ(process.exitcode(), 0);
+  EXPECT_EQ(process.exitcode(), 40);
 }
 
 // test_pickling

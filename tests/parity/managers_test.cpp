@@ -153,16 +153,24 @@ TEST_P(ManagerParity, NamespaceHasAttributes) {
 // TestSyncManagerTypes.test_list
 void list_in_child(mp::ListProxy<int> obj) {
   check(obj.get(0) == 5);
-  check(obj.count(5) == 1);
-  check(obj.index(5) == 0);
+  check(obj.count(5) == 2);
+  check(obj.index(3) == 1);
   obj.sort();
+  check(obj.copy() == Ints{3, 5, 5, 9});
   obj.reverse();
-  check(obj.size() == 1);
-  check(obj.pop(0) == 5);
+  check(obj.copy() == Ints{9, 5, 5, 3});
+  check(obj.size() == 4);
+  check(obj.pop(0) == 9);
+  check(obj.pop() == 3);
+  obj.insert(1, 4);
+  check(obj.copy() == Ints{5, 4, 5});
+  obj.clear();
+  check(obj.empty());
 }
 TEST_P(ManagerParity, ListIsEmptiedByAChild) {
   const mp::Manager manager;
   const auto o = manager.list<int>();
+  o.extend({5, 3, 9});
   o.append(5);
   EXPECT_EQ(exit_code_of(list_in_child, o), 0);
   EXPECT_TRUE(o.empty());
@@ -177,7 +185,13 @@ void dict_in_child(mp::DictProxy<std::string, int> obj) {
   check(obj.keys() == Texts{"foo"});
   check(obj.values() == Ints{5});
   check(obj.copy() == Pairs<std::string, int>{{"foo", 5}});
-  check(obj.popitem() == std::pair<std::string, int>{"foo", 5});
+  check(obj.setdefault("foo", 6) == 5);
+  check(obj.setdefault("bar", 7) == 7);
+  obj.update({{"foo", 8}, {"baz", 9}});
+  check(obj.copy() == Pairs<std::string, int>{{"foo", 8}, {"bar", 7}, {"baz", 9}});
+  check(obj.popitem() == std::pair<std::string, int>{"baz", 9});
+  check(obj.pop("bar") == 7);
+  check(obj.popitem() == std::pair<std::string, int>{"foo", 8});
 }
 TEST_P(ManagerParity, DictIsEmptiedByAChild) {
   const mp::Manager manager;

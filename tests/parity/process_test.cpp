@@ -136,16 +136,37 @@ TEST_P(ProcessParity, UnrelatedDescriptorsReachAForkedChildOnly) {
   ::close(unrelated);
 }
 
+int& preloaded() {
+  static int units = 0;
+  return units;
+}
+
 TEST_P(ProcessParity, LocksOfAPreloadDisturbNobody) {
   mp::set_forkserver_preload(mp::Task{[] {
     static mp::Lock lock;
     static mp::Queue<int> queue;
     static mp::Semaphore units{3};
     queue.put(static_cast<int>(units.get_value()) + (lock.locked() ? 1 : 0));
+    preloaded() = queue.get();
   }});
   {
     const test::Captured errors{STDERR_FILENO};
-    for (int i = 0; i < 3; ++i) EXPECT_EQ(exit_code_of([] { mp::Lock{}.acquire(); }), 0);
+    const Line line;
+    int server = 0;
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(exit_code_of(
+                    [](const Line& to) {
+                      mp::Lock{}.acquire();
+                      to.say(std::to_string(preloaded()));
+                      to.say(std::to_string(::getppid()));
+                    },
+                    line),
+                0);
+      EXPECT_EQ(line.hear(), GetParam() == mp::StartMethod::forkserver ? "3" : "0");
+      server = std::stoi(line.hear());
+    }
+    mp::detail::end_forkserver();  // which gives back what the preload made
+    if (server != ::getpid()) test::eventually([&] { return in_child::is_gone(server); });
     EXPECT_EQ(errors.text(), "");
   }
   mp::set_forkserver_preload({});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// main() does not call freeze_support(): spawn is refused before there is a process, fork works.
+// main() does not call freeze_support(): spawn and forkserver are refused before there is a
+// process, fork works.
 #include <multiprocessing/process.hpp>
 
 #include <cerrno>
@@ -23,21 +24,25 @@ int failed(const char* what) {
 }  // namespace
 
 int main() {
-  mp::Process process({.start_method = mp::StartMethod::spawn}, [] {});
-  try {
-    process.start();
-    return failed("it started");
-  } catch (const std::logic_error& error) {
-    const std::string what = error.what();
-    if (what.find("multiprocessing::freeze_support();") == std::string::npos ||
-        what.find("first line of main()") == std::string::npos) {
-      return failed(error.what());
+  for (const mp::StartMethod method : mp::get_all_start_methods()) {
+    if (method == mp::StartMethod::fork) continue;
+    mp::Process process({.start_method = method}, [] {});
+    try {
+      process.start();
+      return failed("it started");
+    } catch (const std::logic_error& error) {
+      const std::string what = error.what();
+      if (what.find("multiprocessing::freeze_support();") == std::string::npos ||
+          what.find("first line of main()") == std::string::npos) {
+        return failed(error.what());
+      }
     }
-  }
-  if (process.is_alive() || process.pid()) return failed("it says that it started");
+    if (process.is_alive() || process.pid()) return failed("it says that it started");
 #if MULTIPROCESSING_POSIX
-  if (::waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD) return failed("there is a child");
-
+    if (::waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD) return failed("there is a child");
+#endif
+  }
+#if MULTIPROCESSING_POSIX
   mp::Process forked({.start_method = mp::StartMethod::fork}, [] { throw mp::SystemExit(3); });
   forked.start();
   forked.join();

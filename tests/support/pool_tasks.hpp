@@ -7,7 +7,9 @@
 #include <support/eventually.hpp>
 
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -44,6 +46,26 @@ inline int kill_itself(int /*unused*/) {
 inline int exit_with(int code) {
   multiprocessing::os::exit_now(code);
 }
+
+/// @brief 0, 1, 2, ... without an end; `*at` is how far it was read.
+struct Endless {
+  struct iterator {
+    using value_type = int;
+    using difference_type = std::ptrdiff_t;
+    using iterator_concept = std::input_iterator_tag;
+    int* at = nullptr;
+    int operator*() const { return *at; }
+    iterator& operator++() {
+      ++*at;
+      return *this;
+    }
+    void operator++(int) { ++*at; }
+    friend bool operator==(const iterator&, std::default_sentinel_t) { return false; }
+  };
+  int* at;
+  [[nodiscard]] iterator begin() const { return {at}; }
+  [[nodiscard]] static std::default_sentinel_t end() { return {}; }
+};
 
 /// @brief A range that ends by an exception behind `good` items.
 class Faulty {
@@ -83,6 +105,12 @@ class Faulty {
   int good_;
 };
 
+/// @brief The same that knows its size, or says so.
+struct SizedFaulty : Faulty {
+  using Faulty::Faulty;
+  [[nodiscard]] static std::size_t size() { return 10; }
+};
+
 /// @brief Encodes or decodes with a fault, here or there.
 template <class Fault, bool WhenDecoded>
 struct Mined {
@@ -101,6 +129,22 @@ struct Mined {
 struct Throws {
   static void happen() { throw std::length_error{"mined"}; }
 };
+/// @brief Cannot be encoded if its value is negative.
+struct Picky {
+  int value = 0;
+  template <class Archive>
+  void save(Archive& archive) const {
+    if (value < 0) Throws::happen();
+    archive(value);
+  }
+  template <class Archive>
+  void load(Archive& archive) {
+    archive(value);
+  }
+};
+inline int picked(const Picky& one) {
+  return one.value;
+}
 struct Crashes {
   static void happen() { std::raise(SIGSEGV); }
 };

@@ -58,9 +58,17 @@ TEST(RLockRelease, ByAnotherThreadOrProcessIsRefused) {
 TEST(RLockCopy, IsTheSameLockAndKnowsItsOwner) {
   mp::RLock lock;
   mp::RLock copy{lock};
-  const std::scoped_lock guards{lock, copy};
-  const std::unique_lock<mp::RLock> third{copy, 1s};
-  EXPECT_TRUE(third.owns_lock());
+  {
+    const std::scoped_lock guards{lock, copy};
+    const std::unique_lock<mp::RLock> third{copy, 1s};
+    EXPECT_TRUE(third.owns_lock());
+    in_a_thread([&] { EXPECT_FALSE(lock.acquire(0s)); });
+  }
+  EXPECT_FALSE(lock.locked());
+  in_a_thread([&] {
+    EXPECT_TRUE(copy.acquire(0s));
+    copy.release();
+  });
 }
 
 TEST(RLockAbandoned, HoweverOftenItWasTakenIsRecoveredOnce) {

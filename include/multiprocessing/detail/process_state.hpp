@@ -24,8 +24,17 @@ struct CodeReference;  // callable/code_reference.hpp
 /// @brief How a child process comes to be. @python{"fork", "spawn", "forkserver"}
 enum class StartMethod { fork, spawn, forkserver };
 
-/// @brief How much a log line matters, with Python's numbers.
-enum class LogLevel { debug = 10, info = 20, warning = 30, error = 40, off = 100 };
+/// @brief How much a log line matters, with Python's numbers, `multiprocessing.util`'s among them.
+enum class LogLevel {
+  subdebug = 5,
+  debug = 10,
+  info = 20,
+  subwarning = 25,
+  warning = 30,
+  error = 40,
+  critical = 50,
+  off = 100
+};
 
 namespace detail {
 

@@ -39,7 +39,8 @@ class BaseExecutor {
   BaseExecutor(const BaseExecutor&) = delete;
   BaseExecutor& operator=(const BaseExecutor&) = delete;
 
-  /// @brief Has a worker call `function(arguments...)`.
+  /// @brief Has a worker call `function(arguments...)`. The arguments are encoded when it returns;
+  /// what that throws is the future's error.
   /// @throws std::invalid_argument after shutdown() (Python: RuntimeError). BrokenProcessPool.
   template <class F, class... A>
   requires(!std::is_same_v<std::decay_t<F>, TaskOptions>) auto submit(F&& function,

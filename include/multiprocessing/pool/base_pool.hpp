@@ -41,7 +41,8 @@ class BasePool {
     return get(start_call(options, nullptr, false, function, arguments...));
   }
 
-  /// @brief The same without waiting.
+  /// @brief The same without waiting. The arguments are encoded when it returns; what that throws
+  /// is the result's error.
   template <class F, class... A>
   requires(!std::is_same_v<std::decay_t<F>, TaskOptions>) auto apply_async(F&& function,
                                                                            A&&... arguments) {

@@ -8,6 +8,7 @@
 #include <multiprocessing/serialization.hpp>
 #include <multiprocessing/sharedctypes/shareable.hpp>
 #include <multiprocessing/synchronize.hpp>
+#include <multiprocessing/timeout.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -139,7 +140,7 @@ class RawArray {
 /// @code
 /// mp::Array<double> squares(100);
 /// mp::Array<int> numbers{1, 2, 3};
-/// const std::lock_guard guard{numbers.get_lock()};
+/// const std::lock_guard guard{numbers};
 /// for (int& number : numbers) number *= 2;
 /// @endcode
 /// All that is said of RawArray holds; the lock is the caller's to take. Differences from Python:
@@ -147,7 +148,7 @@ class RawArray {
 /// are `span().subspan(...)`.
 /// @tparam AnyLock of a lock that is given: RLock or Lock.
 template <class T, class AnyLock = RLock>
-class Array : public RawArray<T> {
+class Array : public RawArray<T>, public detail::StandardLockable<Array<T, AnyLock>> {
  public:
   static_assert(detail::is_lock<AnyLock>, "the lock of an Array is a Lock or an RLock");
 
@@ -167,6 +168,14 @@ class Array : public RawArray<T> {
   /// @overload
   Array(AnyLock lock, std::span<const T> values) : RawArray<T>(values), lock_{std::move(lock)} {}
 
+  /// @brief The elements without the lock: the same array. @python{Array.get_obj}
+  [[nodiscard]] const RawArray<T>& get_obj() const noexcept { return *this; }
+
+  /// @brief get_lock().acquire(): the array is a lock itself. @python{Array.acquire}
+  /// @throws AbandonedLock, and what else the lock's acquire() does.
+  bool acquire(Timeout timeout = forever) { return lock_.acquire(timeout); }
+  /// @brief get_lock().release(). @python{Array.release}
+  void release() { lock_.release(); }
   /// @brief The lock, for the caller to take.
   [[nodiscard]] AnyLock& get_lock() noexcept { return lock_; }
   /// @overload

@@ -9,6 +9,7 @@
 #include <multiprocessing/serialization.hpp>
 #include <multiprocessing/sharedctypes/shareable.hpp>
 #include <multiprocessing/synchronize.hpp>
+#include <multiprocessing/timeout.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -157,7 +158,7 @@ class RawValue {
 /// count.update([](int& x) { ++x; });      // takes the lock
 /// struct Point { double x, y; };
 /// mp::Value<Point> point{1.0, 2.0};
-/// const std::lock_guard guard{point.get_lock()};
+/// const std::lock_guard guard{point};
 /// point.value().x += 1;                    // the lock is the caller's to take
 /// @endcode
 /// load(), store() and update() happen wholly or not at all, also when the process is killed in
@@ -173,7 +174,7 @@ class RawValue {
 /// @threads any, at once. @processes any, at once: those that got it by fork, in a state, or in an
 /// argument.
 template <class T, class AnyLock = RLock>
-class Value {
+class Value : public detail::StandardLockable<Value<T, AnyLock>> {
  public:
   static_assert(detail::check_shareable<T>());
   static_assert(detail::is_lock<AnyLock>, "the lock of a Value is a Lock or an RLock");
@@ -232,6 +233,14 @@ class Value {
     shared_->change_to(copy);
     return copy;
   }
+  /// @brief value(), by its name there. @python{Value.get_obj}
+  [[nodiscard]] T& get_obj() const noexcept { return value(); }
+
+  /// @brief get_lock().acquire(): the value is a lock itself. @python{Value.acquire}
+  /// @throws AbandonedLock, and what else the lock's acquire() does.
+  bool acquire(Timeout timeout = forever) { return lock_.acquire(timeout); }
+  /// @brief get_lock().release(). @python{Value.release}
+  void release() { lock_.release(); }
   /// @brief The lock that load(), store() and update() take.
   [[nodiscard]] AnyLock& get_lock() noexcept { return lock_; }
   /// @overload

@@ -194,15 +194,10 @@ auto start_map(const std::shared_ptr<TaskRunner>& runner,
       std::vector<X> chunk;
       chunk.reserve(sizes[part]);
       for (std::size_t i = 0; i < sizes[part]; ++i, ++item) chunk.emplace_back(*item);
-      try {
-        tasks.push_back(submit_code<Key>(
-            *runner, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, core,
-            part, options));
-      } catch (const SerializationError&) {
-        core->on_error(part, std::current_exception());
-      } catch (const std::system_error&) {
-        core->on_error(part, std::current_exception());
-      }
+      const std::uint64_t task = submit_code<Key>(
+          *runner, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, core, part,
+          options);
+      if (task != 0) tasks.push_back(task);
     }
   } catch (...) {  // the input threw, or the pool is closed
     core->silence();

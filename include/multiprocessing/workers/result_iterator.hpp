@@ -323,14 +323,10 @@ auto iterate(const std::shared_ptr<TaskRunner>& runner,
     const std::vector<X> chunk = input->take(chunksize);
     if (chunk.empty()) return std::nullopt;
     const std::uint32_t part = store->expect(chunk.size());
-    try {
-      return submit_code<Key>(
-          *runner, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, store,
-          part, options);
-    } catch (const SerializationError&) {  // of this chunk alone
-      store->on_error(part, std::current_exception());
-      return 0;
-    }  // what else is thrown ends it: the store expects nothing behind this one
+    // What it throws ends it: the store expects nothing behind this one.
+    return submit_code<Key>(
+        *runner, function, [&](Encoder& encoder) { encode_chunk<X>(encoder, chunk); }, store, part,
+        options);
   };
   runner->check_takes_tasks();
   runner->work_in_background();

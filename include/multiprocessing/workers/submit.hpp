@@ -70,12 +70,23 @@ template <class R, class C>
   }
 }
 
+/// @brief In a handler: that is the task's error, unless the runner takes no tasks at all.
+inline void keep_submit_error(TaskRunner& runner,
+                              Receiver& receiver,
+                              std::uint32_t part,
+                              bool is_encoded) {
+  if (!is_encoded) runner.check_takes_tasks();
+  receiver.on_error(part, std::current_exception());
+}
+
 /// @brief Hands a task to a runner. @param encode_arguments(Encoder&).
+/// @returns its number; 0: it cannot be encoded or handed out, and the receiver has got why.
+/// @throws std::invalid_argument not running, or nothing to call. BrokenProcessPool.
 template <class Key, class F, class EncodeArguments>
 std::uint64_t submit_code(TaskRunner& runner,
                           const F& function,
                           const EncodeArguments& encode_arguments,
-                          std::shared_ptr<Receiver> receiver,
+                          const std::shared_ptr<Receiver>& receiver,
                           std::uint32_t part,
                           const TaskOptions& options) {
   if constexpr (std::is_pointer_v<F> || std::is_member_pointer_v<F>) {
@@ -84,10 +95,22 @@ std::uint64_t submit_code(TaskRunner& runner,
   Scratch scratch;
   Transit transit;
   Encoder encoder{scratch.buffer(), &transit};
-  if constexpr (!belongs_to_code<F>) encode<F>(encoder, function);
-  encode_arguments(encoder);
-  const Code code = code_for<Key>(function);
-  return runner.submit({&code, scratch.buffer(), &transit, std::move(receiver), part, &options});
+  bool is_encoded = false;
+  try {
+    if constexpr (!belongs_to_code<F>) encode<F>(encoder, function);
+    encode_arguments(encoder);
+    is_encoded = true;
+    const Code code = code_for<Key>(function);
+    return runner.submit({&code, scratch.buffer(), &transit, receiver, part, &options});
+  } catch (const SerializationError&) {  // also what the runner says of the code
+    keep_submit_error(runner, *receiver, part, is_encoded);
+  } catch (const std::system_error&) {  // also no memory for the task
+    keep_submit_error(runner, *receiver, part, is_encoded);
+  } catch (...) {
+    if (is_encoded) throw;
+    keep_submit_error(runner, *receiver, part, is_encoded);
+  }
+  return 0;
 }
 
 /// @brief The key of a call.
@@ -108,7 +131,7 @@ void encode_argument(Encoder& encoder, const B& argument) {
   }
 }
 
-/// @brief Hands one call to a runner. An argument that cannot be encoded is the result's error.
+/// @brief Hands one call to a runner. Whatever encoding an argument throws is the result's error.
 /// @throws std::invalid_argument not running. BrokenProcessPool.
 template <class F, class... A>
 auto submit_call(const std::shared_ptr<TaskRunner>& runner,
@@ -128,21 +151,15 @@ auto submit_call(const std::shared_ptr<TaskRunner>& runner,
   core->attach(runner);
   prepare(*core);
   if (in_background) runner->work_in_background();
-  try {
-    const std::uint64_t task = submit_code<typename Key::type>(
-        *runner, function,
-        [&](Encoder& encoder) {
-          [&]<class... P>(std::type_identity<std::tuple<P...>>) {
-            (encode_argument<P>(encoder, arguments), ...);
-          }(std::type_identity<Passed>{});
-        },
-        core, 0, options);
-    core->attach(task);
-  } catch (const SerializationError&) {
-    core->on_error(0, std::current_exception());
-  } catch (const std::system_error&) {
-    core->on_error(0, std::current_exception());
-  }
+  const std::uint64_t task = submit_code<typename Key::type>(
+      *runner, function,
+      [&](Encoder& encoder) {
+        [&]<class... P>(std::type_identity<std::tuple<P...>>) {
+          (encode_argument<P>(encoder, arguments), ...);
+        }(std::type_identity<Passed>{});
+      },
+      core, 0, options);
+  core->attach(task);
   return core;
 }
 
