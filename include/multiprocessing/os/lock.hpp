@@ -34,9 +34,9 @@ class RobustLock {
   /// @errors POSIX `pthread_mutex_init`: ENOMEM, EPERM, EAGAIN. Windows: as random_bytes().
   void initialise(std::error_code& ec) noexcept;
   Acquired try_lock() noexcept;
-  /// @brief try_lock() after a moment, if a moment is short here; for who has just found it taken. Who
-  /// sleeps until he is woken makes the owner wake him, and both hand the lock to and fro; who naps
-  /// leaves the owner alone with it, and often finds it free.
+  /// @brief try_lock() after a moment, if a moment is short here; for who has just found it taken.
+  /// Who sleeps until he is woken makes the owner wake him, and both hand the lock to and fro; who
+  /// naps leaves the owner alone with it, and often finds it free.
   Acquired try_after_nap() noexcept;
   /// @brief Waits at most until the deadline.
   /// @errors nobody will ever get it, for its memory was written by something else. POSIX
