@@ -29,13 +29,13 @@
 
 namespace multiprocessing::detail {
 
-/// @brief A message of this size is large.
-inline constexpr std::size_t large_message = std::size_t{1} << 20U;
-
 /// @brief Shared memory for one task: first its message, then its result.
 /// @processes the agent that made it, and the worker that runs the task.
 class TaskMemory {
  public:
+  /// @brief Of messages from this size on.
+  static constexpr std::size_t worthwhile = std::size_t{1} << 20U;
+
   /// @param size of which so many bytes can be used at once.
   /// @throws std::system_error
   explicit TaskMemory(std::size_t size) {
@@ -211,7 +211,7 @@ struct CallInMemory {
     Encoder result{bytes, call.result.transit()};
     static_cast<KnownCode*>(call.callable.get())
         ->call(call.definition.take(call.definition.remaining()), arguments, result);
-    const bool fits = bytes.size() >= large_message && memory->make_room(bytes.size());
+    const bool fits = bytes.size() >= TaskMemory::worthwhile && memory->make_room(bytes.size());
     call.result.write_number(static_cast<std::uint64_t>(fits ? bytes.size() : 0));
     if (fits) {
       std::memcpy(memory->data(), bytes.data(), bytes.size());

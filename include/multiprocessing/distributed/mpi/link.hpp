@@ -248,7 +248,7 @@ inline std::optional<Link::Incoming> Link::take_first() {
 inline Link::Landing Link::landing_for(std::size_t size) {
   Landing landing;
   landing.size = size;
-  if (store_ && size >= large_message) landing.memory = store_->acquire(size);
+  if (store_ && size >= TaskMemory::worthwhile) landing.memory = store_->acquire(size);
   if (!landing.memory) {
     reserve_for_all(landing.bytes, size);
     landing.bytes.resize(size);
