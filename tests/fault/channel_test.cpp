@@ -56,6 +56,7 @@ using ::fstatfs;
 using ::getcwd;
 using ::getpid;
 using ::ioctl;
+using ::madvise;
 using ::memfd_create;
 using ::open;
 using ::pipe2;

@@ -56,7 +56,7 @@ using ::_exit, ::fallocate, ::fstatfs, ::pthread_mutex_init, ::pwrite, ::syscall
     ::on_exit, ::pidfd_send_signal, ::poll, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask,
     ::read, ::readlink, ::recv, ::sched_getaffinity, ::sched_yield, ::send, ::sysconf, ::unsetenv,
     ::waitpid;
-using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::setenv;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 
 // Calls whose failure is an answer of -1.
 #define FAULT_CALL(name)                                      \

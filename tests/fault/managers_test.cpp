@@ -50,7 +50,7 @@ using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlin
     ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::write, ::pread, ::getrandom,
     ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,
     ::on_exit;
-using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::setenv;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 
 int refuses_from = 0;  // the so many-th request for memory, and all after it; 0: none
 int requests = 0;

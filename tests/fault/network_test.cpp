@@ -64,7 +64,7 @@ using ::_exit, ::alarm, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::faccessa
     ::pthread_sigmask, ::pwrite, ::pwritev2, ::raise, ::read, ::readlink, ::recvmsg,
     ::sched_getaffinity, ::sched_yield, ::sigaction, ::sigaltstack, ::socketpair, ::stat, ::syscall,
     ::sysconf, ::tee, ::unsetenv, ::waitid, ::waitpid, ::write, ::writev;
-using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::setenv;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 
 std::string failing;                            // which call fails,
 int failing_with = 0;                           // and how;

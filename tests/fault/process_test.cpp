@@ -44,7 +44,7 @@ using ::_exit, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::fallocate, ::fchd
     ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask, ::read, ::readlink, ::recv, ::recvmsg,
     ::sched_getaffinity, ::sched_yield, ::send, ::sendmsg, ::setsockopt, ::sigaction, ::stat,
     ::setenv, ::sysconf, ::unsetenv;
-using ::chdir, ::getgroups, ::getresgid, ::getresuid;
+using ::chdir, ::getgroups, ::getresgid, ::getresuid, ::madvise;
 
 // What the next calls of a function do: fail with an errno, one after the other.
 std::map<std::string, std::vector<int>> errors;

@@ -69,6 +69,7 @@ using ::getresuid;
 using ::ioctl;
 using ::kill;
 using ::lstat;
+using ::madvise;
 using ::memfd_create;
 using ::mmap;
 using ::on_exit;

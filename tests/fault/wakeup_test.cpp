@@ -51,7 +51,7 @@ using ::_exit, ::fstatfs, ::pwrite, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpi
     ::waitpid, ::writev, ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::pread,
     ::getrandom, ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send,
     ::open, ::mmap, ::on_exit;
-using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::setenv;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 
 std::atomic<int> sleepers{0};
 std::atomic<const void*> slept_on{nullptr};
