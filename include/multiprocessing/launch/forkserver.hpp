@@ -68,7 +68,12 @@ inline void send_departure(native_handle_type to,
                            native_handle_type lifeline,
                            native_handle_type server,
                            std::error_code& ec) {
-  const os::Surroundings here = os::surroundings(ec);
+  os::PassingHandles opened;
+  os::Surroundings here;
+  const native_handle_type folder = opened.add_one([&] {
+    here = os::surroundings(ec);
+    return std::move(here.folder);
+  });
   if (ec) return;
   std::uint8_t kind = 0;
   std::vector<native_handle_type> handles;
@@ -79,7 +84,7 @@ inline void send_departure(native_handle_type to,
   };
   add(here.output, DepartureKind::output);
   add(here.error, DepartureKind::error);
-  add(here.folder.get(), DepartureKind::folder);
+  add(folder, DepartureKind::folder);
   const auto own = state.handles(lifeline, server);
   handles.insert(handles.end(), own.begin(), own.end());
 

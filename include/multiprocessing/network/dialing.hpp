@@ -21,11 +21,13 @@
 namespace multiprocessing::detail {
 
 /// @brief A connected socket. Where a fork came in between, a child may have a copy, which would
-/// hide from the other end that this process has died: then it is another one.
+/// hide from the other end that this process has died: then it is another one, unless forks come
+/// again and again.
 /// @throws as Client().
 inline OwnSocket reach(const Address& address, const Deadline& deadline) {
+  constexpr int most_tries = 3;
   os::install_fork_handlers();
-  for (;;) {
+  for (int tries = 1;; ++tries) {
     const std::uint32_t forked = process_state().forked;
     std::error_code ec;
     os::Outcome outcome{};
@@ -35,7 +37,7 @@ inline OwnSocket reach(const Address& address, const Deadline& deadline) {
       throw TimeoutError{"Client: " + address.to_string() + " was not reached in time"};
     }
     own.kept.emplace(own.socket.get());
-    if (process_state().forked == forked) return own;
+    if (process_state().forked == forked || tries == most_tries) return own;
   }
 }
 

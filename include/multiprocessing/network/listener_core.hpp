@@ -94,7 +94,7 @@ class ListenerCore {
     OwnSocket own;
     os::Endpoint peer;
   };
-  // Both take the process state's mutex where they end, so what is sent away goes without it.
+  // Closing them may take a while, so what is sent away goes without the process state's mutex.
   using Clients = std::list<Client>;
   using Found = std::variant<Accepted, std::exception_ptr>;
 

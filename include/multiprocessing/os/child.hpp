@@ -112,11 +112,10 @@ class KeptFromChildren {
     const std::lock_guard lock{detail::process_state().records_mutex};
     detail::process_state().not_for_children.push_back(handle_);
   }
-  /// @brief For who holds the process state's mutex since before the handle was there.
+  /// @brief For who holds the process state's mutex since before the handle was there, so that no
+  /// fork came in between.
   KeptFromChildren(native_handle_type handle, const std::lock_guard<std::mutex>& /*held*/)
-      : handle_{to_integer(handle)} {
-    detail::process_state().not_for_children.push_back(handle_);
-  }
+      : KeptFromChildren{handle} {}
   KeptFromChildren(KeptFromChildren&& other) noexcept : handle_{std::exchange(other.handle_, -1)} {}
   KeptFromChildren& operator=(KeptFromChildren&& other) noexcept {
     std::swap(handle_, other.handle_);
@@ -124,7 +123,6 @@ class KeptFromChildren {
   }
   KeptFromChildren(const KeptFromChildren&) = delete;
   KeptFromChildren& operator=(const KeptFromChildren&) = delete;
-  /// @brief Takes the process state's mutex: not for who holds it.
   ~KeptFromChildren() {
     if (handle_ == -1) return;
     const std::lock_guard lock{detail::process_state().records_mutex};

@@ -145,7 +145,9 @@ class ChildProcess {
 /// @python{multiprocessing.active_children()}
 [[nodiscard]] inline std::vector<ChildProcess> active_children() {
   std::vector<ChildProcess> active;
-  for (auto& child : detail::living_children()) active.emplace_back(std::move(child));
+  for (auto& child : detail::living_children()) {
+    if (!detail::has_ended_by_now(child)) active.emplace_back(std::move(child));
+  }
   return active;
 }
 

@@ -129,8 +129,9 @@ class Ring {
   // ---- messages in place ----
 
   /// @brief Maps the memory for them now, where it would be done at the first use: then nothing can
-  /// stand in the way of taking one. @returns false: this process has no room for it.
-  [[nodiscard]] bool prepare_loans() noexcept;
+  /// stand in the way of taking one. @returns false: this process has no room for it, or somebody
+  /// else had the consumers' lock until the deadline.
+  [[nodiscard]] bool prepare_loans(const detail::Deadline& deadline) noexcept;
   /// @brief Frees the blocks of processes that have ended, which else is done when none is left.
   void take_from_the_dead() noexcept;
   /// @brief Whether what get() shows stands in a block.

@@ -25,9 +25,10 @@ inline void Ring::open_loans_here() {
   loans_open_.store(true, std::memory_order_release);
 }
 
-inline bool Ring::prepare_loans() noexcept {
+inline bool Ring::prepare_loans(const detail::Deadline& deadline) noexcept {
   try {
-    const Held held = hold_consumer_lock(detail::Deadline{forever});
+    const Held held = hold_consumer_lock(deadline);
+    if (!held) return false;
     open_loans_here();
     static_cast<void>(own_holder());
     return true;
@@ -135,9 +136,11 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
   return block;
 }
 
-/// The memory of some large blocks that are free stays: what flows steadily touches no fresh page.
+/// The memory of some large blocks that are free stays, if they are not huge: what flows steadily
+/// touches no fresh page.
 inline void Ring::return_block(std::size_t block) noexcept {
   constexpr std::uint64_t dear = std::uint64_t{1} << 20U;
+  constexpr std::uint64_t huge = std::uint64_t{16} << 20U;
   constexpr int kept = 2;
   auto& table = loans();
   if (loans_open_.load(std::memory_order_acquire) &&
@@ -150,7 +153,7 @@ inline void Ring::return_block(std::size_t block) noexcept {
                     ? 1
                     : 0;
     }
-    if (others >= kept) {
+    if (others >= kept || Loans::size_of(block) > huge) {
       table.committed[block].store(0, std::memory_order_relaxed);
       MULTIPROCESSING_STOP_POINT("ring.lend.returning");
       use_handle([&] {

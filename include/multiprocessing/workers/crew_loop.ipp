@@ -147,7 +147,8 @@ inline bool Crew::take_result(ResultHeader& header,
 inline void Crew::take_next_from_block(std::uint32_t place) {
   if (place >= workers()) return;
   auto& maps = board_->slot(place).maps_results;
-  if (maps.load(std::memory_order_relaxed) == 0 && results_->prepare_loans()) {
+  if (maps.load(std::memory_order_relaxed) == 0 &&
+      results_->prepare_loans(Deadline{std::chrono::seconds{0}})) {
     maps.store(1, std::memory_order_relaxed);
   }
 }

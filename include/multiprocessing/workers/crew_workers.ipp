@@ -146,7 +146,8 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
   std::vector<std::byte> message;
   for (std::size_t left = results_->qsize(); left > 0; --left) {  // all that it has said
     ResultHeader header;
-    if (!take_result(header, message, Deadline{grace})) break;  // a worker may just be inside
+    // A worker that is inside, stopped perhaps, has the lock: what this one said is not lost.
+    if (!take_result(header, message, Deadline{grace})) return;
   }
   bool gives_up = false;
   const bool expected = [&] {
