@@ -5,6 +5,7 @@
 #include <multiprocessing/distributed/agent_session.hpp>
 
 #include <algorithm>
+#include <system_error>
 
 namespace multiprocessing::detail {
 
@@ -162,6 +163,17 @@ inline const AgentSession::KnownDefinition& AgentSession::known_definition(
   return *codes_.emplace(std::string{key}, std::move(made)).first->second;
 }
 
+/// @returns false: no descriptor is left for it.
+inline bool encode_call_in_memory(Encoder& encoder,
+                                  const std::shared_ptr<TaskMemory>& memory,
+                                  std::span<const std::byte> arguments) try {
+  const auto begin = static_cast<std::size_t>(arguments.data() - memory->data());
+  CallInMemory::encode_arguments(encoder, memory, begin, arguments.size());
+  return true;
+} catch (const std::system_error&) {
+  return false;
+}
+
 inline void AgentSession::run_task(std::span<const std::byte> rest,
                                    const std::shared_ptr<TaskMemory>& memory) {
   const auto frame = take_header<TaskFrame>(rest);
@@ -184,13 +196,10 @@ inline void AgentSession::run_task(std::span<const std::byte> rest,
     std::vector<std::byte> where;
     Transit transit;
     // A limit of a worker's memory is for what the task itself takes.
-    const bool in_memory = memory && options.max_memory == 0;
-    if (in_memory) {
-      Encoder encoder{where, &transit};
-      const auto begin = static_cast<std::size_t>(arguments.data() - memory->data());
-      CallInMemory::encode_arguments(encoder, memory, begin, arguments.size());
-      arguments = where;
-    }
+    Encoder encoder{where, &transit};
+    const bool in_memory =
+        memory && options.max_memory == 0 && encode_call_in_memory(encoder, memory, arguments);
+    if (in_memory) arguments = where;
     auto receiver = std::make_shared<OneResult>(*this, frame.id, in_memory ? memory : nullptr);
     const std::uint64_t task =
         crew_->submit({in_memory ? &known.code_in_memory : &known.code, arguments, &transit,

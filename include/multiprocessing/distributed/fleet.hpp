@@ -34,6 +34,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -54,7 +55,7 @@ struct FleetOptions {
 ///
 /// Whoever drives polls the engine, hands tasks out and tells receivers: a thread that waits, so
 /// that no result has to be handed over to it; while none does, a thread of the fleet's own. Who
-/// submits while nobody drives sends the task itself.
+/// submits while nobody drives sends the task itself. Who asks an agent something does not drive.
 class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet> {
  public:
   /// @throws what Engine::connect() throws.
@@ -167,6 +168,8 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   [[nodiscard]] bool may_drive() const noexcept;  // the mutex is held
   void leave_loop();                              // the mutex is held
   void drive(const Deadline& deadline);
+  template <class Done>
+  void listen(std::unique_lock<std::mutex>& lock, const Done& done, const Deadline& deadline);
   void send_at_once();
   void call_followers(const Receiver* of);
   void run();
@@ -188,8 +191,10 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   void look_at_clock();
   void fail(TaskTable::Entry entry, std::exception_ptr error);
   void finish(TaskTable::Entry& entry, bool returned);
+  void resolve(Failed one);
   void resolve_failed();
-  void break_down(const std::string& why);
+  void break_down(std::string_view why) noexcept;
+  bool try_to_break_down(std::string_view why) noexcept;
 
   // ---- ends (fleet_ends.ipp) ----
   void tell_all_to_leave(LeaveFrame::How how);  // the mutex is held
@@ -228,6 +233,7 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   std::unordered_map<Code, std::uint32_t, Code::Hash> numbers_;
   std::vector<CodeLine> codes_;
   std::list<Follower*> followers_;
+  std::size_t listeners_ = 0;  // those who wait for agents, and do not drive
   std::thread::id driver_;
   Clock::time_point left_at_;  // when a thread that waited has left the loop last
   bool thread_sleeps_ = false;

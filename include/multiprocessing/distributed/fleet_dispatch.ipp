@@ -142,11 +142,20 @@ inline void Fleet::fail_later(std::uint64_t task, std::exception_ptr error, bool
   failed_.push_back({table_.take(task), std::move(error), is_cancelled});
 }
 
+/// @returns the one that there is, where there is no memory for another one.
+template <class Make>
+std::exception_ptr one_more(const Make& make_error, const std::exception_ptr& spare) noexcept try {
+  return make_error();
+} catch (const std::bad_alloc&) {
+  return spare;
+}
+
 inline void Fleet::fail_all_later(const std::function<std::exception_ptr()>& make_error,
                                   bool is_cancelled) {
   failed_.reserve(failed_.size() + table_.size());
+  const std::exception_ptr spare = make_error();  // what may throw comes first
   for (auto& entry : table_.take_all()) {
-    failed_.push_back({std::move(entry), make_error(), is_cancelled});
+    failed_.push_back({std::move(entry), one_more(make_error, spare), is_cancelled});
   }
   waiting_.clear();
   for (auto& [peer, agent] : agents_) {
@@ -178,19 +187,25 @@ inline std::string Fleet::describe(std::uint64_t task) const {
                           : number + ", a call of " + std::string{codes_[entry->code].code.name};
 }
 
+inline std::exception_ptr make_cancelled() {
+  return std::make_exception_ptr(CancelledError{"the task was cancelled"});
+}
+
 inline bool Fleet::cancel(std::uint64_t task) {
   check_process();
+  Failed taken;  // resolved here, and no other: our caller may hold what their callbacks take
   {
     const std::lock_guard lock{mutex_};
     const TaskTable::Entry* const entry = table_.find(task);
     if (entry == nullptr) return false;
     if (entry->place == TaskTable::nowhere) {
-      fail_later(task, std::make_exception_ptr(CancelledError{"the task was cancelled"}), true);
-      task = 0;
+      taken.error = make_cancelled();
+      taken.is_cancelled = true;
+      taken.entry = table_.take(task);
     }
   }
-  if (task != 0) return ask(RequestFrame::cancel, task);
-  resolve_failed();
+  if (taken.entry.id == 0) return ask(RequestFrame::cancel, task);
+  resolve(std::move(taken));
   return true;
 }
 
@@ -226,29 +241,21 @@ inline std::shared_ptr<Fleet::Request> Fleet::make_request(RequestFrame::What wh
 /// Asks the agent that has the task. @returns false also where it is lost meanwhile, or does not
 /// answer in time: the loop may be in a callback that waits for what our caller holds.
 inline bool Fleet::ask(RequestFrame::What what, std::uint64_t task) {
-  std::shared_ptr<Request> request;
-  {
-    const std::lock_guard lock{mutex_};
-    request = make_request(what, task);
-  }
+  std::unique_lock lock{mutex_};
+  const auto request = make_request(what, task);
   if (!request) return false;
   engine_->wake();
-  wait(
-      nullptr, [&] { return request->answer.load() >= 0; }, Deadline{request_within});
+  listen(
+      lock, [&] { return request->answer.load() >= 0 || !has_loop_; }, Deadline{request_within});
   return request->answer.load() == 1;
 }
 
 inline void Fleet::cancel_waiting() {
   check_process();
+  std::vector<Failed> taken;
   std::vector<std::shared_ptr<Request>> asked;
   {
     const std::lock_guard lock{mutex_};
-    while (!waiting_.empty()) {
-      const std::uint64_t task = waiting_.front().id;
-      waiting_.pop_front();
-      if (table_.find(task) == nullptr) continue;
-      fail_later(task, std::make_exception_ptr(CancelledError{"the task was cancelled"}), true);
-    }
     for (const auto& [peer, agent] : agents_) {
       for (const auto& [task, size] : agent.sent) {
         if (auto request = make_request(RequestFrame::cancel, task)) {
@@ -256,16 +263,22 @@ inline void Fleet::cancel_waiting() {
         }
       }
     }
+    taken.reserve(waiting_.size());  // what may throw comes first
+    const std::exception_ptr spare = make_cancelled();
+    for (; !waiting_.empty(); waiting_.pop_front()) {
+      taken.push_back({table_.take(waiting_.front().id), one_more(make_cancelled, spare), true});
+    }
   }
   engine_->wake();
-  resolve_failed();
+  for (Failed& each : taken) resolve(std::move(each));
   const auto is_answered = [](const auto& each) { return each->answer.load() >= 0; };
   auto next = asked.begin();  // not answered yet
-  wait(
-      nullptr,
+  std::unique_lock lock{mutex_};
+  listen(
+      lock,
       [&] {
         next = std::find_if_not(next, asked.end(), is_answered);
-        return next == asked.end();
+        return next == asked.end() || !has_loop_;
       },
       Deadline{request_within});
 }

@@ -66,7 +66,28 @@ inline void Fleet::leave_loop() {
     follower->bell.notify_one();
     return;
   }
-  if (thread_sleeps_ && !table_.empty()) thread_bell_.notify_one();
+  if (thread_sleeps_ && (!table_.empty() || listeners_ != 0)) thread_bell_.notify_one();
+}
+
+/// Waits for what agents say, on agents_bell_, and runs no callback: the caller may hold what one
+/// takes. Inside a callback it drives, for nobody else can.
+template <class Done>
+void Fleet::listen(std::unique_lock<std::mutex>& lock, const Done& done, const Deadline& deadline) {
+  const bool drives = driver_ == std::this_thread::get_id();
+  if (!drives) {
+    ++listeners_;
+    thread_bell_.notify_one();
+  }
+  while (!done() && !deadline.passed()) {
+    if (drives) {
+      lock.unlock();
+      drive(Deadline{deadline.left(tick)});
+      lock.lock();
+    } else {
+      agents_bell_.wait_for(lock, deadline.left(std::chrono::hours{1}));
+    }
+  }
+  if (!drives) --listeners_;
 }
 
 /// What waits to be sent goes on its way: by us, if nobody drives.
@@ -105,7 +126,8 @@ inline void Fleet::run() {
   int moments = 0;
   std::unique_lock lock{mutex_};
   while (!ends_.load()) {
-    if (driver_ != std::thread::id{} || Clock::now() - left_at_ < moment) {
+    const bool is_awaited = listeners_ != 0 && followers_.empty();  // by those who do not drive
+    if (driver_ != std::thread::id{} || (!is_awaited && Clock::now() - left_at_ < moment)) {
       thread_sleeps_ = moments++ == most_moments;
       thread_bell_.wait_for(lock, thread_sleeps_ ? tick : moment);
       if (std::exchange(thread_sleeps_, false)) moments = 0;

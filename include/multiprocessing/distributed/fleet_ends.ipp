@@ -58,7 +58,6 @@ inline bool Fleet::all_gone() const {
 inline bool Fleet::bootup(const Deadline& deadline) {
   check_process();
   std::unique_lock lock{mutex_};
-  const bool drives = driver_ == std::this_thread::get_id();  // inside a callback
   const auto is_settled = [this] {
     return !has_loop_ || state_ == State::broken ||
            (still_expected() == 0 &&
@@ -66,15 +65,7 @@ inline bool Fleet::bootup(const Deadline& deadline) {
               return each.second.state == Agent::State::joined;
             }));
   };
-  while (!is_settled() && !deadline.passed()) {
-    if (drives) {
-      lock.unlock();
-      drive(Deadline{deadline.left(tick)});
-      lock.lock();
-    } else {
-      agents_bell_.wait_for(lock, deadline.left(std::chrono::hours{1}));
-    }
-  }
+  listen(lock, is_settled, deadline);
   if (state_ == State::broken) throw BrokenProcessPool{why_broken_};
   return is_settled();
 }
@@ -157,14 +148,14 @@ inline void Fleet::retire() {
 
 /// The mutex is held. Who leaves is not told again, but that it is to be sooner.
 inline void Fleet::tell_all_to_leave(LeaveFrame::How how) {
-  is_leaving_ = true;
   for (auto& [peer, agent] : agents_) {
     if (agent.state == Agent::State::gone) continue;
     if (agent.was_told_to_leave && how <= agent.told) continue;
+    outgoing_.push_back({peer, make_frame(MessageTo::leave, LeaveFrame{how})});
     agent.was_told_to_leave = true;
     agent.told = how;
-    outgoing_.push_back({peer, make_frame(MessageTo::leave, LeaveFrame{how})});
   }
+  is_leaving_ = true;  // where memory is missing, they are told the next time
 }
 
 /// All agents leave, then the loop ends.
@@ -177,20 +168,13 @@ inline void Fleet::end(LeaveFrame::How how, std::chrono::milliseconds longest) {
   }
   if (is_needed) {
     engine_->wake();
-    const auto is_over = [this] { return !has_loop_ || (all_gone() && still_expected() == 0); };
     const Deadline deadline{longest};
     std::unique_lock lock{mutex_};
     const bool drives = driver_ == std::this_thread::get_id();  // inside a callback
-    if (!drives) thread_bell_.notify_one();
-    while (!is_over() && !deadline.passed() && !(drives && ends_.load())) {
-      if (drives) {
-        lock.unlock();
-        drive(Deadline{deadline.left(tick)});
-        lock.lock();
-      } else {
-        agents_bell_.wait_for(lock, deadline.left(std::chrono::hours{1}));
-      }
-    }
+    const auto is_over = [this, drives] {
+      return !has_loop_ || (all_gone() && still_expected() == 0) || (drives && ends_.load());
+    };
+    listen(lock, is_over, deadline);
   }
   stop_loop();
 }

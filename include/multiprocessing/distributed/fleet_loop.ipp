@@ -95,14 +95,12 @@ inline void Fleet::handle_message(Agent& agent, std::span<const std::byte> messa
     }
     case MessageTo::reply: {
       const auto frame = take_header<RequestFrame>(message);
-      {
-        const std::lock_guard lock{mutex_};
-        const auto asked = requests_.find(frame.number);
-        if (asked == requests_.end()) return;
-        asked->second->answer.store(frame.answer != 0 ? 1 : 0);
-        requests_.erase(asked);
-      }
-      return call_followers(nullptr);
+      const std::lock_guard lock{mutex_};
+      const auto asked = requests_.find(frame.number);
+      if (asked == requests_.end()) return;
+      asked->second->answer.store(frame.answer != 0 ? 1 : 0);
+      requests_.erase(asked);
+      return agents_bell_.notify_all();
     }
     case MessageTo::broken:
       return break_down(read_message<TextMessage>(message).text);
@@ -134,10 +132,14 @@ inline void Fleet::handle_result(Agent& agent, std::span<const std::byte> rest) 
   const auto frame = take_header<ResultFrame>(rest);
   TaskTable::Entry entry;
   std::string host;
+  std::string death;
   bool breaks = false;
   {
     const std::lock_guard lock{mutex_};
     if (!agent.is_server) host = agent.status.host;  // what may throw comes first
+    if (frame.outcome == ResultFrame::died && options_.breaks_on_death) {
+      death = host.empty() ? as_text(rest) : "on host " + host + ", " + as_text(rest);
+    }
     if (const auto sent = agent.sent.find(frame.id); sent != agent.sent.end()) {
       agent.sent_bytes -= sent->second;
       agent.sent.erase(sent);
@@ -155,7 +157,7 @@ inline void Fleet::handle_result(Agent& agent, std::span<const std::byte> rest) 
     entry = table_.take(frame.id);
   }
   if (entry.id != 0) deliver(std::move(entry), frame, rest, host);
-  if (breaks) break_down(host.empty() ? as_text(rest) : "on host " + host + ", " + as_text(rest));
+  if (breaks) break_down(death);
 }
 
 /// Tells the receiver. Nothing that it does, or that the bytes are, comes out of here.
@@ -297,6 +299,16 @@ inline void Fleet::finish(TaskTable::Entry& entry, bool returned) {
   call_followers(is_over ? nullptr : receiver);
 }
 
+inline void Fleet::resolve(Failed one) {
+  if (one.entry.id == 0) return;
+  if (!one.is_cancelled) return fail(std::move(one.entry), std::move(one.error));
+  {
+    const Telling telling{*this};
+    one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
+  }
+  finish(one.entry, false);
+}
+
 inline void Fleet::resolve_failed() {
   for (;;) {
     Failed one;
@@ -306,32 +318,34 @@ inline void Fleet::resolve_failed() {
       one = std::move(failed_.back());
       failed_.pop_back();
     }
-    if (one.entry.id == 0) continue;
-    if (one.is_cancelled) {
-      {
-        const Telling telling{*this};
-        one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
-      }
-      finish(one.entry, false);
-    } else {
-      fail(std::move(one.entry), std::move(one.error));
-    }
+    resolve(std::move(one));
   }
 }
 
-/// No more can be done: everything fails.
-inline void Fleet::break_down(const std::string& why) {
+/// No more can be done: everything fails. Nobody else would do it, so nothing comes out of here.
+inline void Fleet::break_down(std::string_view why) noexcept {
+  // Nothing tells when there is memory again.
+  while (!try_to_break_down(why)) std::this_thread::sleep_for(tick);
+  resolve_failed();
+}
+
+/// @returns false: there is no memory, and it has to be called again.
+inline bool Fleet::try_to_break_down(std::string_view why) noexcept try {
+  std::string text;
   {
     const std::lock_guard lock{mutex_};
-    if (state_ == State::broken || state_ == State::terminated) return;
-    state_ = State::broken;
-    why_broken_ = std::string{options_.name} + " is broken: " + why;
-    fail_all_later([&] { return std::make_exception_ptr(BrokenProcessPool{why_broken_}); }, false);
+    if (state_ == State::broken || state_ == State::terminated) return true;
+    text.append(options_.name).append(" is broken: ").append(why);
+    fail_all_later([&] { return std::make_exception_ptr(BrokenProcessPool{text}); }, false);
     tell_all_to_leave(LeaveFrame::terminate);
+    why_broken_ = text;
+    state_ = State::broken;
     agents_bell_.notify_all();
   }
-  log(LogLevel::error, why_broken_);
-  resolve_failed();
+  log(LogLevel::error, text);
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
 }
 
 }  // namespace multiprocessing::detail

@@ -134,10 +134,13 @@ class TaskMemoryStore : public std::enable_shared_from_this<TaskMemoryStore> {
     Clock::time_point since;
   };
 
+  /// None that is much larger: it would never grow old.
   std::unique_ptr<TaskMemory> take_spare(std::size_t size) noexcept {
+    constexpr std::size_t most_times = 8;
     const std::lock_guard lock{mutex_};
     for (Spare& each : spare_) {
-      if (each.memory && each.memory->room() >= size) return std::move(each.memory);
+      const std::size_t room = each.memory ? each.memory->room() : 0;
+      if (room >= size && room / most_times <= size) return std::move(each.memory);
     }
     return nullptr;
   }
