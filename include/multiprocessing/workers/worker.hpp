@@ -140,7 +140,8 @@ class WorkerLoop {
       block_ = BorrowedBlock{link_.tasks, *number};
     } else if (bytes_.size() >= large_message &&
                slot_.maps_tasks.load(std::memory_order_relaxed) == 0 &&
-               link_.tasks->prepare_loans(Deadline{forever})) {  // the next ones may lie beside the ring
+               link_.tasks->prepare_loans(
+                   Deadline{forever})) {  // the next ones may lie beside the ring
       slot_.maps_tasks.store(1, std::memory_order_relaxed);
     }
     return !ends;
