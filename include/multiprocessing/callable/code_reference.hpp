@@ -164,7 +164,7 @@ template <class Key>
   return *kept;  // no static reference: g++ 13 takes it for a dangling one
 }
 
-/// @brief The function that a reference from another process means here.
+/// @brief The function that a reference from another process means here. @param reference it.
 /// @param origin where the reference came from: Decoder::origin().
 /// @throws SerializationError the module cannot be had in that build, or there is no descriptor of
 /// that signature and name; says which, and what to do. Nothing was called.

@@ -152,7 +152,7 @@ class Decoder : public detail::Nestable {
   using is_loading = std::true_type;
 
   /// @param from what is read; must live as long.
-  /// @param transit has the handles; null: none came.
+  /// @param transit has the handles; null: none came. @param origin whose bytes they are.
   explicit Decoder(std::span<const std::byte> from,
                    Transit* transit = nullptr,
                    detail::Origin origin = detail::Origin::relative) noexcept
