@@ -48,7 +48,6 @@ inline os::Acquired take(os::RobustLock& mutex, Timeout timeout) {
   os::Acquired result = mutex.try_lock();
   if (result != os::Acquired::no) return result;
   const Deadline deadline{timeout};
-  if (!deadline.is_now()) result = mutex.try_after_nap();
   while (result == os::Acquired::no && !deadline.passed()) {
     std::error_code ec;
     result = mutex.lock(Deadline{deadline.left(longest_sleep)}, ec);
@@ -199,7 +198,11 @@ class LockCore {
 inline bool LockCore::acquire_first(Timeout timeout) {
   if (is_known_abandoned()) throw_abandoned();
   std::uint32_t& held = HeldLocks::check();
-  const os::Acquired taken = take(state_->mutex, timeout);
+  os::Acquired taken = state_->mutex.try_lock();
+  if (taken == os::Acquired::no && !Deadline{timeout}.is_now()) {
+    taken = state_->mutex.try_after_nap();
+  }
+  if (taken == os::Acquired::no) taken = take(state_->mutex, timeout);
   MULTIPROCESSING_STOP_POINT("lock.acquire.taken");
   if (taken == os::Acquired::abandoned && state_->at_work != 0) {
     // From here to the end of unlock() this thread owns the mutex: whoever dies on the way leaves
