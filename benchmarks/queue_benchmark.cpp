@@ -215,7 +215,8 @@ void show_blocked_get() {
   });
   const auto bare = cost_of_waiting([](std::chrono::milliseconds time) {
     const std::chrono::milliseconds nap{50};
-    for (auto slept = nap; slept <= time; slept += nap) std::this_thread::sleep_for(nap);
+    for (auto slept = nap; slept <= time; slept += nap)
+      std::this_thread::sleep_for(nap);  // what is measured
   })[1];
   std::printf("figure queue_blocked_get_wakes ours=%s limit=20 ratio=%.3f a second\n",
               text(wakes).c_str(), wakes / 20);

@@ -325,7 +325,7 @@ inline void Fleet::resolve_failed() {
 /// No more can be done: everything fails. Nobody else would do it, so nothing comes out of here.
 inline void Fleet::break_down(std::string_view why) noexcept {
   // Nothing tells when there is memory again.
-  while (!try_to_break_down(why)) std::this_thread::sleep_for(tick);
+  while (!try_to_break_down(why)) std::this_thread::sleep_for(tick);  // until there is memory
   resolve_failed();
 }
 

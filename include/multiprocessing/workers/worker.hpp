@@ -259,7 +259,7 @@ class WorkerLoop {
     const Deadline deadline{std::chrono::minutes{1}};
     constexpr std::chrono::milliseconds moment{1};
     while (slot_.received.load() < sent_ && !deadline.passed()) {
-      std::this_thread::sleep_for(moment);
+      std::this_thread::sleep_for(moment);  // the parent rings no bell for it
     }
   }
 
