@@ -4,6 +4,7 @@
 #include <multiprocessing.hpp>
 #include <multiprocessing/distributed.hpp>
 
+#include <support/failing_new.hpp>
 #include <support/pool_tasks.hpp>
 
 #include <gtest/gtest.h>
@@ -13,12 +14,10 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -32,39 +31,8 @@
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
 using mp::detail::EngineEvent;
+using test::left;
 using test::square;
-
-namespace {
-
-// Of this thread: how many allocations succeed before one fails; below zero: all do.
-thread_local int left = -1;
-
-void* allocate(std::size_t size) {
-  if (left >= 0 && left-- == 0) throw std::bad_alloc{};
-  if (void* const memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc{};
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return allocate(size);
-}
-void* operator new[](std::size_t size) {
-  return allocate(size);
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace {
 

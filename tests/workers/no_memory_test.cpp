@@ -4,13 +4,13 @@
 #include <multiprocessing.hpp>
 
 #include <support/eventually.hpp>
+#include <support/failing_new.hpp>
 #include <support/pool_tasks.hpp>
 
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <cstddef>
-#include <cstdlib>
 #include <limits>
 #include <new>
 #include <string>
@@ -20,22 +20,11 @@
 
 namespace mp = multiprocessing;
 using test::eventually;
+using test::left;
 using test::square;
+using test::too_large;
 
 namespace {
-
-// Of this thread: how many succeed before one fails; below zero: all do.
-thread_local int left = -1;
-
-// Of all threads: from which size on they fail.
-std::atomic<std::size_t> too_large{std::numeric_limits<std::size_t>::max()};
-
-void* allocate(std::size_t size) {
-  if (size >= too_large.load()) throw std::bad_alloc{};
-  if (left >= 0 && left-- == 0) throw std::bad_alloc{};
-  if (void* const memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc{};
-}
 
 /// @returns whether it was done: no allocation has failed.
 template <class Work>
@@ -49,29 +38,6 @@ bool with_failure_at(int number, const Work& work) {
   }
   return std::exchange(left, -1) >= 0;
 }
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return allocate(size);
-}
-void* operator new[](std::size_t size) {
-  return allocate(size);
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-
-namespace {
 
 template <class Work>
 void expect_all_resolved(const Work& work) {

@@ -145,7 +145,7 @@ inline void Agent::rest() try {
   if (is_woken) nap_.was_busy();
 } catch (const std::exception& error) {  // no memory: later there may be
   log(LogLevel::error, error.what());
-  std::this_thread::sleep_for(std::chrono::milliseconds{20});  // nothing tells when there is
+  std::this_thread::sleep_for(std::chrono::milliseconds{20});  // until there is memory
 }
 
 inline void Agent::send_results() {
