@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <multiprocessing/connection.hpp>
 
+#include <support/asleep.hpp>
+
 #include <connection/every_connection.hpp>
 #if MULTIPROCESSING_POSIX
 #  include <support/processes.hpp>
@@ -60,12 +62,7 @@ TEST(Pipe, AStoppedSenderThatWaitsForRoomHoldsNobodyUp) {
                 for (;;) its.send_bytes("x");
               },
               sending};
-  const std::string call = "/proc/" + std::to_string(child.pid()) + "/syscall";
-  ASSERT_TRUE(eventually([&] {
-    const std::string number = test::first_line(call);
-    return number.starts_with(std::to_string(SYS_ppoll) + ' ') ||
-           number.starts_with(std::to_string(SYS_poll) + ' ');
-  }));
+  ASSERT_TRUE(eventually([&] { return test::sleeps_in_futex(child.pid()); }));
   ::kill(child.pid(), SIGSTOP);
   while (receiving.try_recv_bytes()) {
   }

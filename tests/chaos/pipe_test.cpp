@@ -6,6 +6,7 @@
 // Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing/connection.hpp>
 
+#include <support/asleep.hpp>
 #include <support/eventually.hpp>
 #include <support/forked.hpp>
 
@@ -25,7 +26,6 @@
 #include <thread>
 #include <vector>
 
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -179,7 +179,7 @@ TEST(OneWayPipeChaos, SeveralDeadMessagesAreNoMessage) {
   for (std::uint32_t i = 0; i < 3; ++i) {  // as many beginnings as the pipe has room for
     test::forget_stops();
     Forked victim{[&] {
-      test::stop_at("pipe.send.fragments");
+      test::stop_at("pipe.send.part");
       pipe.second.send_bytes(numbered(i, large_size));
     }};
     wait_for_stop(victim);
@@ -353,17 +353,17 @@ TEST(OneWayPipeChaos, AMessageWhoseSenderDiedIsNotWaitedFor) {
   mp::Pipe pipe{false};
   test::forget_stops();
   Forked victim{[&] {
-    test::stop_at("pipe.send.fragments", test::Stop::wait, 3);
+    test::stop_at("pipe.send.part", test::Stop::wait, 3);
     pipe.second.send_bytes(numbered(1, large_size));
   }};
   wait_for_stop(victim);
   EXPECT_TRUE(pipe.first.poll());
-  std::thread receiver{[&] { EXPECT_EQ(pipe.first.try_recv_bytes(), std::nullopt); }};
-  eventually([&] {  // it has taken all that there is
-    int unread = 0;
-    ::ioctl(pipe.first.fileno(), FIONREAD, &unread);
-    return unread == 0;
-  });
+  std::atomic<int> id{0};
+  std::thread receiver{[&] {
+    id = test::thread_id();
+    EXPECT_EQ(pipe.first.try_recv_bytes(), std::nullopt);
+  }};
+  eventually([&] { return id != 0 && test::sleeps_in_futex(id); });  // has taken all that is there
   victim.kill();
   receiver.join();
 }
@@ -373,7 +373,7 @@ TEST(OneWayPipeChaos, PollAfterAReceiverDiedInAMessageSeesOnlyTheNext) {
   test::forget_stops();
   Forked sender{[&] { pipe.second.send_bytes(numbered(1, large_size)); }};
   Forked victim{[&] {
-    test::stop_at("pipe.recv.fragment", test::Stop::wait, 5);
+    test::stop_at("pipe.recv.part", test::Stop::wait, 5);
     static_cast<void>(pipe.first.recv_bytes());
   }};
   wait_for_stop(victim);

@@ -96,8 +96,9 @@ ssize_t writev(int to, const iovec* parts, int count) {
 ssize_t pwritev2(int to, const iovec* parts, int count, off_t at, int flags) {
   if (interrupted()) return -1;
   if (can_be_quiet) {
-    ++quiet_writes;
-    return ::pwritev2(to, parts, count, at, flags);
+    const auto written = ::pwritev2(to, parts, count, at, flags);
+    if (written >= 0 || errno != EOPNOTSUPP) ++quiet_writes;
+    return written;
   }
   errno = EOPNOTSUPP;
   return -1;
@@ -118,9 +119,6 @@ int poll(pollfd* polled, nfds_t count, int limit) {
 }
 int ppoll(pollfd* polled, nfds_t count, const timespec* limit, const sigset_t* mask) {
   return interrupted() ? -1 : ::ppoll(polled, count, limit, mask);
-}
-ssize_t tee(int from, int to, std::size_t size, unsigned flags) {
-  return interrupted() ? -1 : ::tee(from, to, size, flags);
 }
 
 }  // namespace fault
@@ -179,7 +177,7 @@ TEST_F(ChannelFault, InterruptionsReachNobody) {
   }
   EXPECT_EQ(sending.send({1, std::vector<std::byte>(1U << 20U), {}}, {}, now, ec_),
             os::Outcome::timed_out);
-  EXPECT_EQ(receiving.wait({}, now, ec_), os::Outcome::timed_out) << "through tee()";
+  EXPECT_EQ(receiving.wait({}, now, ec_), os::Outcome::timed_out);
 }
 
 TEST_F(ChannelFault, SendsNothingThatTheSystemHasNoMemoryFor) {
@@ -209,8 +207,6 @@ TEST_F(ChannelFault, RaisesNoSigpipeOnAnOlderKernelEither) {
     fault::can_be_quiet = quiet;
     auto ends = os::OneWayEnd::create(ec_);
     fault::quiet_writes = fault::loud_writes = 0;
-    EXPECT_EQ(ends.second.send({1, small_, {}}, {}, never, ec_), os::Outcome::done);
-    EXPECT_EQ(ends.second.send({1, large_, {}}, {}, never, ec_), os::Outcome::done);
     ends.first = {};
     for (int i = 0; i < 2; ++i) {
       static_cast<void>(ends.second.send({1, small_, {}}, {}, never, ec_));
@@ -219,7 +215,7 @@ TEST_F(ChannelFault, RaisesNoSigpipeOnAnOlderKernelEither) {
     }
     if (quiet && fault::loud_writes == 0) continue;
     EXPECT_EQ(fault::quiet_writes, 0);
-    EXPECT_GE(fault::loud_writes, 4);
+    EXPECT_EQ(fault::loud_writes, 2);
   }
 }
 

@@ -63,7 +63,7 @@ using ::_exit, ::alarm, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::faccessa
     ::posix_spawn, ::prctl, ::pread, ::prlimit, ::pthread_atfork, ::pthread_mutex_init,
     ::pthread_sigmask, ::pwrite, ::pwritev2, ::raise, ::read, ::readlink, ::recvmsg,
     ::sched_getaffinity, ::sched_yield, ::sigaction, ::sigaltstack, ::socketpair, ::stat, ::syscall,
-    ::sysconf, ::tee, ::unsetenv, ::waitid, ::waitpid, ::write, ::writev;
+    ::sysconf, ::unsetenv, ::waitid, ::waitpid, ::write, ::writev;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 
 std::string failing;                            // which call fails,

@@ -47,10 +47,10 @@ using ::_exit, ::fstatfs, ::pwrite, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpi
     ::readlink, ::sched_yield, ::dup2, ::eventfd, ::faccessat, ::fallocate, ::fchdir, ::fork,
     ::fstat, ::ioctl, ::kill, ::linkat, ::memfd_create, ::pidfd_open, ::pidfd_send_signal, ::pipe2,
     ::poll, ::ppoll, ::prctl, ::prlimit, ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity,
-    ::sendmsg, ::setsockopt, ::socketpair, ::sysconf, ::tee, ::unlink, ::unsetenv, ::waitid,
-    ::waitpid, ::writev, ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::pread,
-    ::getrandom, ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send,
-    ::open, ::mmap, ::on_exit;
+    ::sendmsg, ::setsockopt, ::socketpair, ::sysconf, ::unlink, ::unsetenv, ::waitid, ::waitpid,
+    ::writev, ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::pread, ::getrandom,
+    ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,
+    ::on_exit;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 
 std::atomic<int> sleepers{0};

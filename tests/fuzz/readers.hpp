@@ -232,10 +232,16 @@ inline void channel(Input input) {
   }
   auto ends = mp::os::OneWayEnd::create(ec);
   if (ec) return;
-  while (!input.empty()) {
-    const Input packet = take_piece(input);
-    static_cast<void>(::write(ends.second.handles().front(), packet.data(), packet.size()) < 0);
-  }
+  constexpr std::size_t before = mp::os::posix::page_size;
+  auto memory = mp::os::SharedRegion::adopt(
+      mp::os::UniqueHandle{mp::os::duplicate_handle(ends.second.handles()[1], ec)},
+      before + mp::os::posix::ring_size, ec);
+  if (!ec) memory.commit(before, mp::os::posix::ring_size, ec);
+  if (ec) return;
+  auto& shared = *reinterpret_cast<mp::os::OneWayEnd::Shared*>(memory.data());
+  const Input parts = input.first(std::min(input.size(), mp::os::posix::ring_size));
+  if (!parts.empty()) std::memcpy(memory.data() + before, parts.data(), parts.size());
+  shared.written = parts.size();
   ends.second = {};
   for (int i = 0; i < 20; ++i) {
     mp::os::IncomingMessage message;

@@ -43,12 +43,31 @@ struct Header {
   std::uint16_t handles = 0;
   std::uint64_t size = 0;
 };
-struct Fragment {
-  std::uint32_t magic = 0x3170706dU;
-  std::uint32_t kind = 1;
-  std::uint64_t run = 77;
-  std::uint64_t offset = 0;
-  std::uint64_t total = 0;
+
+// What another process could write into the memory of a one-way pipe.
+class RawRing {
+ public:
+  explicit RawRing(const os::OneWayEnd& end) {
+    std::error_code ec;
+    region_ = os::SharedRegion::adopt(os::UniqueHandle{os::duplicate_handle(end.handles()[1], ec)},
+                                      ring + os::posix::ring_size, ec);
+    if (!ec) region_.commit(ring, os::posix::ring_size, ec);
+    EXPECT_FALSE(ec);
+  }
+  /// Behind what is there already.
+  void write(const os::posix::PartHeader& header, std::uint64_t size) {
+    std::memcpy(region_.data() + ring + shared().written % os::posix::ring_size, &header,
+                sizeof header);
+    shared().written += size;
+  }
+  void forget() { shared().read = shared().written.load(); }
+  [[nodiscard]] os::OneWayEnd::Shared& shared() const {
+    return *reinterpret_cast<os::OneWayEnd::Shared*>(region_.data());
+  }
+
+ private:
+  static constexpr std::size_t ring = os::posix::page_size;
+  os::SharedRegion region_;
 };
 
 void send_raw(int to, const void* bytes, std::size_t size, int descriptor = -1) {
@@ -331,38 +350,100 @@ TEST(OneWayChannel, RefusesWhatItDidNotSend) {
   std::error_code ec;
   const auto [receiving, sending] = os::OneWayEnd::create(ec);
   ASSERT_FALSE(ec);
-  const auto answer_to = [&receiving = receiving, &sending = sending](const void* bytes,
-                                                                      std::size_t size) {
-    EXPECT_EQ(::write(sending.handle(), bytes, size), static_cast<ssize_t>(size));
+  RawRing ring{sending};
+  const auto answer_to = [&receiving = receiving, &ring](os::posix::PartHeader header,
+                                                         std::uint64_t size) {
+    ring.write(header, size);
+    std::error_code waiting;
     std::error_code error;
     os::IncomingMessage message;
+    static_cast<void>(receiving.wait({}, now, waiting));
     static_cast<void>(receiving.receive(message, {}, now, error));
+    EXPECT_EQ(waiting, error);
+    ring.forget();
     return error;
   };
-  EXPECT_EQ(answer_to("short", 5), std::errc::bad_message);
-  const std::vector<char> noise(4096, '!');
-  EXPECT_EQ(answer_to(noise.data(), noise.size()), std::errc::bad_message);
-  Fragment fragment{};
-  fragment.total = 10;  // and there is none
-  EXPECT_EQ(answer_to(&fragment, sizeof fragment), std::errc::bad_message);
-  fragment.offset = 11;
-  EXPECT_EQ(answer_to(&fragment, sizeof fragment), std::errc::bad_message);
-  fragment = {};
-  EXPECT_EQ(answer_to(&fragment, sizeof fragment), std::error_code{});
+  constexpr auto first = os::posix::PartHeader::first;
+  constexpr auto further = os::posix::PartHeader::further;
+  constexpr std::uint64_t largest = os::posix::part_size;
+  EXPECT_EQ(answer_to({0x2121, 1, 0, 0, 0}, 16), std::errc::bad_message) << "no header";
+  EXPECT_EQ(answer_to({first, 1, 0, 16, 16}, 16), std::errc::bad_message) << "not all there";
+  EXPECT_EQ(answer_to({first, 1, 0, ~0U, ~0U}, 16), std::errc::bad_message);
+  EXPECT_EQ(answer_to({first, 1, 0, 17, 16}, 48), std::errc::bad_message) << "more than the whole";
+  EXPECT_EQ(answer_to({first, 1, 0, largest + 16, 1U << 20U}, largest + 32),
+            std::errc::bad_message);
+  EXPECT_EQ(answer_to({further, 1, 0, 16, 16}, 16), std::errc::bad_message);
+  EXPECT_EQ(answer_to({first, 1, 0, 0, 0}, os::posix::ring_size + 16), std::errc::bad_message);
+  EXPECT_EQ(answer_to({first, 1, 0, 0, 0}, 8), std::errc::bad_message) << "no header long";
+  EXPECT_EQ(answer_to({first, 1, 0, 0, 0}, 24), std::errc::bad_message) << "at no header's place";
+  ring.shared().written = ring.shared().read = 1U << 20U;
+  EXPECT_EQ(answer_to({first, 1, 0, 0, 0}, 16), std::error_code{});
+}
+
+TEST(OneWayChannel, RefusesMoreThanTheWholeInParts) {
+  std::error_code ec;
+  const auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  RawRing ring{sending};
+  ring.write({os::posix::PartHeader::first, 1, 0, 16, 24}, 32);
+  ring.write({os::posix::PartHeader::further, 1, 0, 16, 16}, 32);
+  os::IncomingMessage message;
+  static_cast<void>(receiving.receive(message, {}, now, ec));
+  EXPECT_EQ(ec, std::errc::bad_message);
 }
 
 TEST(OneWayChannel, IsNotImpressedByALengthThatDoesNotCome) {
   std::error_code ec;
   const auto [receiving, sending] = os::OneWayEnd::create(ec);
   ASSERT_FALSE(ec);
-  std::array<std::byte, 4096> packet{};
-  Fragment fragment{};
-  fragment.total = std::uint64_t{1} << 60U;
-  std::memcpy(packet.data(), &fragment, sizeof fragment);
-  ASSERT_EQ(::write(sending.handle(), packet.data(), packet.size()), 4096);
+  RawRing{sending}.write({os::posix::PartHeader::first, 1, 0, 0, std::uint64_t{1} << 60U}, 16);
   os::IncomingMessage message;
   EXPECT_EQ(receiving.receive(message, {}, now, ec), os::Outcome::timed_out);
   EXPECT_FALSE(ec);
+}
+
+TEST(OneWayChannel, IsReadableWhileItHoldsSomething) {
+  std::error_code ec;
+  const auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  const std::array<native_handle_type, 1> handle{receiving.handle()};
+  std::array<bool, 1> ready{};
+  const auto is_readable = [&] {
+    return os::wait_any(handle, ready, {}, now, ec) == os::Waited::ready;
+  };
+  os::IncomingMessage message;
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_FALSE(is_readable());
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_EQ(sending.send({1, {}, {}}, {}, never, ec), os::Outcome::done);
+    }
+    EXPECT_TRUE(is_readable());
+    ASSERT_EQ(receiving.receive(message, {}, never, ec), os::Outcome::done);
+    EXPECT_TRUE(is_readable()) << "one is left";
+    ASSERT_EQ(receiving.receive(message, {}, never, ec), os::Outcome::done);
+  }
+  EXPECT_FALSE(is_readable());
+}
+
+TEST(OneWayChannel, IsNotReadableWhenTheFirstWhoAsksComesLate) {
+  std::error_code ec;
+  const auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  os::IncomingMessage message;
+  ASSERT_EQ(sending.send({1, {}, {}}, {}, never, ec), os::Outcome::done);
+  ASSERT_EQ(receiving.receive(message, {}, never, ec), os::Outcome::done);
+  EXPECT_EQ(os::wait_ready(receiving.handle(), os::Readiness::readable, {}, now, ec),
+            os::Waited::timed_out);
+}
+
+TEST(OneWayChannel, TellsAtOnceThatTheLastReceiverHasClosed) {
+  std::error_code ec;
+  auto [receiving, sending] = os::OneWayEnd::create(ec);
+  ASSERT_FALSE(ec);
+  ASSERT_EQ(sending.send({1, {}, {}}, {}, never, ec), os::Outcome::done);
+  receiving = {};
+  static_cast<void>(sending.send({1, {}, {}}, {}, never, ec));
+  EXPECT_EQ(ec, std::errc::broken_pipe);
 }
 
 TEST(OneWayChannel, IsMadeAgainOfItsHandles) {

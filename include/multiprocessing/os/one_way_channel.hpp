@@ -23,18 +23,25 @@ namespace multiprocessing::os {
 /// message comes out whole, once, or was never sent. A message in the hands of a receiver that is
 /// killed, interrupted or runs out of memory goes with it.
 ///
-/// POSIX: a pipe in packet mode and a page of shared memory that travels with both ends. A message
-/// is a run of packets of at most 4096 bytes; two robust locks in the page see to it that one
-/// writer's run is not mixed with another's and that one reader gets all of it. Windows: the same
-/// over a pipe in message mode, in packets of at most 64 KiB; it has a name, which is random, only
-/// while it is made.
-/// @source man 2 pipe (O_DIRECT), man 7 pipe; CreateNamedPipe.
+/// POSIX: a ring of 256 KiB in shared memory that travels with both ends, and a pipe, which holds a
+/// byte while the ring holds something, and says when one side has left. Two robust locks see to it
+/// that messages do not mix and that one receiver gets all of one. Windows: a pipe in message mode,
+/// whose packets are at most 64 KiB; it has a name, which is random, only while it is made.
+/// @source man 7 pipe; CreateNamedPipe.
 class OneWayEnd {
  public:
   struct Shared;  // what lies in the shared page
   using Ends = std::pair<OneWayEnd, OneWayEnd>;
 
   OneWayEnd() noexcept = default;
+  OneWayEnd(OneWayEnd&&) noexcept = default;
+  OneWayEnd& operator=(OneWayEnd&& other) noexcept {
+    std::swap(pipe_, other.pipe_);
+    std::swap(region_, other.region_);
+    std::swap(patience_, other.patience_);
+    return *this;
+  }
+  ~OneWayEnd();
 
   /// @returns the receiving end, the sending end.
   /// @errors POSIX `pipe2`, `memfd_create`: EMFILE, ENFILE, ENOMEM. Windows `CreateNamedPipe`.
@@ -46,12 +53,14 @@ class OneWayEnd {
                                        std::error_code& ec) noexcept;
   [[nodiscard]] std::vector<native_handle_type> handles() const;
 
-  /// @brief Readable when there may be a message.
-  [[nodiscard]] native_handle_type handle() const noexcept { return pipe_.get(); }
+  /// @brief Readable when there is a message, or the end, or what a killed sender left of one: then
+  /// receive() and wait() find nothing, and it is so no longer.
+  [[nodiscard]] native_handle_type handle() const noexcept;
 
   /// @brief Sends a message whole, or not at all; waits while the pipe is full, or another sends.
-  /// @errors EPIPE: nobody can receive any more (no signal is raised). ENOTSUP: the message has
-  /// handles. Nothing was sent. Windows `WriteFile`: ERROR_NO_DATA as EPIPE.
+  /// @errors EPIPE: nobody can receive any more (no signal is raised); POSIX: noticed at most 50 µs
+  /// after the last receiver was killed. ENOTSUP: the message has handles. POSIX `fallocate`:
+  /// ENOSPC, ENOMEM, EFBIG. Nothing was sent. Windows `WriteFile`: ERROR_NO_DATA as EPIPE.
   [[nodiscard]] Outcome send(const OutgoingMessage& message,
                              const Interrupt& interrupt,
                              const detail::Deadline& deadline,

@@ -14,44 +14,18 @@
 
 namespace multiprocessing::os {
 
-namespace posix {
-
-// timed_out: there is none, or another is receiving.
-inline Outcome receive_now(int pipe,
-                           OneWayEnd::Shared& shared,
-                           IncomingMessage& into,
-                           const Interrupt& interrupt,
-                           const detail::Deadline& deadline,
-                           std::error_code& ec) noexcept {
-  bool abandoned = false;
-  Outcome outcome = acquire(shared.reading, interrupt, deadline, abandoned);
-  if (outcome != Outcome::done) return outcome;
-  const Unlocker unlocker{shared.reading};
-  if (abandoned) shared.suspect.store(1);
-  MULTIPROCESSING_STOP_POINT("pipe.recv.locked");
-  try {
-    outcome = RunReader{pipe, shared}.read(into, interrupt, ec);
-  } catch (const std::bad_alloc&) {
-    ec = std::make_error_code(std::errc::not_enough_memory);
-  }
-  if (ec || outcome == Outcome::interrupted) shared.suspect.store(1);
-  MULTIPROCESSING_STOP_POINT("pipe.recv.read");
-  return outcome;
-}
-
-}  // namespace posix
-
 inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
-  auto region = std::make_shared<SharedRegion>(SharedRegion::create(posix::packet_size, ec));
-  if (!ec) region->commit(0, posix::packet_size, ec);
+  auto region =
+      std::make_shared<SharedRegion>(SharedRegion::create(posix::page_size + posix::ring_size, ec));
+  if (!ec) region->commit(0, posix::page_size, ec);
   if (ec) return {};
-  static_assert(sizeof(Shared) <= posix::packet_size);
+  static_assert(sizeof(Shared) <= posix::page_size);
   auto* const shared = new (region->data()) Shared{};
   shared->writing.initialise(ec);
   if (!ec) shared->reading.initialise(ec);
   if (ec) return {};
   std::array<int, 2> ends{};
-  if (MULTIPROCESSING_SYSTEM(pipe2)(ends.data(), O_DIRECT | O_CLOEXEC | O_NONBLOCK) != 0) {
+  if (MULTIPROCESSING_SYSTEM(pipe2)(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
     ec.assign(errno, std::system_category());
     return {};
   }
@@ -61,10 +35,6 @@ inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
   made.first.patience_ = std::make_shared<Patience>(posix::tries_again_every);
   if (!ec) made.second.pipe_ = posix::above_streams(second.release(), ec);
   if (ec) return {};
-  // A packet takes a page, however small it is: the usual 16 would be few. Best effort: an
-  // unprivileged user has 16384 pages for all pipes.
-  MULTIPROCESSING_SYSTEM(fcntl)
-  (made.second.pipe_.get(), F_SETPIPE_SZ, static_cast<int>(64 * posix::packet_size));
   return made;
 } catch (const std::bad_alloc&) {
   ec = std::make_error_code(std::errc::not_enough_memory);
@@ -78,8 +48,8 @@ inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
     return {};
   }
   auto region = std::make_shared<SharedRegion>(
-      SharedRegion::adopt(std::move(handles[1]), posix::packet_size, ec));
-  if (!ec) region->commit(0, posix::packet_size, ec);
+      SharedRegion::adopt(std::move(handles[1]), posix::page_size + posix::ring_size, ec));
+  if (!ec) region->commit(0, posix::page_size, ec);
   if (ec) return {};
   OneWayEnd end{std::move(handles[0]), std::move(region)};
   end.patience_ = std::make_shared<Patience>(posix::tries_again_every);
@@ -87,6 +57,21 @@ inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
 } catch (const std::bad_alloc&) {
   ec = std::make_error_code(std::errc::not_enough_memory);
   return {};
+}
+
+inline OneWayEnd::~OneWayEnd() {
+  if (!pipe_) return;
+  pipe_.reset();  // before it is said
+  shared().leavers.fetch_add(1);
+  if (Bell::has_sleeper(shared().more)) Bell{}.ring(shared().more);
+}
+
+inline native_handle_type OneWayEnd::handle() const noexcept {
+  if (pipe_) {
+    shared().watched.store(1);
+    static_cast<void>(posix::make_unreadable(pipe_.get(), shared(), {}, posix::a_moment()));
+  }
+  return pipe_.get();
 }
 
 inline std::vector<native_handle_type> OneWayEnd::handles() const {
@@ -102,19 +87,19 @@ inline Outcome OneWayEnd::send(const OutgoingMessage& message,
     return Outcome::timed_out;
   }
   ec.clear();
+  posix::PartWriter writer{pipe_.get(), *region_, shared()};
   for (;;) {
-    bool abandoned = false;
-    Outcome outcome = posix::acquire(shared().writing, interrupt, deadline, abandoned);
+    Outcome outcome = posix::acquire(shared().writing, interrupt, deadline);
     if (outcome != Outcome::done) return outcome;
     {
       const posix::Unlocker unlocker{shared().writing};
-      if (abandoned) posix::bury_current_run(shared());
       MULTIPROCESSING_STOP_POINT("pipe.send.locked");
-      outcome = posix::RunWriter{pipe_.get(), shared(), message}.write(interrupt, deadline, ec);
+      outcome = writer.write(message, interrupt, deadline, ec);
     }
+    if (outcome == Outcome::done) writer.wake_receiver();
     // Without the lock: who is stopped while it waits for room holds nobody up.
     if (ec || outcome != Outcome::timed_out || deadline.passed()) return outcome;
-    outcome = as_outcome(wait_ready(pipe_.get(), Readiness::writable, interrupt, deadline, ec));
+    outcome = writer.wait_for_room(interrupt, deadline, ec);
     if (ec || outcome != Outcome::done) return outcome;
   }
 }
@@ -122,19 +107,30 @@ inline Outcome OneWayEnd::send(const OutgoingMessage& message,
 inline Outcome OneWayEnd::receive(IncomingMessage& into,
                                   const Interrupt& interrupt,
                                   const detail::Deadline& deadline,
-                                  std::error_code& ec) const noexcept {
+                                  std::error_code& ec) const noexcept try {
   ec.clear();
-  const auto written = [this] { return shared().written.load(std::memory_order_acquire); };
-  for (;;) {
-    Outcome outcome = posix::receive_now(pipe_.get(), shared(), into, interrupt, deadline, ec);
-    if (ec || outcome != Outcome::timed_out || deadline.passed()) return outcome;
-    // Not before it was found empty: in a flow this would be one more cache line to fetch. What was
-    // written in between is found by poll.
-    const std::uint64_t seen = written();
-    if (patience_->spin([&] { return written() != seen; })) continue;
-    outcome = as_outcome(wait_ready(pipe_.get(), Readiness::readable, interrupt, deadline, ec));
-    if (ec || outcome != Outcome::done) return outcome;
+  for (bool nobody_sends = false;;) {
+    Outcome outcome = posix::acquire(shared().reading, interrupt, deadline);
+    if (outcome != Outcome::done) return outcome;
+    {
+      const posix::Unlocker unlocker{shared().reading};
+      MULTIPROCESSING_STOP_POINT("pipe.recv.locked");
+      outcome =
+          posix::PartReader{region_->data() + posix::page_size, shared()}.read(into, interrupt, ec);
+    }
+    if (outcome == Outcome::done && shared().watched.load() != 0) {
+      static_cast<void>(posix::make_unreadable(pipe_.get(), shared(), {}, posix::a_moment()));
+    }
+    if (ec || outcome != Outcome::timed_out) return outcome;
+    if (nobody_sends) return Outcome::ended;
+    if (posix::comes_soon(shared(), *patience_, deadline)) continue;
+    outcome = posix::wait_for_byte(pipe_.get(), shared(), interrupt, deadline, ec);
+    nobody_sends = outcome == Outcome::ended;
+    if (ec || (outcome != Outcome::done && !nobody_sends)) return outcome;
   }
+} catch (const std::bad_alloc&) {
+  ec = std::make_error_code(std::errc::not_enough_memory);
+  return Outcome::timed_out;
 }
 
 inline Outcome OneWayEnd::wait(const Interrupt& interrupt,
@@ -142,17 +138,18 @@ inline Outcome OneWayEnd::wait(const Interrupt& interrupt,
                                std::error_code& ec) const noexcept {
   ec.clear();
   for (;;) {
-    bool abandoned = false;
-    Outcome outcome = posix::acquire(shared().reading, interrupt, deadline, abandoned);
+    Outcome outcome = posix::acquire(shared().reading, interrupt, deadline);
     if (outcome != Outcome::done) return outcome;
     {
       const posix::Unlocker unlocker{shared().reading};
-      if (abandoned) shared().suspect.store(1);
       MULTIPROCESSING_STOP_POINT("pipe.poll.locked");
-      if (posix::message_waiting(pipe_.get(), shared(), ec)) return Outcome::done;
+      posix::PartReader reader{region_->data() + posix::page_size, shared()};
+      if (reader.has_message(ec)) return Outcome::done;
       if (ec) return Outcome::timed_out;
     }
-    outcome = as_outcome(wait_ready(pipe_.get(), Readiness::readable, interrupt, deadline, ec));
+    if (posix::comes_soon(shared(), *patience_, deadline)) continue;
+    outcome = posix::wait_for_byte(pipe_.get(), shared(), interrupt, deadline, ec);
+    if (outcome == Outcome::ended) return Outcome::done;
     if (ec || outcome != Outcome::done) return outcome;
   }
 }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
+#include <multiprocessing/os/bell.hpp>
 #include <multiprocessing/os/lock.hpp>
 #include <multiprocessing/os/one_way_channel.hpp>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <span>
 
 #include <poll.h>
 #include <sched.h>
@@ -17,49 +18,59 @@
 
 namespace multiprocessing::os {
 
-// The page that travels with both ends. It was zero.
+// The page that travels with both ends; a ring of parts of messages lies behind it. It was zero.
+// Of the holder of a lock alone is what nobody else reads; what is atomic, others read or change.
 struct OneWayEnd::Shared {
-  alignas(64) RobustLock writing;  // held from a run's first fragment to its last
-  // The number of the newest run. Changed by the holder of `writing`.
-  std::atomic<std::uint64_t> last_run;
-  // The run of several fragments that is being written, or 0. Changed by the holder of `writing`;
-  // not 0 when `writing` is abandoned: that run will never be complete.
-  std::atomic<std::uint64_t> current_run;
-  // Runs that will never be complete, the newest 64, as a ring; more than a pipe can hold the
-  // beginnings of. Added to by the holder of `writing`, before current_run becomes 0.
-  std::atomic<std::uint64_t> dead_runs;
-  std::array<std::atomic<std::uint64_t>, 64> dead;
-  alignas(64) RobustLock reading;  // held from a run's first fragment to its last
-  // The newest run that was written whole, as far as its writer lived to say so. What readers that
-  // find the pipe empty look at for a while before they sleep; changed by the holder of `writing`.
-  alignas(64) std::atomic<std::uint64_t> written;
-  // 1: the pipe may begin with what is no message. Set by any holder of either lock, cleared by who
-  // holds both and sees the pipe empty.
-  std::atomic<std::uint32_t> suspect;
-  // 1: this kernel cannot write without SIGPIPE. Set by any writer that was told so.
-  std::atomic<std::uint32_t> raises_sigpipe;
+  alignas(64) RobustLock writing;      // held from a message's first part to its last
+  std::atomic<std::uint64_t> written;  // bytes of the ring ever written; their last store commits
+  std::uint64_t known_read;            // `read` when the holder of `writing` last looked
+  std::uint64_t usable;                // bytes of the ring that are committed memory
+  std::int64_t asked_at;               // when it was last asked whether anybody can receive, ns
+  std::uint64_t known_leavers;         // `leavers` then
+  alignas(64) RobustLock reading;      // held from a message's first part to its last
+  std::atomic<std::uint64_t> read;     // bytes of the ring ever read
+  // 1: the pipe holds a byte, so it is readable. Changed by the holder of `writing`, who writes the
+  // byte before a 1, and takes it out after a 0: who dies in between leaves a byte too many.
+  alignas(64) std::atomic<std::uint32_t> rung;
+  std::atomic<std::uint32_t> watched;         // 1: somebody may poll the pipe himself
+  std::atomic<std::uint32_t> leavers;         // receiving ends that were given up
+  std::atomic<std::uint32_t> raises_sigpipe;  // 1: this kernel cannot write without it
+  BellState room;                             // senders that wait for some
+  BellState more;                             // a receiver in the middle of a message
 };
 
 namespace posix {
 
-// A message is a run of fragments; a fragment is one packet of the pipe.
-struct FragmentHeader {
-  static constexpr std::uint32_t right_magic = 0x3170706dU;
+// What begins each part, at a multiple of its size, so that none is cut in two at the ring's end.
+struct PartHeader {
+  static constexpr std::uint16_t first = 0x6d31;
+  static constexpr std::uint16_t further = 0x6d32;
 
-  std::uint32_t magic;
-  std::uint32_t kind;
-  std::uint64_t run;
-  std::uint64_t offset;  // of this fragment's bytes in the message
-  std::uint64_t total;   // of the message
+  std::uint16_t which;
+  std::uint8_t kind;
+  std::uint8_t unused;
+  std::uint32_t size;   // of the bytes that follow
+  std::uint64_t place;  // first: the whole message's size; further: of the bytes in the message
 };
-static_assert(sizeof(FragmentHeader) == 32);
+static_assert(sizeof(PartHeader) == 16);
+
+inline constexpr std::size_t page_size = 4096;
+inline constexpr std::size_t ring_size = std::size_t{256} << 10U;
+inline constexpr std::size_t part_size = std::size_t{32} << 10U;  // at most, without its header
+
+inline constexpr std::size_t in_ring(std::size_t size) noexcept {
+  return (sizeof(PartHeader) + size + sizeof(PartHeader) - 1) / sizeof(PartHeader) *
+         sizeof(PartHeader);
+}
 
 // The kernel likes to put both ends of a pipe on one processor, where looking again and again is in
 // vain; so it is tried in full less often than elsewhere.
 inline constexpr unsigned tries_again_every = 64;
 
-inline constexpr std::size_t packet_size = 4096;  // PIPE_BUF: what the kernel keeps as one packet
-inline constexpr std::size_t fragment_size = packet_size - sizeof(FragmentHeader);
+// For what should not wait, but for who is in the middle of a small message.
+inline detail::Deadline a_moment() noexcept {
+  return detail::Deadline{Interrupt::longest_blind_wait};
+}
 
 class Unlocker {
  public:
@@ -76,7 +87,7 @@ inline Outcome acquire(RobustLock& lock,
                        const Interrupt& interrupt,
                        const detail::Deadline& deadline,
                        bool& abandoned) noexcept {
-  constexpr int tries_of_now = 20;  // somebody may be in the middle of a packet
+  constexpr int tries_of_now = 20;  // somebody may be in the middle of a small message
   for (int i = 0;; ++i) {
     const Acquired acquired =
         i == 0 || deadline.is_now()
@@ -92,35 +103,35 @@ inline Outcome acquire(RobustLock& lock,
   }
 }
 
-// By the holder of `writing`: the run that was being written will never be complete.
-inline void bury_current_run(OneWayEnd::Shared& shared) noexcept {
-  const std::uint64_t run = shared.current_run.load();
-  if (run == 0) return;
-  shared.suspect.store(1);
-  const std::uint64_t place = shared.dead_runs.load();
-  shared.dead[place % shared.dead.size()].store(run);
-  shared.dead_runs.store(place + 1);
-  MULTIPROCESSING_STOP_POINT("pipe.bury.entered");
-  shared.current_run.store(0);
+// One of the page's. Nothing needs a look that its last owner left when he died: what he had not
+// committed is not there, and a message that he had not ended is known by what follows it.
+inline Outcome acquire(RobustLock& lock,
+                       const Interrupt& interrupt,
+                       const detail::Deadline& deadline) noexcept {
+  bool abandoned = false;
+  return acquire(lock, interrupt, deadline, abandoned);
 }
 
-inline bool is_dead(const OneWayEnd::Shared& shared, std::uint64_t run) noexcept {
-  return std::ranges::any_of(shared.dead, [run](const auto& dead) { return dead.load() == run; });
+// Bytes that lie one after the other in the ring, which begins again at its end.
+inline void copy_into(std::byte* ring,
+                      std::uint64_t at,
+                      std::span<const std::byte> bytes) noexcept {
+  const std::size_t place = at % ring_size;
+  const std::size_t before_end = std::min(bytes.size(), ring_size - place);
+  if (before_end != 0) std::memcpy(ring + place, bytes.data(), before_end);
+  if (before_end != bytes.size()) {
+    std::memcpy(ring, bytes.data() + before_end, bytes.size() - before_end);
+  }
 }
 
-// Whether nobody is writing at this moment; finds dead writers.
-inline bool nobody_writes(OneWayEnd::Shared& shared) noexcept {
-  const Acquired acquired = shared.writing.try_lock();
-  if (acquired == Acquired::no) return false;
-  const Unlocker unlocker{shared.writing};
-  if (acquired == Acquired::abandoned) bury_current_run(shared);
-  return true;
-}
-
-inline ssize_t read_retrying(int from, void* into, std::size_t size) noexcept {
-  for (;;) {
-    const auto received = MULTIPROCESSING_SYSTEM(read)(from, into, size);
-    if (received >= 0 || errno != EINTR) return received;
+inline void copy_from(const std::byte* ring,
+                      std::uint64_t at,
+                      std::span<std::byte> bytes) noexcept {
+  const std::size_t place = at % ring_size;
+  const std::size_t before_end = std::min(bytes.size(), ring_size - place);
+  if (before_end != 0) std::memcpy(bytes.data(), ring + place, before_end);
+  if (before_end != bytes.size()) {
+    std::memcpy(bytes.data() + before_end, ring, bytes.size() - before_end);
   }
 }
 
@@ -129,13 +140,6 @@ inline short polled(int pipe) noexcept {
   while (MULTIPROCESSING_SYSTEM(poll)(&one, 1, 0) < 0 && errno == EINTR) {
   }
   return one.revents;
-}
-
-// Reading 0 bytes is not enough to know the end: a writer that dies while the kernel copies may
-// leave an empty packet.
-inline bool at_end(int pipe) noexcept {
-  const short events = polled(pipe);
-  return (events & POLLHUP) != 0 && (events & POLLIN) == 0;
 }
 
 }  // namespace posix

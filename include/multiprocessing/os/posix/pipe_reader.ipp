@@ -2,177 +2,212 @@
 #pragma once
 #include <multiprocessing/os/posix/pipe_page.ipp>
 
-#include <cstring>
+#include <algorithm>
+#include <array>
+#include <chrono>
 #include <vector>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 namespace multiprocessing::os::posix {
 
-// Reads the fragments of one message. The caller holds `reading`.
-class RunReader {
+// Empties the pipe when the ring is empty. Who holds `writing` is either about to write, or in the
+// middle of a message, for whose next part one must not wait here.
+inline Outcome make_unreadable(int pipe,
+                               OneWayEnd::Shared& shared,
+                               const Interrupt& interrupt,
+                               const detail::Deadline& deadline) noexcept {
+  constexpr std::chrono::milliseconds look_again{1};
+  while (shared.written.load() == shared.read.load()) {
+    if (interrupt.is_raised()) return Outcome::interrupted;
+    if (shared.writing.lock(detail::Deadline{deadline.left(look_again)}) != Acquired::no) {
+      const Unlocker unlocker{shared.writing};
+      if (shared.written.load() != shared.read.load()) break;
+      shared.rung.store(0);
+      MULTIPROCESSING_STOP_POINT("pipe.recv.quiet");
+      std::array<std::byte, 64> bytes;
+      while (MULTIPROCESSING_SYSTEM(read)(pipe, bytes.data(), bytes.size()) < 0 && errno == EINTR) {
+      }
+      break;
+    }
+    if (deadline.passed()) return Outcome::timed_out;
+  }
+  return Outcome::done;
+}
+
+// By who found the ring empty. Most answers come soon; who sleeps for them on the ring's bell saves
+// both sides the pipe. Longer than this nobody does, for the bell does not tell of the end.
+inline bool comes_soon(OneWayEnd::Shared& shared,
+                       Patience& patience,
+                       const detail::Deadline& deadline) noexcept {
+  constexpr std::chrono::milliseconds soon{10};
+  if (deadline.is_now()) return false;
+  const auto is_there = [&shared] { return shared.written.load() != shared.read.load(); };
+  if (patience.spin(is_there)) return true;
+  const std::uint32_t announced = Bell::announce(shared.more);
+  if (!is_there()) Bell{}.sleep(shared.more, announced, deadline.left(soon));
+  return is_there();
+}
+
+// By who found the ring empty. done: look again; ended: once more, for nobody can send any more.
+inline Outcome wait_for_byte(int pipe,
+                             OneWayEnd::Shared& shared,
+                             const Interrupt& interrupt,
+                             const detail::Deadline& deadline,
+                             std::error_code& ec) noexcept {
+  if (shared.rung.load() != 0) {
+    const Outcome outcome = make_unreadable(pipe, shared, interrupt, deadline);
+    if (outcome != Outcome::done) return outcome;
+  }
+  const Waited waited = wait_ready(pipe, Readiness::readable, interrupt, deadline, ec);
+  if (ec || waited != Waited::ready || shared.rung.load() != 0) return as_outcome(waited);
+  const short events = polled(pipe);
+  if ((events & POLLIN) != 0) {  // a dead sender's byte, or one that was just written
+    return make_unreadable(pipe, shared, interrupt, deadline);
+  }
+  return (events & POLLHUP) != 0 ? Outcome::ended : Outcome::done;
+}
+
+// Reads the parts of one message. The caller holds `reading`.
+class PartReader {
  public:
-  RunReader(int pipe, OneWayEnd::Shared& shared) noexcept : pipe_{pipe}, shared_{shared} {}
+  PartReader(const std::byte* ring, OneWayEnd::Shared& shared) noexcept
+      : ring_{ring}, shared_{shared} {}
 
   // timed_out: there is no message, nor the beginning of one. May throw std::bad_alloc.
   Outcome read(IncomingMessage& into, const Interrupt& interrupt, std::error_code& ec) {
-    PacketBuffer buffer;
-    std::byte* const first = buffer.data() + sizeof(FragmentHeader);
-    Got got = read_fragment(first, ec);
-    for (;;) {
-      if (ec || got == Got::nothing) return Outcome::timed_out;
-      if (got == Got::end) return Outcome::ended;
-      const auto kind = static_cast<std::uint8_t>(header_.kind);
-      if (header_.offset != 0) {  // the rest of a run whose reader died
-        got = read_fragment(first, ec);
-      } else if (size_ == header_.total) {
-        into = IncomingMessage{kind, std::move(buffer), sizeof header_, size_};
+    while (look(shared_.read.load(std::memory_order_relaxed), ec)) {
+      if (header_.which == PartHeader::further) {  // the rest of one whose receiver died
+        leave_behind();
+      } else if (header_.size == header_.place) {
+        const std::size_t size = header_.size;
+        PacketBuffer buffer;
+        static_assert(part_size <= PacketBuffer::capacity);
+        take({buffer.data(), size});
+        into = IncomingMessage{header_.kind, std::move(buffer), 0, size};
         return Outcome::done;
       } else {
-        std::vector<std::byte> whole;
-        got = gather(whole, first, interrupt, ec);
-        if (got == Got::whole) into = IncomingMessage{kind, std::move(whole)};
-        if (got == Got::whole) return Outcome::done;
-        if (got == Got::interruption) return Outcome::interrupted;
+        const Outcome outcome = gather(into, interrupt, ec);
+        if (ec || outcome != Outcome::timed_out) return outcome;
       }
+    }
+    return Outcome::timed_out;
+  }
+
+  // Whether there is a message, or one whose sender is at work. Leaves behind what is none.
+  bool has_message(std::error_code& ec) noexcept {
+    for (;;) {
+      const std::uint64_t first = shared_.read.load(std::memory_order_relaxed);
+      if (!look(first, ec)) return false;
+      if (header_.which == PartHeader::first && is_coming(first, ec)) return true;
+      if (ec || !look(first, ec)) return false;
+      leave_behind();
     }
   }
 
  private:
-  enum class Got { fragment, nothing, end, whole, interruption };
-
-  // Reads one fragment: its header into header_, the length of its bytes into size_. One buffer is
-  // faster than two, so the header comes to lie before `into`, where it leaves things as they were.
-  Got read_fragment(std::byte* into, std::error_code& ec) noexcept {
-    std::byte* const packet = into - sizeof header_;
-    std::array<std::byte, sizeof header_> kept;
-    std::memcpy(kept.data(), packet, kept.size());
-    const auto received = read_packet(packet);
-    const int error = errno;
-    std::memcpy(&header_, packet, sizeof header_);
-    std::memcpy(packet, kept.data(), kept.size());
-    if (received == 0) return Got::end;
-    if (received < 0) {
-      if (error != EAGAIN) ec.assign(error, std::system_category());
-      return Got::nothing;
-    }
-    size_ = static_cast<std::size_t>(received) - sizeof header_;
-    if (static_cast<std::size_t>(received) < sizeof header_ ||
-        header_.magic != FragmentHeader::right_magic || header_.offset > header_.total ||
-        size_ != std::min<std::uint64_t>(header_.total - header_.offset, fragment_size)) {
+  // Reads the header of the part there into header_; false: nothing is there.
+  bool look(std::uint64_t at, std::error_code& ec) noexcept {
+    const std::uint64_t there = shared_.written.load() - at;
+    if (there == 0) return false;
+    std::memcpy(&header_, ring_ + at % ring_size, sizeof header_);
+    const bool is_first = header_.which == PartHeader::first;
+    if (there > ring_size || at % sizeof header_ != 0 || header_.size > part_size ||
+        in_ring(header_.size) > there || (!is_first && header_.which != PartHeader::further) ||
+        (is_first && header_.size > header_.place)) {
       ec = std::make_error_code(std::errc::bad_message);
-      return Got::nothing;
+      return false;
     }
-    return Got::fragment;
+    return true;
   }
 
-  [[nodiscard]] ssize_t read_packet(std::byte* into) const noexcept {
-    for (;;) {
-      const auto received = read_retrying(pipe_, into, packet_size);
-      if (received != 0 || at_end(pipe_)) return received;
-    }
+  // The part of header_, which is the first that is there.
+  void take(std::span<std::byte> into) noexcept {
+    copy_from(ring_, shared_.read.load(std::memory_order_relaxed) + sizeof header_, into);
+    MULTIPROCESSING_STOP_POINT("pipe.recv.copied");
+    leave_behind();
   }
 
-  // The rest of the run whose first fragment is in `first`. When its writer is dead, answers what
-  // came next instead; a fragment's bytes are in `first` then.
-  Got gather(std::vector<std::byte>& whole,
-             std::byte* first,
-             const Interrupt& interrupt,
-             std::error_code& ec) {
-    const FragmentHeader run = header_;
+  void leave_behind() noexcept {
+    const std::uint64_t end = shared_.read.load(std::memory_order_relaxed) + in_ring(header_.size);
+    shared_.read.store(end);
+    MULTIPROCESSING_STOP_POINT("pipe.recv.part");
+    const std::uint64_t left = shared_.written.load(std::memory_order_relaxed) - end;
+    if (left <= ring_size / 2 && Bell::has_sleeper(shared_.room)) Bell{}.ring(shared_.room);
+  }
+
+  // The message that begins there, with header_.
+  bool is_coming(std::uint64_t at, std::error_code& ec) noexcept {
+    const std::uint64_t total = header_.place;
+    std::uint64_t there = header_.size;
+    while (there < total) {
+      at += in_ring(header_.size);
+      if (!look(at, ec)) {
+        if (ec) return false;
+        if (!nobody_writes()) return true;
+        if (!look(at, ec)) return false;
+      }
+      if (header_.which == PartHeader::first || header_.place != there) return false;
+      there += header_.size;
+    }
+    return true;
+  }
+
+  // Who is in the middle of a message holds the lock.
+  [[nodiscard]] bool nobody_writes() noexcept {
+    if (shared_.writing.try_lock() == Acquired::no) return false;
+    shared_.writing.unlock();
+    return true;
+  }
+
+  // A message of several parts, the first of which is that of header_. timed_out: its sender died,
+  // or gave up.
+  Outcome gather(IncomingMessage& into, const Interrupt& interrupt, std::error_code& ec) {
+    const std::uint64_t total = header_.place;
+    const std::uint8_t kind = header_.kind;
     // What is said to come is believed as it comes.
     constexpr std::size_t believed = std::size_t{1} << 20U;
-    whole.resize(std::min<std::size_t>(run.total, believed) + fragment_size);
-    std::memcpy(whole.data(), first, size_);
-    std::size_t filled = size_;
-    bool writer_left = false;
-    while (filled < run.total) {
-      if (whole.size() < filled + fragment_size) {
-        whole.resize(std::min<std::size_t>(run.total, 2 * whole.size()) + fragment_size);
+    std::vector<std::byte> whole(std::min<std::size_t>(total, believed));
+    std::size_t filled = 0;
+    for (;;) {
+      if (header_.size > total - filled) {
+        ec = std::make_error_code(std::errc::bad_message);
+        return Outcome::timed_out;
       }
-      const Got got = read_fragment(whole.data() + filled, ec);
-      if (ec || got == Got::end) return got;
-      if (got == Got::fragment) {
-        if (header_.run != run.run || header_.offset != filled) {
-          std::memcpy(first, whole.data() + filled, size_);
-          return got;
-        }
-        filled += size_;
-        MULTIPROCESSING_STOP_POINT("pipe.recv.fragment");
-      } else if (writer_left) {
-        return got;
-      } else if (nobody_writes(shared_)) {
-        writer_left = true;  // after its last fragment, or dead; look once more
-      } else {
-        const detail::Deadline look_again{Interrupt::longest_blind_wait};
-        const Waited waited = wait_ready(pipe_, Readiness::readable, interrupt, look_again, ec);
-        if (ec) return Got::nothing;
-        if (waited == Waited::interrupted) return Got::interruption;
+      if (whole.size() < filled + header_.size) {
+        whole.resize(std::min<std::size_t>(total, 2 * whole.size()));
       }
+      const std::size_t size = header_.size;
+      take({whole.data() + filled, size});
+      filled += size;
+      if (filled == total) break;
+      const Outcome outcome = wait_for_part(interrupt, ec);
+      if (ec || outcome != Outcome::done) return outcome;
+      if (header_.which == PartHeader::first || header_.place != filled) return Outcome::timed_out;
     }
-    whole.resize(filled);
-    return Got::whole;
+    into = IncomingMessage{kind, std::move(whole)};
+    return Outcome::done;
   }
 
-  int pipe_;
+  Outcome wait_for_part(const Interrupt& interrupt, std::error_code& ec) noexcept {
+    const auto next = shared_.read.load(std::memory_order_relaxed);
+    const auto is_there = [&] { return shared_.written.load(std::memory_order_acquire) != next; };
+    Patience patience;
+    for (;;) {
+      if (patience.spin(is_there) || is_there()) {
+        return look(next, ec) ? Outcome::done : Outcome::timed_out;
+      }
+      if (interrupt.is_raised()) return Outcome::interrupted;
+      // Then it may have come to its end in between.
+      if (nobody_writes()) return look(next, ec) ? Outcome::done : Outcome::timed_out;
+      const std::uint32_t announced = Bell::announce(shared_.more);
+      if (!is_there()) Bell{}.sleep(shared_.more, announced, Bell::longest_sleep);
+    }
+  }
+
+  const std::byte* ring_;
   OneWayEnd::Shared& shared_;
-  FragmentHeader header_{};
-  std::size_t size_ = 0;
+  PartHeader header_{};
 };
-
-// By the holder of `reading`, who saw the pipe empty.
-inline void forget_suspicion(int pipe, OneWayEnd::Shared& shared) noexcept {
-  const Acquired acquired = shared.writing.try_lock();
-  if (acquired == Acquired::no) return;
-  const Unlocker unlocker{shared.writing};
-  if (acquired == Acquired::abandoned) bury_current_run(shared);
-  if ((polled(pipe) & POLLIN) == 0) shared.suspect.store(0);
-}
-
-// Looks through a pipe that may begin with the remains of dead runs, and takes those out. The
-// caller holds `reading`. A pipe cannot be looked into, but tee() copies its beginning into
-// another.
-inline bool message_behind_remains(int pipe,
-                                   OneWayEnd::Shared& shared,
-                                   std::error_code& ec) noexcept {
-  std::array<int, 2> ends{};
-  if (MULTIPROCESSING_SYSTEM(pipe2)(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
-    ec.assign(errno, std::system_category());
-    return false;
-  }
-  const UniqueHandle out{ends[0]};
-  const UniqueHandle in{ends[1]};
-  for (;;) {
-    FragmentHeader header{};
-    const auto copied =
-        MULTIPROCESSING_SYSTEM(tee)(pipe, in.get(), sizeof header, SPLICE_F_NONBLOCK);
-    if (copied < 0 && errno == EINTR) continue;
-    if (copied < 0 && errno != EAGAIN) {
-      ec.assign(errno, std::system_category());
-      return false;
-    }
-    if (copied < 0) {
-      forget_suspicion(pipe, shared);
-      return false;
-    }
-    if (copied == 0 && at_end(pipe)) return true;
-    if (copied > 0) {
-      const bool is_ours =
-          read_retrying(out.get(), &header, sizeof header) == static_cast<ssize_t>(sizeof header) &&
-          header.magic == FragmentHeader::right_magic;
-      if (!is_ours || (header.offset == 0 && !is_dead(shared, header.run))) return true;
-    }
-    // In packet mode, reading one byte takes the whole packet.
-    static_cast<void>(read_retrying(pipe, &header, 1));
-  }
-}
-
-// Whether receive() would not have to wait. The caller holds `reading`.
-inline bool message_waiting(int pipe, OneWayEnd::Shared& shared, std::error_code& ec) noexcept {
-  if (shared.current_run.load() != 0) static_cast<void>(nobody_writes(shared));
-  if (shared.suspect.load() != 0) return message_behind_remains(pipe, shared, ec);
-  return polled(pipe) != 0;
-}
 
 }  // namespace multiprocessing::os::posix

@@ -117,6 +117,12 @@ inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
   return {};
 }
 
+inline OneWayEnd::~OneWayEnd() = default;
+
+inline native_handle_type OneWayEnd::handle() const noexcept {
+  return pipe_.get();
+}
+
 inline std::vector<native_handle_type> OneWayEnd::handles() const {
   return {pipe_.get(), region_->handle()};
 }
