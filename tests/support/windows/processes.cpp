@@ -138,11 +138,11 @@ bool is_standard(std::uintptr_t handle) {
 
 }  // namespace
 
-// Number by number: Wine 8's server dies of a question for the system's whole table, where a process is
-// in it that has no handle yet.
+// Number by number: Wine 8's server dies of a question for the system's whole table, where a
+// process is in it that has no handle yet.
 std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep) {
-  constexpr int step = 4;    // the numbers between belong to nobody
-  constexpr int gap = 512;   // so many in a row have no handle: then none behind them has one
+  constexpr int step = 4;   // the numbers between belong to nobody
+  constexpr int gap = 512;  // so many in a row have no handle: then none behind them has one
   std::map<int, std::string> found;
   for (int number = step, last = 0; number <= last + step * gap; number += step) {
     const auto handle = static_cast<std::uintptr_t>(number);
