@@ -45,7 +45,7 @@ case $1 in
     before=$(server)
     wine "$@"
     code=$?
-    # It crashes now and then; whatever runs at that moment ends with code 0, as if all were well.
+    # It has crashed (docs/platforms.md says of what); whatever runs then ends with code 0, as if all were well.
     [ "$(server)" = "$before" ] && exit $code
     echo "wine.sh: Wine's server has ended by itself, and this program with it: $1" >&2
     exit 70

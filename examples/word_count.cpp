@@ -29,8 +29,10 @@ int main(int argc, char** argv) {
   if (files.empty()) files = {"/etc/hostname", "/etc/passwd", "/etc/group", "/etc/hosts"};
 
   mp::Pool pool;
-  boost::timer::progress_display bar{files.size(), std::cerr};
-  const auto progress = [&](std::size_t done, std::size_t) { bar += done - bar.count(); };
+  boost::timer::progress_display bar{static_cast<unsigned long>(files.size()), std::cerr};
+  const auto progress = [&](std::size_t done, std::size_t) {
+    bar += static_cast<unsigned long>(done) - bar.count();
+  };
   Counts all;
   for (const Counts& counts : pool.map({.progress = progress}, count_words, files, 1)) {
     for (const auto& [word, count] : counts) all[word] += count;

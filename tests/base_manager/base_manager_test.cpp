@@ -86,6 +86,8 @@ struct Refuses {
   Refuses() { throw std::invalid_argument{"cannot be made"}; }
 };
 
+std::optional<mp::Proxy<Counter>> remembered;
+
 // Holds others, and calls them.
 class Registry {
  public:
@@ -104,7 +106,7 @@ class Registry {
   }
   void drop(const std::string& name) { counters_.erase(name); }
   void publish(const mp::Proxy<Counter>& counter);
-  void remember(const mp::Proxy<Counter>& counter);
+  void remember(const mp::Proxy<Counter>& counter) { remembered = counter; }
 #if MULTIPROCESSING_POSIX
   // In a child of the server: the same objects, not copies of them.
   void add_in_a_child(int n) {
@@ -121,12 +123,8 @@ class Registry {
 
 // Of the server's process.
 std::optional<mp::Queue<mp::Proxy<Counter>>> published;
-std::optional<mp::Proxy<Counter>> remembered;
 void Registry::publish(const mp::Proxy<Counter>& counter) {
   published.value().put(counter);
-}
-void Registry::remember(const mp::Proxy<Counter>& counter) {
-  remembered = counter;
 }
 
 // May hold itself, and one that holds it.

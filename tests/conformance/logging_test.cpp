@@ -150,6 +150,7 @@ TEST_P(Logging, LevelIsInherited) {
     mp::Process process(say_level, line, 1);
     process.start();
     process.join();
+    ASSERT_EQ(process.exitcode(), 0) << errors.text();
     const auto expected = std::to_string(static_cast<int>(level));
     EXPECT_EQ(line.hear(), expected);
     EXPECT_EQ(line.hear(), expected);

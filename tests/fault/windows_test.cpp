@@ -8,6 +8,7 @@
 #  include <gtest/gtest.h>
 
 #  include <algorithm>
+#  include <cstdlib>
 #  include <map>
 #  include <new>
 #  include <set>
@@ -29,7 +30,7 @@ using ::GetOverlappedResult, ::GetProcAddress, ::GetProcessAffinityMask, ::GetPr
 using ::GetProcessTimes, ::K32EnumProcessModules, ::MultiByteToWideChar, ::PeekNamedPipe;
 using ::QueryInformationJobObject, ::ReadFile, ::ResetEvent, ::SetEvent, ::SetLastError, ::Sleep;
 using ::SetInformationJobObject, ::SwitchToThread, ::TerminateProcess, ::UnmapViewOfFile;
-using ::WriteFile;
+using ::WriteFile, ::_putenv_s;
 
 std::map<std::string, int> calls;  // how often each was called
 std::string failing;               // which call fails,

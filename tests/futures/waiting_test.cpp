@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
+#if MULTIPROCESSING_POSIX
 int slowly(int x) {
   std::this_thread::sleep_for(1h);  // until it is killed
   return x;
@@ -27,6 +28,7 @@ int slowly(int x) {
 int at_once(int x) {
   return x;
 }
+#endif
 using All = mp::AsCompleted<mp::Future<int>>;
 
 }  // namespace

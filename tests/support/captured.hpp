@@ -24,14 +24,20 @@ namespace test {
 
 namespace detail {
 
+// Where everybody writes, and where it is read, at a place of its own.
+struct File {
+  int to_write;
+  int to_read;
+};
+
 #if MULTIPROCESSING_POSIX
 inline int keep_aside(int descriptor) {
   return ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
 }
-// To which everybody appends.
-inline int temporary_file() {
+inline File temporary_file() {
   const int file = ::memfd_create("captured", MFD_CLOEXEC);
-  return file < 0 || ::fcntl(file, F_SETFL, O_APPEND) != 0 ? -1 : file;
+  if (file < 0 || ::fcntl(file, F_SETFL, O_APPEND) != 0) return {-1, -1};
+  return {file, keep_aside(file)};
 }
 inline std::string text_of(int file) {
   std::string all;
@@ -47,19 +53,24 @@ inline int keep_aside(int descriptor) {
   return ::_dup(descriptor);
 }
 // Goes when the last who has it open closes it.
-inline int temporary_file() {
+inline File temporary_file() {
   static int number = 0;
   const std::string name = "captured." + std::to_string(number++);
-  return ::_open(name.c_str(), _O_RDWR | _O_CREAT | _O_EXCL | _O_TEMPORARY | _O_BINARY,
-                 _S_IREAD | _S_IWRITE);
+  const auto open = [&](int how) {
+    return ::_open(name.c_str(), how | _O_TEMPORARY | _O_BINARY, _S_IREAD | _S_IWRITE);
+  };
+  const int file = open(_O_WRONLY | _O_CREAT | _O_EXCL);
+  return {file, open(_O_RDONLY)};
 }
-// Everybody writes at one place, which stays where it was.
 inline std::string text_of(int file) {
-  const long end = ::_lseek(file, 0, SEEK_CUR);
-  std::string all(static_cast<std::size_t>(end), '\0');
   ::_lseek(file, 0, SEEK_SET);
-  static_cast<void>(::_read(file, all.data(), static_cast<unsigned>(end)));
-  ::_lseek(file, end, SEEK_SET);
+  std::string all;
+  std::array<char, 4096> piece{};
+  for (;;) {
+    const int got = ::_read(file, piece.data(), static_cast<unsigned>(piece.size()));
+    if (got <= 0) break;
+    all.append(piece.data(), static_cast<std::size_t>(got));
+  }
   std::erase(all, '\r');
   return all;
 }
@@ -75,7 +86,7 @@ class Captured {
         before_{detail::keep_aside(descriptor)},
         file_{detail::temporary_file()} {
     flush();
-    if (before_ < 0 || file_ < 0 || ::dup2(file_, descriptor_) < 0) {
+    if (before_ < 0 || file_.to_read < 0 || ::dup2(file_.to_write, descriptor_) < 0) {
       throw std::system_error{errno, std::system_category(), "cannot capture"};
     }
   }
@@ -85,10 +96,11 @@ class Captured {
     flush();
     ::dup2(before_, descriptor_);
     ::close(before_);
-    ::close(file_);
+    ::close(file_.to_write);
+    ::close(file_.to_read);
   }
 
-  [[nodiscard]] std::string text() const { return detail::text_of(file_); }
+  [[nodiscard]] std::string text() const { return detail::text_of(file_.to_read); }
 
  private:
   static void flush() {
@@ -100,7 +112,7 @@ class Captured {
 
   int descriptor_;
   int before_;
-  int file_;
+  detail::File file_;
 };
 
 }  // namespace test

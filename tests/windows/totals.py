@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSL-1.0
 """Says how many of the tests ran on Windows, how many passed, and which do not apply there, and why.
 
-    totals.py <root of the tree> <results of ctest, as JUnit>
+    totals.py <root of the tree> <results of ctest, as JUnit> [--part]
 
-A test that does not apply stands between `#if MULTIPROCESSING_POSIX  // not on Windows: <reason>` and `#endif`;
-a file of such tests says `// Not on Windows: <reason>` at its top."""
+A test of the tree that neither ran nor does not apply is a fault, unless only a part was to run. A test that does not apply stands between `#if MULTIPROCESSING_POSIX  // not on Windows: <reason>` and `#endif`;
+a file of such tests, or such a program, says `// Not on Windows: <reason>` at its top."""
 import collections
 import pathlib
 import re
@@ -21,8 +21,14 @@ PARTS = {
     "support": "the leak audit's own test reads /proc",
 }
 
+# A program that is built where its library is, and tests that run as one program of ctest's.
+NEEDS = {"mandelbrot": "libpng, which Debian does not have for that system"}
+TOGETHER = {"MainOfAnother.SpawnsProcesses": "main.gtest_main"}
+
 TEST = re.compile(r"^(?:TEST|TEST_F|TEST_P|TYPED_TEST|TYPED_TEST_P)\((\w+),\s*(\w+)\)", re.M)
 BEGIN = re.compile(r"^#if MULTIPROCESSING_POSIX(?:  // not on Windows: (.*))?$")
+RAN = re.compile(r"(\w+)(?:/\d+)?\.(\w+)(?:<\d+>|/\w+)?$")  # less the program, instance and parameter
+WHY = re.compile(r": Skipped\n(.*)")
 WHOLE = re.compile(r"^// (?:.*\. )?Not on Windows: (.*)$", re.M)
 
 
@@ -45,29 +51,51 @@ def not_applicable(path):
     return found
 
 
+def reason_of(path):
+    """Why a file is not built for Windows, or None."""
+    reason = WHOLE.search("\n".join(path.read_text(encoding="utf-8").splitlines()[:9]))
+    return reason and reason[1]
+
+
 def main():
     root, results = pathlib.Path(sys.argv[1]), sys.argv[2]
-    reasons = collections.Counter()
-    for path in sorted((root / "tests").rglob("*_test.cpp")):
-        for reason, _ in not_applicable(path):
-            reasons[reason] += 1
-    programs = [(path.stem, reason) for path in sorted((root / "tests/programs").glob("*.cpp"))
-                for reason in WHOLE.findall("\n".join(path.read_text(encoding="utf-8").splitlines()[:9]))]
-    for _, reason in programs:
-        reasons[reason] += 1
+    files = sorted([*(root / "tests").rglob("*_test.cpp"), *(root / "tests").rglob("*.hpp")])
+    elsewhere = [found for path in files for found in not_applicable(path)]
+    programs = sorted([*(root / "tests/programs").glob("*.cpp"), *(root / "examples").glob("*.cpp")])
+    reasons = collections.Counter(reason for reason, _ in elsewhere)
+    reasons.update(filter(None, map(reason_of, programs)))
     suite = xml.etree.ElementTree.parse(results).getroot()
     count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "skipped", "disabled")}
     passed = count["tests"] - count["failures"] - count["skipped"] - count["disabled"]
     print(f"Windows under Wine: {count['tests']} run, {passed} passed, {count['failures']} failed, "
           f"{count['skipped'] + count['disabled']} skipped; {sum(reasons.values())} do not apply:")
     for reason, number in reasons.most_common():
-        print(f"  {number:4} {reason}")
+        print(f"  {number:4} {reason.rstrip('.')}")
     for part, reason in PARTS.items():
         print(f"       tests/{part}: {reason}")
+    for program, what in NEEDS.items():
+        print(f"       {program}: needs {what}")
     print("       tests/plugin, programs built in many ways: layouts of ELF")
-    for out in suite.iter("system-out"):
-        print(*(line for line in (out.text or "").splitlines() if line.startswith("figure ")), sep="\n", end="")
-    return count["failures"] != 0 or "no reason is given" in reasons
+    ran = set()
+    for case in suite.iter("testcase"):
+        name, out = case.get("name"), case.findtext("system-out") or ""
+        if case.get("status") != "run" and case.get("status") != "fail":
+            print(f"skipped: {name}: {why[1] if (why := WHY.search(out)) else 'no reason is given'}")
+        if found := RAN.search(name):
+            ran.add(f"{found[1]}.{found[2]}")
+        ran.add(name)
+        print(*(line + "\n" for line in out.splitlines() if line.startswith("figure ")), sep="", end="")
+    forgotten = set()
+    if "--part" not in sys.argv:
+        here = {test for path in files if path.relative_to(root).parts[1] not in PARTS
+                for test in map(".".join, TEST.findall(path.read_text(encoding="utf-8")))}
+        forgotten = here - ran - {name for _, name in elsewhere}
+        forgotten -= {name for name, program in TOGETHER.items() if program in ran}
+        forgotten |= {path.stem for path in programs if path.stem not in NEEDS
+                      and not reason_of(path) and not {f"program.{path.stem}", f"example.{path.stem}.spawn"} & ran}
+    for name in sorted(forgotten):
+        print(f"did not run, and nothing says why: {name}")
+    return count["failures"] != 0 or "no reason is given" in reasons or bool(forgotten)
 
 
 if __name__ == "__main__":

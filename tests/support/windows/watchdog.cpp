@@ -13,12 +13,15 @@
 #include <thread>
 #include <utility>
 
+#include <io.h>
+
 namespace test {
 namespace {
 
 double seconds_per_test = 100;
 std::function<void()> last_wish;
 HANDLE wakes = nullptr;  // the thread that waits for a test's end
+int errors = -1;         // where stderr was at the beginning: a test may have it elsewhere
 
 // Where a thread stands, as an offset in the program where it is there.
 void print_place(int id) {
@@ -48,6 +51,7 @@ void print_place(int id) {
 }
 
 [[noreturn]] void bite(const std::string& running) {
+  _dup2(errors, 2);
   std::fprintf(
       stderr,
       "\nwatchdog: %s has not ended after %d s. (addr2line -Cfe <program> turns addresses, "
@@ -81,6 +85,7 @@ Watchdog::Watchdog(std::function<void()> before_abort) {
   if (const char* seconds = std::getenv("MULTIPROCESSING_TEST_WATCHDOG")) {
     seconds_per_test = std::atof(seconds);
   }
+  errors = _dup(2);
   wakes = CreateEventW(nullptr, FALSE, FALSE, nullptr);
   // The C++ runtime keeps some handles from its first thread and its first static object on, and
   // GoogleTest a thread from its first trace on.
