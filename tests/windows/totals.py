@@ -14,7 +14,8 @@ import xml.etree.ElementTree
 
 # Parts of tests/ that are not built for Windows, and why.
 PARTS = {
-    "compile_fail": "what does not compile is what one compiler refuses: the other one's refusals are seen on Linux",
+    "compile_fail": "what must not compile, by the compilers of this machine; what only Windows refuses: windows.clang.no_reduce",
+    "distributed": "<multiprocessing/distributed.hpp> is not there; neither is MPI",
     "fuzz": "no fuzzer there; its corpus is replayed (serialization.Corpus)",
     "lint": "checks of the tree's text",
     "package": "the CMake package, by this machine's compiler",
@@ -48,10 +49,11 @@ def not_applicable(path):
 def main():
     root, results = pathlib.Path(sys.argv[1]), sys.argv[2]
     reasons = collections.Counter()
-    for path in sorted((root / "tests").rglob("*_test.cpp")):
+    for path in sorted([*(root / "tests").rglob("*_test.cpp"), *(root / "tests").rglob("*.hpp")]):
         for reason, _ in not_applicable(path):
             reasons[reason] += 1
-    programs = [(path.stem, reason) for path in sorted((root / "tests/programs").glob("*.cpp"))
+    programs = [(path.stem, reason) for folder in ("tests/programs", "examples")
+                for path in sorted((root / folder).glob("*.cpp"))
                 for reason in WHOLE.findall("\n".join(path.read_text(encoding="utf-8").splitlines()[:9]))]
     for _, reason in programs:
         reasons[reason] += 1
@@ -64,6 +66,8 @@ def main():
         print(f"  {number:4} {reason}")
     for part, reason in PARTS.items():
         print(f"       tests/{part}: {reason}")
+    print("       the label long, what takes minutes or gigabytes: ctest --preset long runs it on Linux")
+    print("       examples/mandelbrot: libpng, where the machine has none for Windows")
     print("       tests/plugin, programs built in many ways: layouts of ELF")
     for out in suite.iter("system-out"):
         print(*(line for line in (out.text or "").splitlines() if line.startswith("figure ")), sep="\n", end="")
