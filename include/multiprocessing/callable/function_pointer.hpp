@@ -129,11 +129,12 @@ template <class Function, class Class>
 requires std::is_function_v<Function>
 struct codec<Function Class::*> {
   using Pointer = Function Class::*;
-  static_assert(sizeof(Pointer) == sizeof(detail::MemberFunctionWords) &&
-                    detail::MemberFunctionWords::is_form,
-                "multiprocessing: a pointer to a member function travels only where it has the "
-                "Itanium C++ ABI's form: g++, and clang++ for that ABI. Pass a function or a lambda "
-                "without captures that calls it");
+  static_assert(
+      sizeof(Pointer) == sizeof(detail::MemberFunctionWords) &&
+          detail::MemberFunctionWords::is_form,
+      "multiprocessing: a pointer to a member function travels only where it has the "
+      "Itanium C++ ABI's form: g++, and clang++ for that ABI. Pass a function or a lambda "
+      "without captures that calls it");
 
   static void encode(Encoder& encoder, Pointer pointer) {
     detail::require_own_tree(encoder.transit());
