@@ -17,7 +17,10 @@ set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
 
 add_library(multiprocessing_warnings INTERFACE)
 if(MSVC)  # or clang-cl, which takes the same options
-  target_compile_options(multiprocessing_warnings INTERFACE /W4 /permissive- /WX /bigobj /utf-8)
+  # Warnings are no errors before somebody has seen them. What is padded is meant to be (C4324).
+  target_compile_options(multiprocessing_warnings INTERFACE
+    /W4 /wd4324 /permissive- /bigobj /utf-8)
+  target_compile_definitions(multiprocessing_warnings INTERFACE _CRT_SECURE_NO_WARNINGS)
 else()
   target_compile_options(multiprocessing_warnings INTERFACE
     -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast

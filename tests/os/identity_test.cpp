@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Not on Windows: threads have ids of their own there
 #include <multiprocessing/os/identity.hpp>
+
+#include <support/imitated.hpp>
 
 #include <gtest/gtest.h>
 
@@ -8,7 +9,9 @@
 #include <cstdint>
 #include <thread>
 
-#include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <unistd.h>
+#endif
 
 namespace os = multiprocessing::os;
 
@@ -24,6 +27,14 @@ TEST(ProcessIdentity, OfAnEarlierOwnerOfThisProcessesIdHasEnded) {
   EXPECT_TRUE(os::has_ended({own.pid, own.birth - 1}));
 }
 
+TEST(ProcessIdentity, WhoseIdIsNobodysHasEnded) {
+  if (test::is_imitated()) GTEST_SKIP() << "Wine finds a process of any number";
+  constexpr std::uint64_t larger_than_any = 0x7ffffff0;
+  EXPECT_TRUE(os::has_ended({larger_than_any, 1}));
+  EXPECT_TRUE(os::has_ended({larger_than_any, 0}));
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: threads have ids of their own there
 TEST(ProcessIdentity, WhoseIdIsAThreadsNowHasEnded) {
   std::atomic<int> id{0};
   std::atomic<bool> done{false};
@@ -39,3 +50,4 @@ TEST(ProcessIdentity, WhoseIdIsAThreadsNowHasEnded) {
   done.notify_one();
   thread.join();
 }
+#endif

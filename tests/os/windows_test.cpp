@@ -8,6 +8,7 @@
 #  include <array>
 #  include <chrono>
 #  include <cstddef>
+#  include <cstdint>
 #  include <filesystem>
 #  include <string>
 #  include <system_error>
@@ -65,6 +66,36 @@ TEST(WaitAny, SaysWhichOfHundredsAreReady) {
   EXPECT_FALSE(ec);
   setter.join();
   for (std::size_t i = 0; i < count; ++i) EXPECT_EQ(ready[i], i == 150) << i;
+}
+
+TEST(WaitAny, RefusesWhatIsNoHandleAmongHundreds) {
+  constexpr std::size_t count = 200;
+  std::error_code ec;
+  std::vector<mp::native_handle_type> handles(count);
+  std::vector<os::UniqueHandle> events;
+  for (auto& handle : handles) {
+    events.push_back(os::make_event(ec));
+    ASSERT_FALSE(ec);
+    handle = events.back().get();
+  }
+  handles[150] = os::to_handle(1000000);
+  std::array<bool, count> ready{};
+  static_cast<void>(os::wait_any(handles, ready, {}, unlimited, ec));
+  EXPECT_TRUE(ec);
+}
+
+TEST(TakeSpawned, ClosesNoHandleThatSomebodyElseNamed) {
+  std::error_code ec;
+  const auto event = os::make_event(ec);
+  ASSERT_FALSE(ec);
+  const auto number = std::to_wstring(reinterpret_cast<std::uintptr_t>(event.get()));
+  ::SetEnvironmentVariableW(os::windows::child_variable, (number + L" " + number + L" 64").c_str());
+  static_cast<void>(os::take_spawned(ec));
+  EXPECT_EQ(ec, std::errc::invalid_argument);
+  EXPECT_FALSE(os::is_spawned());
+  os::set_event(event.get());
+  EXPECT_EQ(os::wait_ready(event.get(), os::Readiness::readable, {}, Deadline{0s}, ec),
+            os::Waited::ready);
 }
 
 TEST(WaitAny, WaitsForPipesBesideOtherThings) {

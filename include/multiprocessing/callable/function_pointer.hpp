@@ -46,6 +46,9 @@ inline void require_own_tree(const Transit* transit) {
 /// virtual table; the second adjusts `this`. One bit says which: on x86-64 the lowest of the first
 /// word (the offset is then one too large), on ARM the lowest of the second (the adjustment is then
 /// doubled). @source https://itanium-cxx-abi.github.io/cxx-abi/abi.html#member-function-pointers
+///
+/// In Microsoft's ABI a pointer has as many words as its class's bases make necessary, two among
+/// them, so a class without bases says which ABI it is.
 struct MemberFunctionWords {
   std::uintptr_t function = 0;
   std::ptrdiff_t adjustment = 0;
@@ -63,9 +66,18 @@ struct MemberFunctionWords {
     virtual ~Model() = default;
     virtual void function() = 0;
   };
+  template <class OfTwoWords = Model>  // so that nobody looks at it where it has not
   static bool bit_in_function() noexcept {
-    return std::bit_cast<std::array<std::uintptr_t, 2>>(&Model::function)[0] % 2 != 0;
+    if constexpr (sizeof(&OfTwoWords::function) == 2 * sizeof(std::uintptr_t)) {
+      return std::bit_cast<std::array<std::uintptr_t, 2>>(&OfTwoWords::function)[0] % 2 != 0;
+    } else {
+      return false;
+    }
   }
+
+ public:
+  /// @brief Whether member function pointers have this form here.
+  static constexpr bool is_form = sizeof(&Model::function) == 2 * sizeof(std::uintptr_t);
 };
 
 /// No class has more virtual functions or larger bases than this.
@@ -117,7 +129,12 @@ template <class Function, class Class>
 requires std::is_function_v<Function>
 struct codec<Function Class::*> {
   using Pointer = Function Class::*;
-  static_assert(sizeof(Pointer) == sizeof(detail::MemberFunctionWords));
+  static_assert(
+      sizeof(Pointer) == sizeof(detail::MemberFunctionWords) &&
+          detail::MemberFunctionWords::is_form,
+      "multiprocessing: a pointer to a member function travels only where it has the "
+      "Itanium C++ ABI's form: g++, and clang++ for that ABI. Pass a function or a lambda "
+      "without captures that calls it");
 
   static void encode(Encoder& encoder, Pointer pointer) {
     detail::require_own_tree(encoder.transit());

@@ -2,6 +2,7 @@
 #pragma once
 /// @file container.hpp
 /// @brief What all copies of a container in one process share.
+#include <multiprocessing/detail/config.hpp>
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/managers/store.hpp>
@@ -105,7 +106,7 @@ class Container {
   static std::uint64_t identity(std::uint64_t kind, std::uint64_t number) noexcept {
     return kind ^ (number * 0x9e3779b97f4a7c15U);
   }
-  [[noreturn, gnu::cold]] static void throw_gone() {
+  [[noreturn]] MULTIPROCESSING_SELDOM static void throw_gone() {
     throw ProcessError{
         "this container of a manager does not exist: it was made in a transaction or an update "
         "that did not happen"};

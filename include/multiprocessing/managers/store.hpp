@@ -83,7 +83,7 @@ class Store {
     std::memcpy(&value, bytes(offset, sizeof value), sizeof value);
     return value;
   }
-  [[noreturn, gnu::cold]] static void damaged() {
+  [[noreturn]] MULTIPROCESSING_SELDOM static void damaged() {
     throw ProcessError{"the manager's shared memory is damaged: it was written by something else"};
   }
 
@@ -162,13 +162,13 @@ class Store {
     return std::min<std::uint64_t>(state().committed, region().size());
   }
   void check_layout();
-  [[gnu::cold]] void look_what_is_usable(std::uint64_t offset, std::uint64_t size) const;
-  [[gnu::cold]] void make_log_room(std::uint64_t length);
+  MULTIPROCESSING_SELDOM void look_what_is_usable(std::uint64_t offset, std::uint64_t size) const;
+  MULTIPROCESSING_SELDOM void make_log_room(std::uint64_t length);
   void make_room(std::uint64_t end);
   void get_memory(std::uint64_t offset, std::uint64_t size);
   void settle_limbo(std::uint64_t classes);
   void give_back_memory(std::uint64_t classes) noexcept;
-  [[gnu::cold]] void shrink_log() noexcept;
+  MULTIPROCESSING_SELDOM void shrink_log() noexcept;
 
   SharedObject<StoreState> state_;
   std::byte* base_ = nullptr;

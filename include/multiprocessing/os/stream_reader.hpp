@@ -52,6 +52,7 @@ class StreamReader {
   Outcome have(std::size_t size, const detail::Deadline& deadline, std::error_code& ec) noexcept;
   Outcome read_body(std::vector<std::byte>& into, std::uint64_t size, std::error_code& ec);
 
+  // Windows uses none of them.
   [[maybe_unused]] native_handle_type socket_;
   [[maybe_unused]] std::array<std::byte, 4096> ahead_;
   [[maybe_unused]] std::size_t begin_ = 0;  // of what is there

@@ -5,9 +5,10 @@
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/windows/api.ipp>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cwchar>
+#include <iterator>
 #include <span>
 
 namespace multiprocessing::os::windows {
@@ -19,7 +20,7 @@ inline EventName event_name(std::span<const std::uint64_t> numbers) noexcept {
   EventName text{};
   constexpr wchar_t digits[] = L"0123456789abcdef";
   constexpr wchar_t begin[] = L"Local\\multiprocessing-";
-  wchar_t* to = std::wcscpy(text.data(), begin) + std::wcslen(begin);
+  wchar_t* to = std::copy_n(begin, std::size(begin) - 1, text.data());
   for (const std::uint64_t number : numbers) {
     for (unsigned shift = 0; shift < 64; shift += 4) *to++ = digits[(number >> shift) & 15U];
   }

@@ -28,6 +28,7 @@ inline void NamedMemory::map(native_handle_type handle, std::error_code& ec) noe
   if (place == nullptr ||
       MULTIPROCESSING_SYSTEM(VirtualQuery)(place, &region, sizeof region) == 0) {
     ec = windows::last_error();
+    if (place != nullptr) MULTIPROCESSING_SYSTEM(UnmapViewOfFile)(place);
     return;
   }
   ec.clear();

@@ -57,23 +57,48 @@ class Image {
   return name == std::string_view{text, ::strnlen(text, sizeof section.Name)};
 }
 
+// What is loaded at an address, which nobody unloads meanwhile; or nothing, for it is gone.
+class Kept {
+ public:
+  explicit Kept(HMODULE module) noexcept {
+    if (MULTIPROCESSING_SYSTEM(GetModuleHandleExW)(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
+                                                   reinterpret_cast<LPCWSTR>(module),
+                                                   &module_) == 0) {
+      module_ = nullptr;
+    }
+  }
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+  ~Kept() {
+    if (module_ != nullptr) MULTIPROCESSING_SYSTEM(FreeLibrary)(module_);
+  }
+  [[nodiscard]] HMODULE get() const noexcept { return module_; }
+
+ private:
+  HMODULE module_ = nullptr;
+};
+
 // Calls `visit(image)` for all images, in the loader's order, until it answers true.
 template <class Visit>
 bool each_image(Visit visit) {
   std::vector<HMODULE> modules(64);
   const HANDLE self = MULTIPROCESSING_SYSTEM(GetCurrentProcess)();
-  for (;;) {
+  for (int failures = 0;;) {
     DWORD needed = 0;
     const auto room = static_cast<DWORD>(modules.size() * sizeof(HMODULE));
     if (MULTIPROCESSING_SYSTEM(K32EnumProcessModules)(self, modules.data(), room, &needed) == 0) {
-      return false;
+      constexpr int most_failures = 10;
+      if (++failures == most_failures) return false;
+      MULTIPROCESSING_SYSTEM(SwitchToThread)();  // to who loads something just now
+      continue;
     }
     const bool fits = needed <= room;
     modules.resize(needed / sizeof(HMODULE));
     if (fits) break;
   }
   for (const HMODULE module : modules) {
-    if (visit(Image{module})) return true;
+    const Kept kept{module};
+    if (kept.get() == module && visit(Image{module})) return true;
   }
   return false;
 }

@@ -182,6 +182,12 @@ inline UniqueHandle connect_to_pipe(const std::string& path,
                                     const detail::Deadline& deadline,
                                     Outcome& outcome,
                                     std::error_code& ec) {
+  outcome = Outcome::done;
+  ec.clear();
+  if (path.find('\0') != std::string::npos) {  // the system would look for what stands before it
+    ec = std::make_error_code(std::errc::invalid_argument);
+    return {};
+  }
   const std::wstring name = to_wide(path);
   for (;;) {
     outcome = Outcome::done;

@@ -19,7 +19,19 @@ namespace windows {
 inline constexpr int terminated = 0x10000;
 
 inline UniqueHandle open_by_id(DWORD pid, DWORD rights, std::error_code& ec) noexcept {
-  return owned(MULTIPROCESSING_SYSTEM(OpenProcess)(rights, FALSE, pid), ec);
+  UniqueHandle process = owned(MULTIPROCESSING_SYSTEM(OpenProcess)(rights, FALSE, pid), ec);
+  if (ec.value() == ERROR_INVALID_PARAMETER) ec = std::make_error_code(std::errc::no_such_process);
+  return process;
+}
+
+// For whom the system refused something. The exit code is there as soon as it begins to end, and
+// that may take a while.
+inline bool is_ending(HANDLE process) noexcept {
+  constexpr DWORD still_active = 259;
+  DWORD code = still_active;
+  return (MULTIPROCESSING_SYSTEM(GetExitCodeProcess)(process, &code) != 0 &&
+          code != still_active) ||
+         wait_ready(process, detail::Deadline{std::chrono::milliseconds{50}});
 }
 
 // What a handler of the C library's is not told.
@@ -30,7 +42,7 @@ inline std::array<std::atomic<ExitAction>, 4> exit_actions{};
 template <std::size_t place, bool is_last>
 void run_exit_action() {
   exit_actions[place].load()(exit_code);
-  if (is_last) exit_now(exit_code);
+  if constexpr (is_last) exit_now(exit_code);
 }
 
 template <std::size_t place, bool is_last>
@@ -100,7 +112,7 @@ inline void signal_process(native_handle_type process,
   ec.clear();
   if (MULTIPROCESSING_SYSTEM(TerminateProcess)(process, windows::terminated) != 0) return;
   ec = windows::last_error();  // of one that ends, too
-  if (wait_ready(process, detail::Deadline{std::chrono::milliseconds{50}})) ec.clear();
+  if (windows::is_ending(process)) ec.clear();
 }
 
 inline std::string signal_name(int number) {
@@ -112,6 +124,7 @@ inline void discard_process(int pid) noexcept {
   const UniqueHandle process = open_process(pid, ec);
   if (ec) return;
   signal_process(process.get(), Signal::kill, ec);
+  if (ec) return;
   wait_ready(process.get(), detail::Deadline{forever});
 }
 

@@ -13,9 +13,11 @@ inline constinit std::atomic<void*> process_wide_slot_1{nullptr};
 /// The section by which the others find it: the slot's address, once for every translation unit.
 inline constexpr std::string_view mark_section = ".mproc1";
 #if defined(_MSC_VER)
+// No code refers to it, so the linker is told to keep it; hence a name without a namespace.
 #  pragma section(".mproc1", read)
-__declspec(allocate(".mproc1")) static std::atomic<void*>* const process_wide_mark =
-    &process_wide_slot_1;
+extern "C" __declspec(selectany) __declspec(allocate(".mproc1")) std::atomic<void*>* const
+    multiprocessing_process_wide_mark_1 = &process_wide_slot_1;
+#  pragma comment(linker, "/include:multiprocessing_process_wide_mark_1")
 #else
 static std::atomic<void*>* const process_wide_mark __attribute__((section(".mproc1"), used)) =
     &process_wide_slot_1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 #include <multiprocessing/os/spawn.hpp>
+#include <multiprocessing/os/windows/output.ipp>
 #include <multiprocessing/os/windows/process.ipp>
 
 #include <array>
@@ -9,8 +10,6 @@
 #include <cstring>
 #include <cwchar>
 #include <memory>
-
-#include <io.h>
 
 namespace multiprocessing::os {
 
@@ -76,13 +75,7 @@ class Dowry {
     return values_.back();
   }
   // Its standard output and error are ours as they are.
-  HANDLE add_output(int number, std::error_code& ec) {
-    const auto handle = reinterpret_cast<HANDLE>(::_get_osfhandle(number));
-    DWORD flags = 0;
-    // A number that a window program never opened is no handle.
-    if (MULTIPROCESSING_SYSTEM(GetHandleInformation)(handle, &flags) == 0) return nullptr;
-    return add(handle, ec);
-  }
+  HANDLE add_output(int number, std::error_code& ec) { return add(output_of(number), ec); }
   HANDLE add_empty_input(std::error_code& ec) {
     const UniqueHandle nowhere = owned(MULTIPROCESSING_SYSTEM(CreateFileW)(
                                            L"NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE,
@@ -106,8 +99,8 @@ class Attributes {
     MULTIPROCESSING_SYSTEM(InitializeProcThreadAttributeList)(nullptr, count, 0, &size);
     memory_ = std::make_unique<std::byte[]>(size);
     if (MULTIPROCESSING_SYSTEM(InitializeProcThreadAttributeList)(get(), count, 0, &size) == 0) {
-      memory_.reset();
       ec = last_error();
+      memory_.reset();
       return;
     }
     set(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, handles.data(), handles.size() * sizeof(HANDLE), ec);
@@ -270,9 +263,10 @@ inline Spawned take_spawned(std::error_code& ec) {
   for (std::uint64_t& number : numbers) number = std::wcstoull(rest, &rest, 10);
   if (*rest != L'\0' || numbers[2] < sizeof(windows::SpawnHeader)) return {};
 
-  const UniqueHandle section{to_handle(static_cast<std::intptr_t>(numbers[1]))};
+  // Numbers that anybody may have written: nothing is ours before it says so.
+  const HANDLE claimed = to_handle(static_cast<std::intptr_t>(numbers[1]));
   std::error_code mapping;
-  const windows::View view{section.get(), static_cast<std::size_t>(numbers[2]), mapping};
+  const windows::View view{claimed, static_cast<std::size_t>(numbers[2]), mapping};
   if (mapping) return {};
   windows::SpawnHeader header{};
   std::memcpy(&header, view.data(), sizeof header);
@@ -281,6 +275,7 @@ inline Spawned take_spawned(std::error_code& ec) {
       header.size != numbers[2] - sizeof header - header.handles * sizeof(std::uint64_t)) {
     return {};
   }
+  const UniqueHandle section{claimed};
   Spawned spawned;
   const std::byte* next = view.data() + sizeof header;
   for (std::uint64_t i = 0; i < header.handles; ++i, next += sizeof(std::uint64_t)) {

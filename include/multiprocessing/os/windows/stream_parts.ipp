@@ -157,6 +157,7 @@ inline Outcome take_message(HANDLE pipe,
   std::vector<std::byte> whole;
   const std::size_t size = size_of_next(pipe);
   if (size > max) {
+    state.in.inside.store(1);  // nobody receives it any more
     ec = std::make_error_code(std::errc::message_size);
     return Outcome::timed_out;
   }
@@ -186,6 +187,7 @@ inline Outcome take_message(HANDLE pipe,
     filled += *got;
   }
   if (filled > max) {
+    state.in.inside.store(1);
     ec = std::make_error_code(std::errc::message_size);
     return Outcome::timed_out;
   }

@@ -2,7 +2,7 @@
 #pragma once
 #include <multiprocessing/os/native_handle.hpp>
 #include <multiprocessing/os/streams.hpp>
-#include <multiprocessing/os/windows/api.ipp>
+#include <multiprocessing/os/windows/output.ipp>
 
 #include <cstdio>
 #include <fstream>
@@ -47,7 +47,7 @@ inline void write_error(std::string_view text) noexcept {
 
 inline void write_error_line(std::string_view line) noexcept {
   constexpr int error_output = 2;
-  const auto output = reinterpret_cast<HANDLE>(::_get_osfhandle(error_output));
+  const HANDLE output = windows::output_of(error_output);
   while (!line.empty()) {
     DWORD written = 0;
     if (MULTIPROCESSING_SYSTEM(WriteFile)(output, line.data(), static_cast<DWORD>(line.size()),

@@ -87,6 +87,17 @@ class DepartingHandles {
   std::vector<std::byte> table_;
 };
 
+// Gives up those that nobody will take any more.
+inline void drop_handles(HANDLE keeper, std::span<const std::byte> numbers) noexcept {
+  for (; !numbers.empty(); numbers = numbers.subspan(sizeof(std::uint64_t))) {
+    std::uint64_t number = 0;
+    std::memcpy(&number, numbers.data(), sizeof number);
+    MULTIPROCESSING_SYSTEM(DuplicateHandle)
+    (keeper, to_handle(static_cast<std::intptr_t>(number)), nullptr, nullptr, 0, FALSE,
+     DUPLICATE_CLOSE_SOURCE);
+  }
+}
+
 // Takes the handles over from who keeps them. false: that process is gone, and they with it; or the
 // system refuses, and says why. Throws std::bad_alloc.
 inline bool take_handles(std::span<const std::byte> table,
@@ -94,9 +105,9 @@ inline bool take_handles(std::span<const std::byte> table,
                          std::error_code& ec) {
   KeeperOfHandles keeper{};
   std::memcpy(&keeper, table.data(), sizeof keeper);
-  const UniqueHandle process =
-      open_by_id(keeper.pid, PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION, ec);
-  const bool has_gone = ec.value() == ERROR_INVALID_PARAMETER;
+  const UniqueHandle process = open_by_id(
+      keeper.pid, PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE, ec);
+  const bool has_gone = ec == std::errc::no_such_process;
   if (ec && !has_gone) return false;
   ec.clear();
   if (has_gone || creation_of_process(process.get()) != keeper.created) return false;
@@ -110,8 +121,11 @@ inline bool take_handles(std::span<const std::byte> table,
             process.get(), to_handle(static_cast<std::intptr_t>(number)),
             MULTIPROCESSING_SYSTEM(GetCurrentProcess)(), &taken, 0, FALSE,
             DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE) == 0) {
-      // A process that ends refuses too, with other words.
-      if (const auto error = last_error(); error == std::errc::not_enough_memory) ec = error;
+      const auto error = last_error();
+      if (error != std::errc::not_enough_memory && is_ending(process.get())) return false;
+      // Others are to hear what was sent to them and is lost.
+      ec = error;
+      drop_handles(process.get(), table);
       return false;
     }
     into.emplace_back(taken);

@@ -174,22 +174,27 @@ class ManyObjects {
     for (std::thread& thread : threads_) thread.join();
   }
   [[nodiscard]] HANDLE any() const noexcept { return any_.get(); }
+  // Of an object that is none; any() is set then, too.
+  [[nodiscard]] DWORD error() const noexcept { return error_.load(); }
 
  private:
   std::size_t watch_first(std::span<const HANDLE> objects) {
     const std::size_t count = objects.size() < most_at_once ? objects.size() : most_at_once;
     std::vector<HANDLE> watched(objects.begin(), objects.begin() + static_cast<int>(count));
     watched.push_back(stop_.get());
-    threads_.emplace_back([watched = std::move(watched), any = any_.get()] {
-      MULTIPROCESSING_SYSTEM(WaitForMultipleObjects)
-      (static_cast<DWORD>(watched.size()), watched.data(), FALSE, INFINITE);
-      MULTIPROCESSING_SYSTEM(SetEvent)(any);
+    threads_.emplace_back([this, watched = std::move(watched)] {
+      if (MULTIPROCESSING_SYSTEM(WaitForMultipleObjects)(
+              static_cast<DWORD>(watched.size()), watched.data(), FALSE, INFINITE) == WAIT_FAILED) {
+        error_.store(MULTIPROCESSING_SYSTEM(GetLastError)());
+      }
+      MULTIPROCESSING_SYSTEM(SetEvent)(any_.get());
     });
     return count;
   }
 
   UniqueHandle any_;
   UniqueHandle stop_;
+  std::atomic<DWORD> error_{0};
   std::vector<std::thread> threads_;
 };
 
@@ -279,6 +284,10 @@ inline Waited wait_any(std::span<const native_handle_type> handles,
   objects.push_back(nullptr);
   Waited waited = interrupt.is_raised() ? Waited::interrupted : Waited::ready;
   if (!any_ready) waited = windows::wait_for(objects, interrupt, deadline, ec);
+  if (many && many->error() != 0) {
+    ec = windows::as_error(many->error());
+    return Waited::timed_out;
+  }
   if (waited != Waited::ready) return waited;
   for (std::size_t i = 0; i < handles.size(); ++i) ready[i] = watched[i].is_ready();
   return waited;
