@@ -15,7 +15,11 @@ inline thread_local int left = -1;
 // Of all threads: from which size on they fail.
 inline std::atomic<std::size_t> too_large{std::numeric_limits<std::size_t>::max()};
 
+// Of this thread: how many bytes it has asked for, all in all.
+inline thread_local std::size_t asked_for = 0;
+
 inline void* allocate(std::size_t size) {
+  asked_for += size;
   if (size >= too_large.load()) throw std::bad_alloc{};
   if (left >= 0 && left-- == 0) throw std::bad_alloc{};
   if (void* const memory = std::malloc(size == 0 ? 1 : size)) return memory;

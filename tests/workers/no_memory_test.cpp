@@ -132,4 +132,56 @@ TEST(NoMemory, LosesNoTaskOfAWorkerThatDies) {
   mp::set_log_sink({});
 }
 
+// All tasks of a pool that breaks are failed, also where no list of them can be made.
+TEST(NoMemory, LosesNoTaskOfAnExecutorThatBreaks) {
+  constexpr int many = 10'000;
+  constexpr std::size_t size = std::size_t{256} << 10U;
+  mp::Event never;
+  mp::ProcessPoolExecutor executor{{.max_workers = 1, .breaks_when_worker_dies = true}};
+  const int pid = executor.submit(test::own_pid).result();
+  const auto blocking = executor.submit(test::wait_for, never);
+  ASSERT_TRUE(eventually([&] { return blocking.running(); }));
+  std::vector<mp::Future<int>> results;
+  results.reserve(many);
+  for (int i = 0; i < many; ++i) results.push_back(executor.submit(square, i));
+  too_large = size;
+  test::kill_process(pid);
+  EXPECT_THROW(blocking.result(), mp::BrokenProcessPool);
+  EXPECT_TRUE(eventually([&] { return results.front().done() && results.back().done(); }));
+  too_large = std::numeric_limits<std::size_t>::max();
+  for (const auto& result : results) EXPECT_THROW(result.result(), mp::BrokenProcessPool);
+}
+
+TEST(NoMemory, LosesNoTaskOfAPoolThatIsTerminated) {
+  constexpr int many = 10'000;
+  constexpr std::size_t size = std::size_t{256} << 10U;
+  std::vector<mp::AsyncResult<int>> results;
+  {
+    mp::Event never;
+    mp::Pool pool{1};
+    const auto blocking = pool.apply_async(test::wait_for, never);
+    results.reserve(many);
+    for (int i = 0; i < many; ++i) results.push_back(pool.apply_async(square, i));
+    too_large = size;
+  }
+  too_large = std::numeric_limits<std::size_t>::max();
+  for (const auto& result : results) EXPECT_THROW(result.get(), mp::CancelledError);
+}
+
+TEST(NoMemory, IsNotNeededByTheSquareToCancelMany) {
+  constexpr int many = 20'000;
+  constexpr std::size_t enough = std::size_t{64} << 20U;
+  mp::Event go;
+  mp::ProcessPoolExecutor executor{1};
+  const auto busy = executor.submit(test::wait_for, go);
+  ASSERT_TRUE(eventually([&] { return busy.running(); }));
+  std::vector<mp::Future<int>> futures;
+  for (int i = 0; i < many; ++i) futures.push_back(executor.submit(square, i));
+  const std::size_t before = test::asked_for;
+  executor.shutdown(false, true);
+  EXPECT_LT(test::asked_for - before, enough);
+  for (const auto& future : futures) EXPECT_TRUE(future.cancelled());
+  go.set();
+}
+
 }  // namespace

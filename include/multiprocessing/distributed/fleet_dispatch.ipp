@@ -9,13 +9,6 @@
 
 namespace multiprocessing::detail {
 
-/// @brief So that the next push_back() does not throw.
-template <class Value>
-void make_room_for_one(std::vector<Value>& vector) {
-  constexpr std::size_t first = 16;
-  if (vector.size() == vector.capacity()) vector.reserve(std::max(first, 2 * vector.size()));
-}
-
 inline std::uint32_t Fleet::number_of(const Code& code) {
   if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
   // No child is to begin with the loader's lock held by us.

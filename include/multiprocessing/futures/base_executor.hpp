@@ -83,9 +83,15 @@ class BaseExecutor {
   void shutdown(bool wait = true, bool cancel_futures = false);
   /// @brief Stops at once: all futures are cancelled, workers get SIGTERM, and SIGKILL half a
   /// second later. Nothing more can be submitted. @python{3.14}
-  void terminate_workers() { runner_->terminate(os::Signal::terminate); }
+  void terminate_workers() {
+    const auto runner = runner_;  // a callback may destroy this executor
+    runner->terminate(os::Signal::terminate);
+  }
   /// @brief The same with SIGKILL at once.
-  void kill_workers() { runner_->terminate(os::Signal::kill); }
+  void kill_workers() {
+    const auto runner = runner_;
+    runner->terminate(os::Signal::kill);
+  }
   /// @brief What it has done, and is doing.
   [[nodiscard]] PoolStats stats() const { return runner_->stats(); }
 
@@ -113,12 +119,13 @@ inline BaseExecutor::~BaseExecutor() {
 }
 
 inline void BaseExecutor::shutdown(bool wait, bool cancel_futures) {
-  runner_->close();
-  if (cancel_futures) runner_->cancel_waiting();
+  const auto runner = runner_;  // a callback may destroy this executor
+  runner->close();
+  if (cancel_futures) runner->cancel_waiting();
   if (wait) {
-    runner_->join();
+    runner->join();
   } else {
-    runner_->retire();
+    runner->retire();
   }
 }
 

@@ -4,6 +4,8 @@
 /// @brief The standard streams around a child's beginning and end.
 #include <multiprocessing/detail/config.hpp>
 
+#include <cstdio>
+#include <filesystem>
 #include <iosfwd>
 #include <string_view>
 
@@ -42,6 +44,11 @@ struct StandardInput {
 /// buffers.
 /// @threads Only while this is the only thread, at the beginning of a forked child.
 void silence_stdin(const StandardInput& input) noexcept;
+
+/// @brief Opens a file to be written, from its beginning; no program that is executed has it.
+/// Null, and errno says why not. Close it with std::fclose.
+/// @param path any, also one that is there.
+[[nodiscard]] std::FILE* open_to_write(const std::filesystem::path& path) noexcept;
 
 /// @brief Lets everything vanish that this process writes to its standard output and error.
 void silence_outputs() noexcept;

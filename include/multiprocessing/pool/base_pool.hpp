@@ -78,7 +78,8 @@ class BasePool {
   /// @overload
   template <class F, std::ranges::input_range Xs>
   auto map(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
-    return get(start<false>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
+    return get_quietly(
+        start<false>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
   }
   /// @brief The same without waiting. The input has been read when it returns.
   template <class F, std::ranges::input_range Xs>
@@ -106,7 +107,8 @@ class BasePool {
   /// @overload
   template <class F, std::ranges::input_range Xs>
   auto starmap(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
-    return get(start<true>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
+    return get_quietly(
+        start<true>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
   }
   /// @brief The same without waiting. The input has been read when it returns.
   template <class F, std::ranges::input_range Xs>
@@ -168,10 +170,16 @@ class BasePool {
   void close() { runner_->close(); }
   /// @brief Stops at once: tasks fail with CancelledError, workers get SIGTERM, and SIGKILL half a
   /// second later. Twice is fine.
-  void terminate() { runner_->terminate(os::Signal::terminate); }
+  void terminate() {
+    const auto runner = runner_;  // a callback may destroy this pool
+    runner->terminate(os::Signal::terminate);
+  }
   /// @brief Waits until all tasks are done and the workers have ended.
   /// @throws std::invalid_argument neither close() nor terminate() was called.
-  void join() { runner_->join(); }
+  void join() {
+    const auto runner = runner_;
+    runner->join();
+  }
   /// @brief What it has done, and is doing.
   [[nodiscard]] PoolStats stats() const { return runner_->stats(); }
 
@@ -234,9 +242,21 @@ class BasePool {
   static auto as_result(std::shared_ptr<Core> core) {
     return AsyncResult{detail::as_result_core(std::move(core))};
   }
+  /// Of a result that nobody else asks for.
   template <class Core>
-  static auto get(std::shared_ptr<Core> core) {
-    return as_result(std::move(core)).get();
+  static auto get(const std::shared_ptr<Core>& core) {
+    core->wait(forever);
+    return core->take_last();
+  }
+  /// The same of a map; no progress is told behind it, whoever is just telling of some.
+  template <class Core>
+  static auto get_quietly(const std::shared_ptr<Core>& core) {
+    struct Quiet {
+      Core& core;
+      ~Quiet() { core.silence(); }
+    };
+    const Quiet quiet{*core};
+    return get(core);
   }
 
   std::shared_ptr<detail::TaskRunner> runner_;

@@ -147,17 +147,23 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   explicit Crew(CrewOptions options);
 
   // ---- tasks to workers (crew_dispatch.ipp); the mutex is held ----
-  std::uint32_t number_of(const Code& code);
+  static std::vector<std::byte> define(const Code& code);  // without the mutex
+  std::uint64_t submit(const NewTask& task, const std::vector<std::byte>* definition);  // likewise
+  std::optional<std::uint32_t> number_of(const Code& code,
+                                         const std::vector<std::byte>* definition);
   void check_running() const;
   [[nodiscard]] Place* place_for_one();
   [[nodiscard]] bool accepts(const Place& place) const;
+  [[nodiscard]] bool is_ready(const Place& place) const;
   bool hand_out(Place& place, TaskTable::Entry& entry, std::span<const std::byte> arguments);
   void put(Place& place, const TaskHeader& header, std::span<const std::byte> arguments);
   void tell_to_end(Place& place);
   void end_if_used_up(Place& place) noexcept;
   void refill(Place& place);
+  void refill_idle();
   void refill_all();
-  void balance(Place& idle);
+  void balance(Place& idle, std::size_t least = 2);
+  void balance_idle() noexcept;
   std::size_t take_back(Place& place, std::size_t most);
   void put_back(Place& place,
                 std::uint64_t task,
@@ -167,6 +173,10 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   [[nodiscard]] std::vector<Place*> places_to_start();
   void cancel_later(std::uint64_t task, const std::string& why);
   void fail_all_later(const std::function<std::exception_ptr()>& make_error, bool is_cancelled);
+  [[nodiscard]] std::exception_ptr why_ended() const noexcept;
+
+  // ---- tasks that are taken back (crew_cancel.ipp); the mutex is held ----
+  void cancel_waiting_later(std::uint64_t task, const std::string& why);
   enum class Withdrawn { yes, begun, unknown };
   Withdrawn withdraw(std::uint64_t task);
   [[nodiscard]] bool has_begun(const TaskTable::Entry& entry) const;
@@ -188,6 +198,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   void call_followers(const Receiver* of);
   void leave_loop();
   void run_in_background();
+  static void log_current_exception() noexcept;
 
   // ---- workers (crew_workers.ipp); without the mutex ----
   void start(Place& place) noexcept;
@@ -235,6 +246,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
     std::vector<std::byte> arguments;
   };
   std::deque<Waiting> waiting_;  // not handed out
+  std::size_t stale_ = 0;        // those of them that were cancelled, about
   struct Failed {
     TaskTable::Entry entry;
     std::exception_ptr error;
@@ -268,6 +280,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
 
 }  // namespace multiprocessing::detail
 
+#include <multiprocessing/workers/crew_cancel.ipp>
 #include <multiprocessing/workers/crew_dispatch.ipp>
 #include <multiprocessing/workers/crew_ends.ipp>
 #include <multiprocessing/workers/crew_loop.ipp>

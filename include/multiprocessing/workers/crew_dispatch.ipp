@@ -6,12 +6,21 @@
 
 namespace multiprocessing::detail {
 
-inline std::uint32_t Crew::number_of(const Code& code) {
-  if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
+/// What the book is to say of it. Without the mutex: it may call the program, which may ask the
+/// pool.
+inline std::vector<std::byte> Crew::define(const Code& code) {
   // No child is to begin with the loader's lock held by us.
   os::install_fork_handlers();
   const std::lock_guard lock{process_state().loader_mutex};
-  const std::uint64_t page = board_->write(code.define(code));
+  return code.define(code);
+}
+
+/// @param definition null: nobody has asked for it. @returns none: it is needed.
+inline std::optional<std::uint32_t> Crew::number_of(const Code& code,
+                                                    const std::vector<std::byte>* definition) {
+  if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
+  if (definition == nullptr) return std::nullopt;
+  const std::uint64_t page = board_->write(*definition);
   const auto number = static_cast<std::uint32_t>(codes_.size());
   codes_.resize(number);  // of the two, one may have grown and then there was no memory
   pages_.resize(number);
@@ -38,18 +47,26 @@ inline void Crew::check_takes_tasks() {
 
 inline std::uint64_t Crew::submit(const NewTask& task) {
   check_process();
+  if (const std::uint64_t id = submit(task, nullptr); id != 0) return id;
+  const std::vector<std::byte> definition = define(*task.code);
+  return submit(task, &definition);
+}
+
+/// @returns 0: its code is new, and needs the definition.
+inline std::uint64_t Crew::submit(const NewTask& task, const std::vector<std::byte>* definition) {
   std::vector<Place*> to_start;
   std::uint64_t id = 0;
   {
     const Locked lock{mutex_};
     check_running();
-    const std::uint32_t code = number_of(*task.code);
+    const std::optional<std::uint32_t> code = number_of(*task.code, definition);
+    if (!code) return 0;
     TaskTable::Entry& entry = table_.add();
     id = entry.id;
     try {
       entry.receiver = task.receiver;
       entry.part = task.part;
-      entry.code = code;
+      entry.code = *code;
       const bool has_handles = task.transit != nullptr && !task.transit->objects().empty();
       const TaskOptions& options = *task.options;
       const bool has_limits = !options.timeout.is_forever() || options.max_memory != 0;
@@ -73,7 +90,10 @@ inline std::uint64_t Crew::submit(const NewTask& task) {
       throw;
     }
     open_.fetch_add(1, std::memory_order_relaxed);
-    if (options_.on_demand) to_start = places_to_start();
+    try {
+      if (options_.on_demand) to_start = places_to_start();
+    } catch (const std::bad_alloc&) {  // the task is handed out: the next look starts them
+    }
     if (background_sleeps_ && driver_ == std::thread::id{}) background_bell_.notify_one();
   }
   for (Place* const place : to_start) start(*place);
@@ -86,12 +106,17 @@ inline bool Crew::accepts(const Place& place) const {
          (options_.tasks_per_worker == 0 || place.assigned < options_.tasks_per_worker);
 }
 
+/// Whether its worker takes tasks: its initializer has returned.
+inline bool Crew::is_ready(const Place& place) const {
+  return board_->slot(place.number).ready.load(std::memory_order_relaxed) != 0;
+}
+
 inline Crew::Place* Crew::place_for_one() {
   Place* best = nullptr;
   for (const auto& place : places_) {
     if (!accepts(*place)) continue;
+    if (place->sent.empty() && is_ready(*place)) return place.get();
     if (best == nullptr || place->sent.size() < best->sent.size()) best = place.get();
-    if (best->sent.empty()) break;
   }
   return best;
 }
@@ -179,12 +204,23 @@ inline void Crew::refill(Place& place) {
       } catch (const std::exception&) {  // no memory for it
         fail_later(next.id, std::current_exception(), false);
       }
+    } else if (stale_ > 0) {
+      --stale_;
     }
     waiting_.pop_front();
   }
 }
 
+/// Those that can begin at once.
+inline void Crew::refill_idle() {
+  for (const auto& place : places_) {
+    if (waiting_.empty()) return;
+    if (place->sent.empty() && is_ready(*place)) refill(*place);
+  }
+}
+
 inline void Crew::refill_all() {
+  refill_idle();
   for (const auto& place : places_) {
     if (waiting_.empty()) return;
     if (place->sent.empty()) refill(*place);
@@ -196,16 +232,37 @@ inline void Crew::refill_all() {
 }
 
 /// A worker with nothing to do gets what waits, or half of what another one has not begun.
-inline void Crew::balance(Place& idle) {
-  if (waiting_.empty() && table_.size() > 1 && accepts(idle)) {
+/// @param least how many that one must have, begun ones too: with 1, the only task is taken from
+/// one that does not come to it.
+inline void Crew::balance(Place& idle, std::size_t least) {
+  if (waiting_.empty() && !table_.empty() && accepts(idle)) {
     Place* longest = nullptr;
+    std::size_t most = 0;
     for (const auto& place : places_) {
-      if (place.get() == &idle || place->sent.size() < 2) continue;
-      if (longest == nullptr || place->sent.size() > longest->sent.size()) longest = place.get();
+      if (place.get() == &idle || place->sent.size() < least) continue;
+      const std::uint64_t begun =
+          board_->slot(place->number).word.load(std::memory_order_seq_cst) / 2;
+      const std::size_t free = place->sent.size() - (place->sent.front().id == begun ? 1 : 0);
+      if (free > most) {
+        most = free;
+        longest = place.get();
+      }
     }
-    if (longest != nullptr) take_back(*longest, longest->sent.size() / 2);
+    if (longest != nullptr) take_back(*longest, (most + 1) / 2);
   }
   refill(idle);
+}
+
+/// The workers that have nothing to do, and were refused when they asked: another one was just
+/// inside its ring.
+inline void Crew::balance_idle() noexcept {
+  try {
+    for (const auto& place : places_) {
+      if (place->sent.empty() && is_ready(*place)) balance(*place, 1);
+    }
+  } catch (...) {  // no memory; the next look tries again
+    log_current_exception();
+  }
 }
 
 /// Takes tasks that are not begun out of a worker's ring; they go to the front of what waits.
@@ -272,7 +329,7 @@ inline void Crew::put_back(Place& place,
 
 /// Its receiver is told by resolve_failed().
 inline void Crew::fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled) {
-  failed_.reserve(failed_.size() + 1);
+  make_room_for_one(failed_);
   failed_.push_back({table_.take(task), std::move(error), is_cancelled});
 }
 
@@ -289,18 +346,32 @@ inline void Crew::fail_all_later(const std::function<std::exception_ptr()>& make
       return std::current_exception();
     }
   };
-  failed_.reserve(failed_.size() + table_.size());
-  for (auto& entry : table_.take_all()) {
-    failed_.push_back({std::move(entry), error_or_why_not(), is_cancelled});
+  try {
+    failed_.reserve(failed_.size() + table_.size());
+    for (auto& entry : table_.take_all()) {
+      failed_.push_back({std::move(entry), error_or_why_not(), is_cancelled});
+    }
+  } catch (const std::bad_alloc&) {  // resolve_failed() takes them one by one
   }
   waiting_.clear();
+  stale_ = 0;
   for (const auto& place : places_) {
     place->sent.clear();
     place->sent_bytes = 0;
   }
 }
 
-/// The places where a worker is to be started now; they are marked so.
+/// What tasks fail with that were open when it ended.
+inline std::exception_ptr Crew::why_ended() const noexcept {
+  try {
+    if (state_ == State::broken) return std::make_exception_ptr(BrokenProcessPool{why_broken_});
+    return std::make_exception_ptr(CancelledError{std::string{options_.name} + " was terminated"});
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+/// The places where a worker is to be started now; they are marked so, unless it throws.
 inline std::vector<Crew::Place*> Crew::places_to_start() {
   if (state_ != State::running && (state_ != State::closed || table_.empty())) return {};
   std::vector<Place*> due;
@@ -316,89 +387,12 @@ inline std::vector<Crew::Place*> Crew::places_to_start() {
     if (options_.on_demand && working >= table_.size()) break;
     if (place->state != Place::State::vacant) continue;
     if (place->failures != 0 && Clock::now() < place->restart_at) continue;
+    if (due.empty()) due.reserve(places_.size());
     place->state = Place::State::starting;
     due.push_back(place.get());
     ++working;
   }
   return due;
-}
-
-inline bool Crew::has_begun(const TaskTable::Entry& entry) const {
-  return entry.place != TaskTable::nowhere &&
-         board_->slot(entry.place).word.load(std::memory_order_seq_cst) / 2 == entry.id;
-}
-
-/// Gets a task back from its worker, unless that has begun it.
-inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
-  // While the worker is just taking something; it may have lost its processor there.
-  constexpr std::chrono::milliseconds longest{20};
-  const auto end = Clock::now() + longest;
-  do {
-    const TaskTable::Entry* const entry = table_.find(task);
-    if (entry == nullptr) return Withdrawn::unknown;
-    if (entry->place == TaskTable::nowhere) return Withdrawn::yes;
-    Place& place = *places_[entry->place];
-    const bool has_left = place.tasks->qsize() == 0;
-    if (has_begun(*entry)) return Withdrawn::begun;
-    if (has_left) return Withdrawn::unknown;  // begun and ended before this look
-    if (take_back(place, ahead) == 0) std::this_thread::yield();
-  } while (Clock::now() < end);
-  return Withdrawn::unknown;
-}
-
-inline bool Crew::cancel(std::uint64_t task) {
-  check_process();
-  {
-    const Locked lock{mutex_};
-    const bool withdrawn = withdraw(task) == Withdrawn::yes;
-    if (withdrawn) cancel_later(task, "the task was cancelled");
-    refill_all();
-    if (!withdrawn) return false;
-  }
-  resolve_failed();
-  return true;
-}
-
-inline bool Crew::kill(std::uint64_t task) {
-  check_process();
-  bool result = false;
-  {
-    const Locked lock{mutex_};
-    const Withdrawn withdrawn = withdraw(task);
-    if (withdrawn == Withdrawn::yes) cancel_later(task, "the task was killed");
-    result =
-        withdrawn == Withdrawn::yes ||
-        (withdrawn == Withdrawn::begun && condemn(*places_[table_.find(task)->place], task, false));
-    refill_all();
-  }
-  resolve_failed();
-  return result;
-}
-
-inline bool Crew::is_running(std::uint64_t task) {
-  check_process();
-  const Locked lock{mutex_};
-  const TaskTable::Entry* const entry = table_.find(task);
-  return entry != nullptr && has_begun(*entry);
-}
-
-inline void Crew::cancel_waiting() {
-  check_process();
-  {
-    const Locked lock{mutex_};
-    for (const auto& place : places_) {
-      for (int tries = 0; tries < 1000 && take_back(*place, ahead) == 0 && place->sent.size() > 1;
-           ++tries) {
-        os::relax();
-      }
-    }
-    while (!waiting_.empty()) {
-      const std::uint64_t task = waiting_.front().id;
-      waiting_.pop_front();
-      if (table_.find(task) != nullptr) cancel_later(task, "the task was cancelled");
-    }
-  }
-  resolve_failed();
 }
 
 }  // namespace multiprocessing::detail

@@ -26,11 +26,11 @@ inline std::shared_ptr<Crew> Crew::create(CrewOptions options) {
   if (crew->options_.on_demand) return crew;
   try {
     for (const auto& place : crew->places_) crew->start_process(*place);
+    register_living(crew);
   } catch (...) {
     crew->terminate();
     throw;
   }
-  register_living(crew);
   return crew;
 }
 
@@ -111,8 +111,12 @@ inline void Crew::terminate(os::Signal first) {
   {
     const Locked lock{mutex_};
     if (state_ != State::broken) state_ = State::terminated;
-    const std::string text = std::string{options_.name} + " was terminated";
-    fail_all_later([&] { return std::make_exception_ptr(CancelledError{text}); }, true);
+    fail_all_later(
+        [this] {
+          const std::string text = std::string{options_.name} + " was terminated";
+          return std::make_exception_ptr(CancelledError{text});
+        },
+        true);
   }
   end_processes(first);
   resolve_failed();  // callbacks may wait for each other's results

@@ -158,8 +158,14 @@ inline void Crew::handle(const ResultHeader& header,
                          std::span<const std::byte> value,
                          const std::exception_ptr& failure) {
   if (header.kind == ResultHeader::initializer_failed) {
-    Decoder decoder{value};
-    break_down("a worker's initializer threw", failure ? failure : decode_exception(decoder));
+    std::exception_ptr why = failure;
+    try {  // what makes the exception anew is the program's, and throws what it likes
+      Decoder decoder{value};
+      if (!why) why = decode_exception(decoder);
+    } catch (...) {
+      why = std::current_exception();
+    }
+    break_down("a worker's initializer threw", why);
     return;
   }
   TaskTable::Entry entry;
@@ -265,13 +271,20 @@ inline void Crew::finish(TaskTable::Entry& entry, bool returned) {
 }
 
 inline void Crew::resolve_failed() {
+  std::size_t looked_through = 0;
   for (;;) {
     Failed one;
     {
       const Locked lock{mutex_};
-      if (failed_.empty()) return;
-      one = std::move(failed_.back());
-      failed_.pop_back();
+      if (!failed_.empty()) {
+        one = std::move(failed_.back());
+        failed_.pop_back();
+      } else if (!table_.empty() && (state_ == State::broken || state_ == State::terminated)) {
+        // There was no memory to take them all at once.
+        one = {table_.take_next(looked_through), why_ended(), state_ == State::terminated};
+      } else {
+        return;
+      }
     }
     if (one.entry.id == 0) continue;
     if (one.is_cancelled) {
@@ -286,9 +299,21 @@ inline void Crew::resolve_failed() {
   }
 }
 
+/// In a handler.
+inline void Crew::log_current_exception() noexcept {
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    log(LogLevel::error, error.what());
+  } catch (...) {
+    log(LogLevel::error, "a pool: an exception that is no std::exception");
+  }
+}
+
 // ---- the background thread ----
 
 inline void Crew::work_in_background() {
+  check_process();
   const Locked lock{mutex_};
   if (background_.joinable() || background_ends_) return;
   background_ = std::thread{[self = shared_from_this()] { self->run_in_background(); }};
@@ -328,8 +353,8 @@ inline void Crew::run_in_background() {
       lock.unlock();
       try {
         step(Deadline{tick});
-      } catch (const std::exception& error) {  // no memory: later there may be
-        log(LogLevel::error, error.what());
+      } catch (...) {  // no memory: later there may be
+        log_current_exception();
         std::this_thread::sleep_for(tick);
       }
       lock.lock();
@@ -340,7 +365,11 @@ inline void Crew::run_in_background() {
   }
   const bool finishes = is_retired_ && !background_ends_;
   lock.unlock();
-  if (finishes) join_workers();
+  try {
+    if (finishes) join_workers();
+  } catch (...) {  // they end with their parent
+    log_current_exception();
+  }
   lock.lock();
   has_background_ = false;
   background_gone_.notify_all();

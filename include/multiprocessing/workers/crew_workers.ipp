@@ -26,12 +26,15 @@ inline void Crew::start_process(Place& place) {
   options.daemon = true;
   options.start_method = options_.start_method;
   auto worker = std::make_shared<PoolWorker>(std::move(options), std::move(link));
+  auto channel = std::make_shared<DuplexCore>(std::move(ends.first));
+  const std::string name = worker->name();
   worker->start();
+  // Nothing throws from here on: a worker that runs has its place, or nobody would bury it.
   worker->drop_link();
 
   const Locked lock{mutex_};
   place.process = std::move(worker);
-  place.channel = std::make_shared<DuplexCore>(std::move(ends.first));
+  place.channel = std::move(channel);
   place.state = Place::State::alive;
   place.assigned = 0;
   place.ends = false;
@@ -39,7 +42,10 @@ inline void Crew::start_process(Place& place) {
   place.in_channel = 0;
   if (place.stats.pid) ++place.stats.restarts, ++restarts_;
   place.stats.pid = place.process->pid();
-  trace_.worker(*place.stats.pid, place.number, place.process->name());
+  try {
+    trace_.worker(*place.stats.pid, place.number, name);
+  } catch (const std::bad_alloc&) {  // a line less
+  }
 }
 
 /// The place is marked as starting.
@@ -50,6 +56,8 @@ inline void Crew::start(Place& place) noexcept {
   } catch (const std::exception& error) {
     failure = std::current_exception();
     log(LogLevel::warning, [&] { return std::string{"a pool's worker: "} + error.what(); });
+  } catch (...) {  // the program's: an initializer that is encoded
+    failure = std::current_exception();
   }
   bool is_late = false;
   bool gives_up = false;
@@ -60,6 +68,7 @@ inline void Crew::start(Place& place) noexcept {
       if (!failure && state_ == State::closed && open_.load() == 0) {
         tell_to_end(place);
       } else if (!failure && !is_late) {
+        refill_idle();
         balance(place);
       }
     } catch (const std::exception& error) {  // no memory; the next look at the workers tries again
@@ -75,13 +84,12 @@ inline void Crew::start(Place& place) noexcept {
       gives_up = ++place.failures > most_starts && is_alone;
     }
   }
-  if (gives_up) break_down("no worker can be started", failure);
-  if (is_late) end_processes(os::Signal::kill);
-  if (failure) return;
   try {
-    register_living(shared_from_this());
-  } catch (const std::exception& error) {
-    log(LogLevel::error, error.what());
+    if (gives_up) break_down("no worker can be started", failure);
+    if (is_late) end_processes(os::Signal::kill);
+    if (!failure) register_living(shared_from_this());
+  } catch (...) {  // no memory; the next look at the workers tries again
+    log_current_exception();
   }
 }
 
@@ -118,6 +126,7 @@ inline void Crew::look_after_workers() {
   for (Place* const place : due) start(*place);
   const Locked lock{mutex_};
   for (const auto& place : places_) end_if_used_up(*place);
+  balance_idle();
   refill_all();
 }
 
@@ -286,8 +295,8 @@ inline void Crew::break_down(const std::string& why,
   {
     const Locked lock{mutex_};
     if (state_ == State::broken || state_ == State::terminated) return;
-    state_ = State::broken;
     why_broken_ = BrokenProcessPool{text, crash};
+    state_ = State::broken;
     fail_all_later([&] { return with_nested(why_broken_, because); }, false);
   }
   log(LogLevel::error, text);

@@ -22,6 +22,7 @@
 #include <stdexcept>
 #include <stop_token>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -165,6 +166,23 @@ class FutureCore : public Receiver {
 template <class R>
 using Kept = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
 
+/// @brief Whether a T can be copied. What the standard says of containers is not looked at: it
+/// calls a vector of what cannot be copied copyable, until somebody does it.
+template <class T>
+inline constexpr bool is_copyable = std::is_copy_constructible_v<T>;
+template <class T>
+requires requires {
+  typename T::value_type;
+} &&(!std::is_same_v<typename T::value_type, T>)  //
+    inline constexpr bool is_copyable<T> =
+        std::is_copy_constructible_v<T> && is_copyable<typename T::value_type>;
+template <class A, class B>
+inline constexpr bool is_copyable<std::pair<A, B>> = is_copyable<A>&& is_copyable<B>;
+template <class... T>
+inline constexpr bool is_copyable<std::tuple<T...>> = (is_copyable<T> && ...);
+template <class... T>
+inline constexpr bool is_copyable<std::variant<T...>> = (is_copyable<T> && ...);
+
 /// @brief A result of one type.
 template <class R>
 class ResultCore : public FutureCore {
@@ -173,7 +191,7 @@ class ResultCore : public FutureCore {
   /// to it. @throws what it ended with.
   Kept<R> take(bool is_last) {
     if (error()) std::rethrow_exception(error());
-    if constexpr (std::is_copy_constructible_v<Kept<R>>) {
+    if constexpr (is_copyable<Kept<R>>) {
       if (!is_last) return *value_;
     } else {
       const std::lock_guard lock{mutex_};
@@ -182,6 +200,11 @@ class ResultCore : public FutureCore {
       }
     }
     return std::move(*value_);
+  }
+  /// @brief The same for the only one who will ever ask.
+  R take_last() {
+    if (error()) std::rethrow_exception(error());
+    if constexpr (!std::is_void_v<R>) return std::move(*value_);
   }
   /// @brief Called with the result before it is ready.
   std::function<void(const Kept<R>&)> callback;

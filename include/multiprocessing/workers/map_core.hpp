@@ -111,7 +111,7 @@ class MapCore final : public ResultCore<MapResult<R>> {
     for (auto& part : parts_) {
       result.insert(result.end(), std::make_move_iterator(part.begin()),
                     std::make_move_iterator(part.end()));
-      part = {};
+      part = std::vector<Kept<R>>{};
     }
     return result;
   }

@@ -41,27 +41,29 @@ class ChunkStore final : public Receiver {
   /// @brief The number of a chunk of that size, which comes behind those expected before.
   std::uint32_t expect(std::size_t size) {
     const std::lock_guard lock{mutex_};
-    if (free_.empty()) {
-      free_.push_back(static_cast<std::uint32_t>(slots_.size()));
+    std::uint32_t part = free_;
+    if (part == none) {
+      part = static_cast<std::uint32_t>(slots_.size());
       slots_.emplace_back();
+    } else {
+      free_ = slots_[part].next;
     }
-    const std::uint32_t part = free_.back();
-    free_.pop_back();
     slots_[part].size = size;
-    if (in_order_) next_.push_back(part);
+    if (in_order_) append(part);
     return part;
   }
   [[nodiscard]] bool has_next() {
     const std::lock_guard lock{mutex_};
-    return !next_.empty() && slots_[next_.front()].is_there;
+    return first_ != none && slots_[first_].is_there;
   }
   Chunk take_next() {
     const std::lock_guard lock{mutex_};
-    const std::uint32_t part = next_.front();
-    next_.pop_front();
+    const std::uint32_t part = first_;
     Slot& slot = slots_[part];
+    first_ = slot.next;
+    if (first_ == none) last_ = none;
     slot.is_there = false;
-    free_.push_back(part);
+    slot.next = std::exchange(free_, part);
     return std::exchange(slot.chunk, {});
   }
 
@@ -89,25 +91,35 @@ class ChunkStore final : public Receiver {
   }
 
  private:
+  static constexpr std::uint32_t none = 0xFFFF'FFFF;
+
   struct Slot {
     std::size_t size = 0;
+    std::uint32_t next = none;  // of those to be taken, or of the free ones
     bool is_there = false;
     Chunk chunk;
   };
 
-  void store(std::uint32_t part, Chunk chunk) {
+  /// Needs no memory: a result that has come is never lost.
+  void append(std::uint32_t part) noexcept {
+    slots_[part].next = none;
+    (last_ == none ? first_ : slots_[last_].next) = part;
+    last_ = part;
+  }
+  void store(std::uint32_t part, Chunk chunk) noexcept {
     const std::lock_guard lock{mutex_};
-    Slot& slot = slots_.at(part);
+    Slot& slot = slots_[part];
     slot.chunk = std::move(chunk);
     slot.is_there = true;
-    if (!in_order_) next_.push_back(part);
+    if (!in_order_) append(part);
   }
 
   const bool in_order_;
   std::mutex mutex_;
   std::vector<Slot> slots_;
-  std::vector<std::uint32_t> free_;
-  std::deque<std::uint32_t> next_;  // in the order in which they are taken
+  std::uint32_t free_ = none;
+  std::uint32_t first_ = none;  // the one that is taken next, and the last of those behind it
+  std::uint32_t last_ = none;
 };
 
 }  // namespace detail

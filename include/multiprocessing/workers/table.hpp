@@ -5,6 +5,7 @@
 #include <multiprocessing/reduction.hpp>
 #include <multiprocessing/workers/receiver.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,6 +14,13 @@
 #include <vector>
 
 namespace multiprocessing::detail {
+
+/// @brief So that the next push_back() does not throw.
+template <class Value>
+void make_room_for_one(std::vector<Value>& vector) {
+  constexpr std::size_t first = 16;
+  if (vector.size() == vector.capacity()) vector.reserve(std::max(first, 2 * vector.size()));
+}
 
 /// @brief The tasks that have no result yet. Who takes one out resolves it, so each is once.
 /// @threads one at a time.
@@ -78,6 +86,11 @@ class TaskTable {
       if (entry.id != 0) all.push_back(take(entry.id));
     }
     return all;
+  }
+  /// @brief One of those that are left. @param at how far the caller has come; 0 at first.
+  Entry take_next(std::size_t& at) noexcept {
+    while (at < entries_.size() && entries_[at].id == 0) ++at;
+    return at < entries_.size() ? take(entries_[at].id) : Entry{};
   }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }

@@ -2,13 +2,16 @@
 #pragma once
 /// @file trace.hpp
 /// @brief A timeline of workers and tasks that Perfetto and chrome://tracing open.
+#include <multiprocessing/os/streams.hpp>
+
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace multiprocessing::detail {
 
@@ -21,16 +24,19 @@ class Trace {
   /// @throws std::invalid_argument the file cannot be written.
   explicit Trace(const std::filesystem::path& path) {
     if (path.empty()) return;
-    file_.open(path, std::ios::trunc);
-    if (!file_) throw std::invalid_argument{"a pool's trace cannot be written to " + path.string()};
-    file_ << "[\n";
-    is_on_ = true;
+    file_ = os::open_to_write(path);
+    if (file_ == nullptr) {
+      throw std::invalid_argument{"a pool's trace cannot be written to " + path.string()};
+    }
+    // What the C library kept, a forked worker would write again at its exit.
+    static_cast<void>(std::setvbuf(file_, nullptr, _IONBF, 0));
+    text_ = "[\n";
   }
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
   ~Trace() { finish(); }
 
-  [[nodiscard]] bool is_on() const noexcept { return is_on_; }
+  [[nodiscard]] bool is_on() const noexcept { return file_ != nullptr; }
 
   /// @brief One task, from its beginning to its end, on its worker's line.
   void task(std::string_view name,
@@ -40,32 +46,37 @@ class Trace {
             std::int64_t begun,
             std::int64_t ended,
             std::string_view outcome) {
-    if (!is_on_) return;
-    begin_event();
-    file_ << R"("ph":"X","name":")" << quoted(name) << R"(","cat":"task","pid":)" << pid
-          << R"(,"tid":)" << place << R"(,"ts":)" << in_microseconds(begun) << R"(,"dur":)"
-          << in_microseconds(ended - begun) << R"(,"args":{"task":)" << id << R"(,"outcome":")"
-          << quoted(outcome) << "\"}}";
+    if (!is_on()) return;
+    add(R"("ph":"X","name":")" + quoted(name) + R"(","cat":"task","pid":)" + std::to_string(pid) +
+        R"(,"tid":)" + std::to_string(place) + R"(,"ts":)" + in_microseconds(begun) + R"(,"dur":)" +
+        in_microseconds(ended - begun) + R"(,"args":{"task":)" + std::to_string(id) +
+        R"(,"outcome":")" + quoted(outcome) + "\"}}");
   }
   /// @brief A worker's first line: what it is called.
   void worker(int pid, std::uint32_t place, std::string_view name) {
-    if (!is_on_) return;
-    begin_event();
-    file_ << R"("ph":"M","name":"process_name","pid":)" << pid << R"(,"tid":)" << place
-          << R"(,"args":{"name":")" << quoted(name) << "\"}}";
+    if (!is_on()) return;
+    add(R"("ph":"M","name":"process_name","pid":)" + std::to_string(pid) + R"(,"tid":)" +
+        std::to_string(place) + R"(,"args":{"name":")" + quoted(name) + "\"}}");
   }
   /// @brief The file is whole.
-  void finish() {
-    if (!is_on_) return;
-    is_on_ = false;
-    file_ << "\n]\n";
-    file_.close();
+  void finish() noexcept {
+    if (!is_on()) return;
+    write();
+    static_cast<void>(std::fputs("\n]\n", file_));
+    static_cast<void>(std::fclose(std::exchange(file_, nullptr)));
   }
 
  private:
-  void begin_event() {
-    file_ << (is_first_ ? "{" : ",\n{");
+  /// All of it, or nothing and it throws.
+  void add(const std::string& event) {
+    constexpr std::size_t enough = 8192;
+    text_ += (is_first_ ? "{" : ",\n{") + event;
     is_first_ = false;
+    if (text_.size() >= enough) write();
+  }
+  void write() noexcept {
+    static_cast<void>(std::fwrite(text_.data(), 1, text_.size(), file_));
+    text_.clear();
   }
   static std::string in_microseconds(std::int64_t nanoseconds) {
     char text[40];
@@ -82,8 +93,8 @@ class Trace {
     return safe;
   }
 
-  std::ofstream file_;
-  bool is_on_ = false;
+  std::FILE* file_ = nullptr;
+  std::string text_;  // not written yet
   bool is_first_ = true;
 };
 

@@ -102,8 +102,14 @@ class WorkerLoop {
       link_.initializer();
       return true;
     } catch (...) {
-      begin_result(ResultHeader::initializer_failed);
-      encode_error("the pool's initializer");
+      // Without handles: the parent takes none before it has heard that there was a beginning.
+      try {
+        begin_result(ResultHeader::initializer_failed);
+        encode_error("the pool's initializer", nullptr);
+      } catch (...) {  // the exception itself cannot be encoded
+        begin_result(ResultHeader::initializer_failed);
+        encode_error("while an exception of the pool's initializer was encoded", nullptr);
+      }
       put_result();
       return false;
     }
@@ -229,8 +235,9 @@ class WorkerLoop {
     departing_ = {};
     put_header(result_, ResultHeader{task_.id, link_.place, kind, 0, begun_, 0});
   }
-  void encode_error(const std::string& what) {
-    Encoder encoder{result_, &departing_};
+  void encode_error(const std::string& what) { encode_error(what, &departing_); }
+  void encode_error(const std::string& what, Transit* transit) {
+    Encoder encoder{result_, transit};
     encode_exception(encoder, "In process " + current_process().name() + ", pid " +
                                   std::to_string(os::process_id()) + ", " + what + ":\n");
   }

@@ -119,6 +119,10 @@ inline void silence_stdin(const StandardInput& input) noexcept {
   while (input.of_cin != nullptr && input.of_cin->in_avail() > 0) input.of_cin->sbumpc();
 }
 
+inline std::FILE* open_to_write(const std::filesystem::path& path) noexcept {
+  return std::fopen(path.c_str(), "we");
+}
+
 inline void silence_outputs() noexcept {
   std::error_code ec;
   const UniqueHandle nowhere = posix::open_nowhere(O_WRONLY, ec);

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <io.h>
+#include <sys/stat.h>
 
 namespace multiprocessing::os {
 
@@ -67,6 +68,15 @@ inline void silence_stdin(const StandardInput& input) noexcept {
   if (input.is_other) return;
   windows::silence(0, _O_RDONLY);
   while (input.of_cin != nullptr && input.of_cin->in_avail() > 0) input.of_cin->sbumpc();
+}
+
+inline std::FILE* open_to_write(const std::filesystem::path& path) noexcept {
+  const int file = ::_wopen(path.c_str(), _O_WRONLY | _O_CREAT | _O_TRUNC | _O_TEXT | _O_NOINHERIT,
+                            _S_IREAD | _S_IWRITE);
+  if (file < 0) return nullptr;
+  std::FILE* const stream = ::_fdopen(file, "w");
+  if (stream == nullptr) ::_close(file);
+  return stream;
 }
 
 inline void silence_outputs() noexcept {

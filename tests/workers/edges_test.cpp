@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: BSL-1.0
+// Not on Windows: bare forks, and /proc.
+// Pools at their edges: initializers whose errors cannot come home, workers that never get ready,
+// maps that end while their progress is being told, results that cannot be copied, forked children.
+#include <multiprocessing.hpp>
+
+#include <support/eventually.hpp>
+#include <support/forked.hpp>
+#include <support/pool_tasks.hpp>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <iterator>
+#include <memory>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <malloc.h>
+
+namespace mp = multiprocessing;
+using test::eventually;
+using test::square;
+
+namespace {
+
+// ---- initializers ----
+
+struct Unmakeable : mp::SendableError<Unmakeable> {
+  Unmakeable() : SendableError{"cannot be made"} {}
+  template <class Archive>
+  void save(Archive& archive) const {
+    archive(1);
+  }
+  template <class Archive>
+  void load(Archive& archive) {
+    int one = 0;
+    archive(one);
+    throw one;
+  }
+};
+struct Unencodable : mp::SendableError<Unencodable> {
+  Unencodable() : SendableError{"cannot be encoded"} {}
+  template <class Archive>
+  void save(Archive&) const {
+    throw 2;
+  }
+  template <class Archive>
+  void load(Archive&) {}
+};
+struct WithQueue : mp::SendableError<WithQueue> {
+  WithQueue() : SendableError{"has a queue"} {}
+  mp::Queue<int> queue;
+  template <class Archive>
+  void save(Archive& archive) const {
+    archive(queue);
+  }
+  template <class Archive>
+  void load(Archive& archive) {
+    archive(queue);
+  }
+};
+template <class Error>
+void throw_one() {
+  throw Error{};
+}
+
+template <class Error>
+void expect_broken() {
+  mp::Pool pool{{.processes = 1, .initializer = mp::Task{throw_one<Error>}}};
+  EXPECT_THROW(pool.apply(square, 1), mp::BrokenProcessPool);
+  mp::Pool other{{.processes = 1, .initializer = mp::Task{throw_one<Error>}}};
+  std::string said;
+  try {  // or it is broken before the task comes
+    const auto result = other.apply_async(square, 1);
+    ASSERT_TRUE(eventually([&] { return result.ready(); }));
+    result.get();
+  } catch (const mp::BrokenProcessPool& error) {
+    said = error.what();
+  }
+  EXPECT_NE(said.find("initializer threw"), std::string::npos) << said;
+}
+
+TEST(PoolInitializer, WhoseErrorCannotBeMadeAnewBreaksThePool) {
+  expect_broken<Unmakeable>();
+}
+TEST(PoolInitializer, WhoseErrorCannotBeEncodedBreaksThePool) {
+  expect_broken<Unencodable>();
+}
+TEST(PoolInitializer, WhoseErrorHasHandlesBreaksThePool) {
+  expect_broken<WithQueue>();
+}
+
+// ---- workers that do not get ready ----
+
+void wait_if_first(const mp::Value<int>& count, const mp::Event& go) {
+  int number = 0;
+  mp::Value<int>{count}.update([&](int& all) { number = ++all; });
+  if (number == 1) test::wait_for(go);
+}
+
+TEST(PoolBalance, NoTaskWaitsForAWorkerThatDoesNotGetReady) {
+  mp::Value<int> count{0};
+  mp::Event go;
+  mp::Pool pool{{.processes = 2, .initializer = mp::Task{wait_if_first, count, go}}};
+  const auto first = pool.apply_async(square, 2);
+  const auto second = pool.apply_async(square, 3);
+  EXPECT_EQ(first.get(), 4);
+  EXPECT_EQ(second.get(), 9);
+  go.set();
+}
+
+// ---- maps and their progress ----
+
+TEST(PoolProgress, IsNotToldBehindTheEndOfAMapThatWasTerminated) {
+  mp::Pool pool{2};
+  mp::Event never;
+  // So the pool's own thread is there, and tells while the input is still being read.
+  static_cast<void>(pool.apply_async(test::wait_for, never));
+  std::atomic<bool> is_told{false};
+  std::atomic<bool> may_go_on{false};
+  std::atomic<bool> has_gone{false};
+  std::atomic<bool> has_thrown{false};
+  std::atomic<bool> has_told{false};
+  std::atomic<int> late{0};
+  const auto tell = [&](std::size_t, std::size_t) {
+    is_told = true;
+    eventually([&] { return may_go_on.load(); });
+    if (has_gone) ++late;
+    has_told = true;
+  };
+  const auto item = [&](int x) {
+    if (x != 0) eventually([&] { return is_told.load(); });
+    return x;
+  };
+  std::thread caller{[&] {
+    const std::vector<int> numbers{0, 1, 2, 3};
+    try {
+      pool.map(
+          {.progress = tell},
+          [](int x) {
+            if (x != 0) test::wait_for_ever();
+            return x;
+          },
+          numbers | std::views::transform(item), 1);
+    } catch (const mp::CancelledError&) {
+      has_thrown = true;
+    }
+    has_gone = true;
+  }};
+  eventually([&] { return pool.stats().queued + pool.stats().running == 4; });
+  pool.terminate();
+  may_go_on = true;
+  caller.join();
+  eventually([&] { return has_told.load(); });
+  EXPECT_TRUE(has_thrown);
+  EXPECT_EQ(late, 0);
+}
+
+// ---- what cannot be copied ----
+
+std::unique_ptr<int> on_the_heap(int x) {
+  return std::make_unique<int>(x);
+}
+struct Tree {
+  int value = 0;
+  std::vector<std::unique_ptr<Tree>> children;
+};
+Tree tree(int x) {
+  Tree root{x, {}};
+  root.children.push_back(std::make_unique<Tree>(Tree{x + 1, {}}));
+  return root;
+}
+std::vector<std::unique_ptr<int>> several(int x) {
+  std::vector<std::unique_ptr<int>> all;
+  for (int i = 0; i < x; ++i) all.push_back(std::make_unique<int>(i));
+  return all;
+}
+
+static_assert(mp::detail::is_copyable<std::vector<std::string>>);
+static_assert(!mp::detail::is_copyable<std::vector<std::vector<std::unique_ptr<int>>>>);
+static_assert(!mp::detail::is_copyable<std::tuple<int, std::vector<std::unique_ptr<int>>>>);
+
+TEST(PoolResult, OfContainersOfWhatCannotBeCopiedIsMoved) {
+  mp::Pool pool{2};
+  EXPECT_EQ(*pool.map(on_the_heap, std::vector{1, 2}).at(1), 2);
+  EXPECT_EQ(*pool.map_async(on_the_heap, std::vector{1, 2}).get().at(1), 2);
+  EXPECT_EQ(pool.apply(tree, 3).children.at(0)->value, 4);
+  EXPECT_EQ(*pool.apply_async(several, 3).get().at(2), 2);
+}
+
+// ---- cancelled tasks ----
+
+std::size_t length(const std::vector<char>& bytes) {
+  return bytes.size();
+}
+
+TEST(ExecutorCancel, GivesTheArgumentsBackWhileAllWorkersAreBusy) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer's memory is not malloc's";
+#endif
+  constexpr std::size_t size = std::size_t{5} << 20U;
+  constexpr std::size_t bound = std::size_t{50} << 20U;
+  mp::Event go;
+  mp::ProcessPoolExecutor executor{1};
+  const auto busy = executor.submit(test::wait_for, go);
+  ASSERT_TRUE(eventually([&] { return busy.running(); }));
+  const std::vector<char> much(size);
+  const auto ahead = executor.submit(length, much);  // the worker has as much as it may have
+  const auto used = [] {
+    const auto all = ::mallinfo2();
+    return all.uordblks + all.hblkhd;
+  };
+  const auto before = used();
+  for (int i = 0; i < 40; ++i) EXPECT_TRUE(executor.submit(length, much).cancel());
+  EXPECT_LT(used(), before + bound);
+  go.set();
+  EXPECT_EQ(ahead.result(), size);
+}
+
+// ---- forked children, and programs ----
+
+std::ptrdiff_t threads() {
+  return std::distance(std::filesystem::directory_iterator{"/proc/self/task"}, {});
+}
+
+TEST(PoolInACopy, MakesNoThreadBeforeItThrows) {
+  mp::Pool pool{1};
+  EXPECT_EQ(pool.apply(square, 2), 4);
+  test::Forked child{[&] {
+    EXPECT_THROW(pool.apply_async(square, 1), std::logic_error);
+    EXPECT_EQ(threads(), 1);
+  }};
+  EXPECT_EQ(child.join(), 0);
+}
+
+TEST(PoolTrace, IsNotInheritedByPrograms) {
+  mp::Pool pool{{.processes = 1, .trace = "edges.json"}};
+  std::string listed;
+  std::FILE* const program = ::popen("ls -l /proc/self/fd", "r");
+  ASSERT_NE(program, nullptr);
+  char line[512];
+  while (std::fgets(line, sizeof line, program) != nullptr) listed += line;
+  ::pclose(program);
+  std::filesystem::remove("edges.json");
+  EXPECT_EQ(listed.find("edges.json"), std::string::npos) << listed;
+}
+
+// ---- the pool in its own calls ----
+
+mp::Pool* asked = nullptr;
+struct Curious {
+  template <class Archive>
+  void save(Archive&) const {
+    if (asked != nullptr) static_cast<void>(asked->stats());
+  }
+  template <class Archive>
+  void load(Archive&) {}
+  int operator()(int x) const { return x + 1; }
+};
+
+TEST(PoolCode, MayAskThePoolWhileItIsEncoded) {
+  mp::Pool pool{1};
+  asked = &pool;
+  EXPECT_EQ(pool.apply(Curious{}, 1), 2);
+  asked = nullptr;
+}
+
+TEST(PoolJoin, ACallbackMayDestroyThePoolInIt) {
+  auto pool = std::make_unique<mp::Pool>(1U);
+  std::atomic<bool> has_returned{false};
+  mp::Event go;
+  const auto result = pool->apply_async(mp::Callbacks{[&] {
+                                          pool.reset();
+                                          has_returned = true;
+                                        }},
+                                        test::wait_for, go);
+  pool->close();
+  go.set();
+  pool->join();
+  result.wait();
+  EXPECT_TRUE(has_returned);
+}
+
+}  // namespace
