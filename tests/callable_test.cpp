@@ -2,9 +2,15 @@
 #include <multiprocessing/callable.hpp>
 #include <multiprocessing/reduction.hpp>
 
+#if MULTIPROCESSING_POSIX
+#  include <support/asleep.hpp>
+#  include <support/forked.hpp>
+#endif
+
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -13,12 +19,17 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include <plugin/library.hpp>
 #include <plugin/plugin.hpp>
+
+#if MULTIPROCESSING_POSIX
+#  include <pthread.h>
+#endif
 
 namespace mp = multiprocessing;
 namespace os = multiprocessing::os;
@@ -36,6 +47,11 @@ struct Four {
   static void entry(int& into) { into = 4; }
 };
 
+struct Five {
+  using Signature = void(int&);
+  static void entry(int& into) { into = 5; }
+};
+
 template <class T>
 std::uintptr_t address_of(T* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer);
@@ -46,6 +62,17 @@ int run(const mp::CodeReference& reference) {
   mp::resolve<Signature>(reference)(value);
   return value;
 }
+
+#if MULTIPROCESSING_POSIX
+// Registered before the library's own, so that it is called behind those.
+void (*in_fork)() = nullptr;
+const int registered = ::pthread_atfork(
+    [] {
+      if (in_fork != nullptr) in_fork();
+    },
+    nullptr,
+    nullptr);
+#endif
 
 // What the refusal says; empty when there is none.
 std::string refusal(const mp::CodeReference& reference) {
@@ -321,6 +348,28 @@ TEST(Resolve, RefusesAPlugInThatIsGone) {
   EXPECT_REFUSED(reference, "No such file");
 #endif
 }
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(ReferTo, OfAForkedChildWaitsForNoThreadThatStayedBehind) {
+  // During the fork, behind the library's own handlers, a thread refers to the key for the first
+  // time, and stands where it is to be kept.
+  static std::thread first;
+  static_cast<void>(mp::refer_to<Three>());
+  in_fork = [] {
+    static std::atomic<int> id{0};
+    first = std::thread{[] {
+      id = test::thread_id();
+      static_cast<void>(mp::refer_to<Five>());
+    }};
+    while (id == 0 || !test::sleeps_in_futex(id)) std::this_thread::yield();
+    in_fork = nullptr;
+  };
+  os::install_fork_handlers();
+  test::Forked child{[] { EXPECT_EQ(run(mp::refer_to<Five>()), 5); }};
+  first.join();
+  EXPECT_EQ(child.join(), 0);
+}
+#endif
 
 TEST(ReferTo, KeepsOneReferenceHoweverOftenAPlugInIsLoaded) {
   const auto kept = [] { return mp::detail::process_state().code.size(); };

@@ -100,6 +100,65 @@ TEST(Pipe, SaysThatTheSystemHasNoHandlesLeft) {
 }
 #endif
 
+TEST(Connection, SendsTextThatFillsItsArray) {
+  mp::Pipe pipe;
+  struct {
+    char code[4] = {'a', 'b', 'c', 'd'};
+    char behind[4] = {'e', 'f', 'g', 0};
+  } text;
+  pipe.first.send(text.code);
+  pipe.first.send(text.behind);
+  pipe.first.send("x\0y");
+  EXPECT_EQ(pipe.second.recv<std::string>(), "abcd");
+  EXPECT_EQ(pipe.second.recv<std::string>(), "efg");
+  EXPECT_EQ(pipe.second.recv<std::string>(), "x");
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
+TEST(Connection, IsClosedByAChildThatIsForkedWhileItIsBeingClosed) {
+  // Its only call lasts until the test says so, and close() waits for it.
+  class Slow : public mp::detail::ConnectionCore {
+   public:
+    std::atomic<bool> waits{false}, may_end{false};
+    std::atomic<int> given_back{0};
+
+   protected:
+    [[nodiscard]] mp::native_handle_type handle() const noexcept override { return 0; }
+    mp::os::Outcome do_wait(const mp::detail::Deadline&, std::error_code&) override {
+      waits = true;
+      while (!may_end) std::this_thread::yield();
+      return mp::os::Outcome::done;
+    }
+    void do_close() noexcept override { ++given_back; }
+  };
+  Slow slow;
+  std::thread caller{[&] { EXPECT_TRUE(slow.wait(mp::detail::Deadline{mp::forever})); }};
+  EXPECT_TRUE(eventually([&] { return slow.waits.load(); }));
+  std::thread closer{[&] { slow.close(); }};
+  EXPECT_TRUE(eventually([&] { return slow.closed(); }));
+  Forked child{[&] {
+    EXPECT_TRUE(slow.closed());
+    EXPECT_EQ(slow.given_back, 0);
+    slow.close();
+    EXPECT_EQ(slow.given_back, 1);
+    slow.close();
+    EXPECT_EQ(slow.given_back, 1);
+  }};
+  EXPECT_EQ(child.join(), 0);
+  slow.close();  // the other thread does it, and nobody waits for that
+  EXPECT_EQ(slow.given_back, 0);
+  slow.may_end = true;
+  caller.join();
+  closer.join();
+  EXPECT_EQ(slow.given_back, 1);
+  Forked late{[&] {
+    slow.close();
+    EXPECT_EQ(slow.given_back, 1);
+  }};
+  EXPECT_EQ(late.join(), 0);
+}
+#endif
+
 TEST(Connection, DeliversWhatCameBeforeThePeerClosedWithUnreadMessages) {
   auto [first, second] = mp::Pipe();
   first.send(1);

@@ -9,7 +9,9 @@
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <forward_list>
 #include <initializer_list>
+#include <iterator>
 #include <list>
 #include <map>
 #include <memory>
@@ -106,6 +108,9 @@ TEST(Bytes, WhatIsEmptyIsNothing) {
   const auto lambda = [](int x) { return x + 1; };
   EXPECT_EQ(mp::dumps(lambda), bytes_of({}));
   EXPECT_EQ(mp::loads<std::remove_const_t<decltype(lambda)>>({})(1), 2);
+  struct alignas(8) Tag {};
+  EXPECT_EQ(mp::dumps(Tag{}), bytes_of({}));
+  static_cast<void>(mp::loads<Tag>({}));
 }
 
 TEST(Bytes, AnOptionalIsAByteAndTheValueAndAVariantAnIndexAndTheValue) {
@@ -177,6 +182,9 @@ TEST(Loads, RefusesAWrongBoolAnywhere) {
   bytes.back() = std::byte{2};
   EXPECT_NE(complaint<std::vector<Flagged>>(bytes), "");
   EXPECT_NE((complaint<std::array<bool, 2>>(bytes_of({1, 2}))), "");
+  EXPECT_NE(complaint<std::optional<const bool>>(bytes_of({1, 2})), "");
+  EXPECT_NE((complaint<std::array<const bool, 2>>(bytes_of({1, 2}))), "");
+  EXPECT_EQ((mp::loads<std::array<const bool, 2>>(bytes_of({0, 1})))[1], true);
   EXPECT_NE(complaint<std::optional<int>>(bytes_of({3, 0, 0, 0, 0})), "");
   EXPECT_NE(complaint<std::unique_ptr<int>>(bytes_of({255, 0, 0, 0, 0})), "");
 }
@@ -278,6 +286,67 @@ TEST(Nesting, RefusesACycleOfPointers) {
   first->next = std::make_shared<Node>(Node{first});
   EXPECT_THROW(static_cast<void>(mp::dumps(first)), mp::SerializationError);
   first->next.reset();
+}
+
+// Of their own types, objects may be of any size at any depth.
+struct Image {
+  std::string name;
+  std::array<std::uint8_t, 65536> pixels{};
+};
+struct Job {
+  int id = 0;
+  Image image;
+};
+class Album {
+ public:
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(first.image, second);
+  }
+  Job first;
+  Image second;
+};
+struct LargeTree {
+  std::array<char, 50'000> data{};
+  std::vector<LargeTree> children;
+};
+struct Mesh {
+  std::array<float, 12'000> points;
+};
+struct Group {
+  std::vector<std::variant<Mesh, Group>> children;
+};
+
+TEST(Nesting, OfLargeObjectsOfDifferentTypesIsFree) {
+  const auto job = std::make_unique<Job>();
+  job->image.name = "x";
+  EXPECT_EQ(mp::loads<std::unique_ptr<Job>>(mp::dumps(job))->image.name, "x");
+  const auto albums = std::make_unique<std::array<Album, 2>>();
+  albums->back().second.name = "y";
+  const auto back = mp::loads<std::unique_ptr<std::array<Album, 2>>>(mp::dumps(albums));
+  EXPECT_EQ(back->back().second.name, "y");
+}
+
+TEST(Nesting, OfLargeObjectsOfOneTypeCountsSeveralLevels) {
+  LargeTree tree;
+  tree.children.resize(1);
+  tree.children[0].children.resize(1);
+  EXPECT_EQ(mp::loads<LargeTree>(mp::dumps(tree)).children[0].children.size(), 1U);
+  tree.children[0].children[0].children.resize(1);
+  EXPECT_THROW(static_cast<void>(mp::dumps(tree)), mp::SerializationError);
+}
+
+TEST(Nesting, CountsWhatIsAroundAClassToo) {
+  std::vector<std::byte> bytes;
+  for (int i = 0; i < 201; ++i) {
+    for (const int byte : {1, 0, 0, 0, 0, 0, 0, 0, 1})
+      bytes.push_back(static_cast<std::byte>(byte));
+  }
+  bytes.resize(2'000'000);
+  EXPECT_NE(complaint<Group>(bytes).find("nests too deeply"), std::string::npos);
+  mp::Decoder decoder{bytes};
+  EXPECT_THROW(static_cast<void>(mp::detail::decode<Group>(decoder)), mp::SerializationError);
+  EXPECT_GT(decoder.remaining(), bytes.size() - 10 * 9) << "it came no farther than that";
 }
 
 TEST(Nesting, AllowsALargeObjectOnce) {
@@ -421,6 +490,50 @@ class NoDefault {
   void serialize(Archive&) {}
   std::string text;
 };
+class NoDefaultPointer {
+ public:
+  explicit NoDefaultPointer(const char* at) : at_{at} {}
+  template <class Archive>
+  void serialize(Archive&) {}
+
+ private:
+  const char* at_;
+};
+struct NoDefaultFields {
+  NoDefaultPointer member;
+  int number;
+  template <class Archive>
+  void serialize(Archive&) {}
+};
+// What a base says of itself is not what a derived class would say.
+struct SaysForItself {
+  int number = 0;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(number);
+  }
+};
+struct AddsText : SaysForItself {
+  std::string text;
+};
+struct AddsNothing : SaysForItself {};
+struct AddsAndReduces : SaysForItself {
+  AddsAndReduces() = default;
+  explicit AddsAndReduces(std::string its) : text{std::move(its)} {}
+  auto reduce() const { return std::make_tuple(text); }
+  std::string text;
+};
+template <class Whole>
+struct SaysForTheWhole {
+  int number = 0;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(number, static_cast<Whole&>(*this).text);
+  }
+};
+struct IsTheWhole : SaysForTheWhole<IsTheWhole> {
+  std::string text;
+};
 struct Abstract {
   virtual ~Abstract() = default;
   virtual void run() = 0;
@@ -436,6 +549,11 @@ static_assert(!mp::Serializable<Pointing> && !mp::Serializable<Referring>);
 static_assert(!mp::Serializable<ReferringToConst> && !mp::Serializable<Constant>);
 static_assert(!mp::Serializable<PointerLike> && !mp::Serializable<ViewLike>);
 static_assert(!mp::Serializable<NoDefault> && !mp::Serializable<Abstract>);
+static_assert(!mp::Serializable<NoDefaultPointer> && !mp::is_bitwise<NoDefaultPointer>);
+static_assert(!mp::Serializable<NoDefaultFields>);
+static_assert(!mp::Serializable<AddsText> && !mp::Serializable<std::vector<AddsText>>);
+static_assert(mp::Serializable<SaysForItself> && mp::Serializable<AddsNothing>);
+static_assert(mp::Serializable<AddsAndReduces> && mp::Serializable<IsTheWhole>);
 static_assert(!mp::Serializable<std::unique_ptr<Abstract>>);
 static_assert(!mp::Serializable<void> && !mp::Serializable<std::nullptr_t>);
 static_assert(!mp::Serializable<int*> && !mp::Serializable<const std::string*>);
@@ -524,6 +642,13 @@ static_assert(mp::carries_handles<HandleTree> && mp::carries_handles<ReducesToHa
 static_assert(mp::carries_handles<std::variant<int, WithHandles>>);
 static_assert(!mp::carries_handles<int> && !mp::carries_handles<Tree>);
 
+TEST(Archive, TakesWhatABaseThatKnowsTheWholeSays) {
+  IsTheWhole whole;
+  whole.text = "whole";
+  EXPECT_EQ(mp::loads<IsTheWhole>(mp::dumps(whole)).text, "whole");
+  EXPECT_EQ(mp::loads<AddsAndReduces>(mp::dumps(AddsAndReduces{"own"})).text, "own");
+}
+
 TEST(Codec, ComesBeforeEveryOtherWay) {
   // Handle is a plain aggregate, and trivially copyable.
   static_assert(!mp::is_bitwise<Handle>);
@@ -567,6 +692,64 @@ TEST(Aggregate, TravelsAsBitsWhenTheProgramSaysSo) {
   const auto back = mp::loads<Vouched>(mp::dumps(vouched));
   EXPECT_EQ(back.one.number, 7);
   EXPECT_EQ(back.other.high, 30U);
+}
+
+// ---- objects that no stack has room for
+// ----------------------------------------------------------
+
+struct Frame {
+  std::array<std::byte, 16'000'000> pixels;
+  int id = 0;
+};
+struct Recording {
+  std::string camera;
+  std::vector<Frame> frames;
+};
+
+TEST(LargeObjects, AreReadWhereTheyLie) {
+  const auto frame = [](auto made) {
+    made->id = 7;
+    made->pixels.back() = std::byte{1};
+    return made;
+  };
+  const auto unique =
+      mp::loads<std::unique_ptr<Frame>>(mp::dumps(frame(std::make_unique<Frame>())));
+  EXPECT_EQ(unique->id, 7);
+  EXPECT_EQ(unique->pixels.back(), std::byte{1});
+  using Shared = std::shared_ptr<const Frame>;
+  EXPECT_EQ(mp::loads<Shared>(mp::dumps(Shared{frame(std::make_shared<Frame>())}))->id, 7);
+  using Array = std::array<int, 4'000'000>;
+  EXPECT_EQ(mp::loads<std::unique_ptr<Array>>(mp::dumps(std::make_unique<Array>()))->size(),
+            4'000'000U);
+
+  std::list<Frame> list;
+  list.emplace_back().id = 1;
+  list.emplace_back().id = 2;
+  EXPECT_EQ(mp::loads<std::list<Frame>>(mp::dumps(list)).back().id, 2);
+  std::forward_list<Frame> forward;
+  forward.emplace_front().id = 2;
+  forward.emplace_front().id = 1;
+  EXPECT_EQ(std::next(mp::loads<std::forward_list<Frame>>(mp::dumps(forward)).begin())->id, 2);
+  std::deque<Frame> deque;
+  deque.emplace_back().id = 3;
+  EXPECT_EQ(mp::loads<std::deque<Frame>>(mp::dumps(deque)).back().id, 3);
+  std::map<int, Frame> map;
+  map[5].id = 4;
+  EXPECT_EQ((mp::loads<std::map<int, Frame>>(mp::dumps(map)))[5].id, 4);
+  for (std::size_t length = 0; length < 5; ++length) {  // frames lie aligned or not behind it
+    Recording recording{std::string(length, 'c'), std::vector<Frame>(1)};
+    recording.frames[0].id = 6;
+    EXPECT_EQ(mp::loads<Recording>(mp::dumps(recording)).frames[0].id, 6);
+  }
+}
+
+TEST(Maps, MayHaveKeysThatCannotBeCopied) {
+  std::map<std::unique_ptr<int>, std::string> map;
+  map[std::make_unique<int>(5)] = "five";
+  const auto back = mp::loads<std::map<std::unique_ptr<int>, std::string>>(mp::dumps(map));
+  ASSERT_EQ(back.size(), 1U);
+  EXPECT_EQ(*back.begin()->first, 5);
+  EXPECT_EQ(back.begin()->second, "five");
 }
 
 TEST(Pointers, TravelByValue) {

@@ -244,7 +244,8 @@ struct codec<Connection> {
 template <class T>
 bool Connection::send_object(const T& value, const detail::Deadline& deadline) {
   if constexpr (std::is_convertible_v<const T&, const char*> && std::is_array_v<T>) {
-    return send_object(std::string{value}, deadline);
+    const std::string_view room{value, std::extent_v<T>};  // a text may fill it, without a NUL
+    return send_object(std::string{room.substr(0, room.find('\0'))}, deadline);
   } else {
     detail::EncodingBuffer buffer;
     Transit transit;

@@ -99,6 +99,7 @@ namespace reduction {
 [[nodiscard]] inline std::vector<os::UniqueHandle> duplicates(
     std::span<const native_handle_type> handles) {
   std::vector<os::UniqueHandle> made;
+  made.reserve(handles.size());  // no duplicate is to find no room
   for (const native_handle_type handle : handles) {
     std::error_code ec;
     made.emplace_back(os::duplicate_handle(handle, ec));

@@ -17,6 +17,11 @@
 /// `save`/`load`; a `reduce()` that returns a tuple of the arguments of one of its constructors. A
 /// pointer, a reference or a view does not compile, with a sentence that says why.
 ///
+/// A derived class says for itself how it travels: what it inherits leaves out what it adds. A
+/// member template `serialize` of a plain base is refused for it; other inherited ways (`save` and
+/// `load`, `reduce`, a free function of the base, a base that is a template or has virtual
+/// functions) are taken for the derived class's own.
+///
 /// The bytes are for a process of the same build on the same machine: numbers have this machine's
 /// byte order, aggregates are their fields in order, without names or versions.
 #include <multiprocessing/exceptions.hpp>

@@ -143,6 +143,7 @@ TEST(Wait, OfAClosedThingOrANonsenseHandleThrows) {
   pipe.first.close();
   EXPECT_THROW((void)mp::wait({pipe.first}), std::invalid_argument);
   EXPECT_THROW((void)mp::wait({mp::os::to_handle(98'704)}, 0s), std::system_error);
+  EXPECT_THROW((void)mp::wait({mp::os::invalid_handle}, 0s), std::system_error);
   mp::Process process{[] {}};
   EXPECT_THROW((void)mp::wait({process}), std::exception);
 }

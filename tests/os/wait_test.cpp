@@ -74,6 +74,9 @@ TEST(WaitReady, RefusesWhatIsNoHandle) {
   static_cast<void>(
       os::wait_ready(os::to_handle(1000000), os::Readiness::readable, {}, Deadline{forever}, ec));
   EXPECT_TRUE(ec);
+  static_cast<void>(
+      os::wait_ready(os::invalid_handle, os::Readiness::readable, {}, Deadline{forever}, ec));
+  EXPECT_TRUE(ec);
 }
 
 TEST(WaitReady, EndsWhenItIsInterrupted) {
@@ -138,6 +141,9 @@ TEST(WaitAny, RefusesWhatIsNoHandle) {
   std::array<bool, 2> ready{};
   std::error_code ec;
   static_cast<void>(os::wait_any(handles, ready, {}, Deadline{forever}, ec));
+  EXPECT_TRUE(ec);
+  const std::array<native_handle_type, 2> with_none{one.get(), os::invalid_handle};
+  static_cast<void>(os::wait_any(with_none, ready, {}, Deadline{forever}, ec));
   EXPECT_TRUE(ec);
 }
 

@@ -207,6 +207,15 @@ TEST(Memory, IsLittleForPathsOfManyParts) {
   }
 }
 
+TEST(Memory, IsLittleForLongKeys) {
+  std::map<std::list<char>, int> map;
+  map[std::list<char>(100'000, 'k')] = 1;
+  expect_little_memory<std::map<std::list<char>, int>>(mp::dumps(map), true);
+  std::map<std::map<std::list<char>, int>, int> deeper;
+  deeper[map] = 2;
+  expect_little_memory<std::map<std::map<std::list<char>, int>, int>>(mp::dumps(deeper), true);
+}
+
 TEST(Memory, IsLittleForLongTexts) {
   for (const std::size_t size : {0U, 15U, 16U, 17U, 1000U, 100'000U}) {
     expect_little_memory<std::string>(mp::dumps(std::string(size, 'x')), true);

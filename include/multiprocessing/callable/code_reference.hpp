@@ -15,6 +15,7 @@
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/serialization.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -160,8 +161,15 @@ template <class Signature>
 /// @brief Names the descriptor of a key; looks it up once.
 template <class Key>
 [[nodiscard]] const CodeReference& refer_to() {
-  static const CodeReference* const kept = &detail::keep(refer_to(DescriptorOf<Key>::value));
-  return *kept;  // no static reference: g++ 13 takes it for a dangling one
+  // Not initialised by the first call: a fork meanwhile would leave a child's calls waiting for a
+  // thread that stayed behind. Two first calls find the same one.
+  static constinit std::atomic<const CodeReference*> kept{nullptr};
+  const CodeReference* known = kept.load(std::memory_order_acquire);
+  if (known == nullptr) {
+    known = &detail::keep(refer_to(DescriptorOf<Key>::value));
+    kept.store(known, std::memory_order_release);
+  }
+  return *known;
 }
 
 /// @brief The function that a reference from another process means here. @param reference it.

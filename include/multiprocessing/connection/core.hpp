@@ -103,7 +103,7 @@ class ConnectionCore {
 
   [[nodiscard]] bool closed() const noexcept { return calls_.closed(); }
   void close() noexcept {
-    if (calls_.close()) do_close();
+    calls_.close([this] { do_close(); });
   }
   [[nodiscard]] native_handle_type fileno() const {
     if (closed()) throw std::invalid_argument{"fileno: this Connection is closed"};

@@ -60,10 +60,33 @@ class CallsInFlight {
     bool entered_;
   };
 
-  /// @brief Sends the others away and waits until they have gone.
-  /// @returns false: another call of close() does so, or did.
-  bool close() noexcept {
-    if (closing_.exchange(true)) return false;
+  /// @brief Sends the others away, waits until they have gone, and gives the handle back; unless
+  /// another call of close() does so, or did. Who did so when this process was forked stayed
+  /// behind: there, the next call does.
+  /// @param give_back called with nothing, throws nothing.
+  template <class GiveBack>
+  void close(GiveBack give_back) noexcept {
+    if (!claim_closing()) return;
+    closing_.store(true);
+    send_away();
+    give_back();
+    closer_.store(nobody_any_more);
+  }
+
+ private:
+  static constexpr unsigned era_shift = 32;
+  static constexpr std::uint64_t nobody_any_more = ~std::uint64_t{0};
+
+  [[nodiscard]] bool claim_closing() noexcept {
+    const std::uint64_t mine = (era() >> era_shift) + 1;
+    std::uint64_t was = closer_.load();
+    do {
+      if (was == nobody_any_more || was == mine) return false;
+    } while (!closer_.compare_exchange_weak(was, mine));
+    return true;
+  }
+
+  void send_away() noexcept {
     ProcessState& state = process_state();
     state.interrupters.fetch_add(1);
     for (unsigned round = 0; calls_of(count_.load()) != 0; ++round) {
@@ -77,11 +100,7 @@ class CallsInFlight {
       const auto event = os::to_handle(state.interrupt.load());
       if (event != os::invalid_handle) os::reset_event(event);
     }
-    return true;
   }
-
- private:
-  static constexpr unsigned era_shift = 32;
 
   [[nodiscard]] bool enter() noexcept {
     std::uint64_t now = count_.load(std::memory_order_relaxed);
@@ -104,7 +123,8 @@ class CallsInFlight {
   }
 
   std::atomic<bool> closing_{false};
-  std::atomic<std::uint64_t> count_{0};  // era above, calls below
+  std::atomic<std::uint64_t> closer_{0};  // nobody yet, nobody any more, or whose era and one
+  std::atomic<std::uint64_t> count_{0};   // era above, calls below
 };
 
 }  // namespace multiprocessing::detail

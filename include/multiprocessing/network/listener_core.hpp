@@ -385,17 +385,18 @@ inline bool ListenerCore::forget_oldest() {
 }
 
 inline void ListenerCore::close() noexcept {
-  if (!calls_.close()) return;
-  {
-    Clients clients;
-    std::list<Found> found;
-    const std::lock_guard lock{process_state().mutex};
-    clients.swap(clients_);
-    found.swap(found_);
-    socket_ = {};
-    set_.reset();
-  }
-  file_.remove();
+  calls_.close([this] {
+    {
+      Clients clients;
+      std::list<Found> found;
+      const std::lock_guard lock{process_state().mutex};
+      clients.swap(clients_);
+      found.swap(found_);
+      socket_ = {};
+      set_.reset();
+    }
+    file_.remove();
+  });
 }
 
 }  // namespace multiprocessing::detail

@@ -52,7 +52,8 @@ class NamedMemory {
                             std::size_t size,
                             const Announce& announce,
                             std::error_code& ec);
-  /// @brief The memory of that name, whole.
+  /// @brief The memory of that name, whole, whoever made it: POSIX, another user may have, who let
+  /// this one have it.
   /// @errors `no_such_file_or_directory`; as create.
   static NamedMemory open(const std::string& name, std::error_code& ec);
 
@@ -81,6 +82,9 @@ class NamedMemory {
 [[nodiscard]] const char* place_of_named_memory() noexcept;
 
 /// @brief Takes the name away; who has the memory mapped keeps it. Windows: does nothing.
+///
+/// POSIX has no way to remove a name only if it stands for this memory: in the moment between the
+/// look and the removal, others may remove the name and make it again.
 /// @errors `no_such_file_or_directory`: there is no such memory, or the name stands for another one
 /// by now.
 void remove_named_memory(const std::string& name,

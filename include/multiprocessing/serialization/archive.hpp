@@ -32,34 +32,57 @@ void decode_into(Decoder& decoder, T& value);
 /// `shared_ptr` is an error instead of a stack that overflows.
 class Nestable {
  public:
-  /// Nested deeper than this is refused: a stack is finite, hostile bytes are not. An object of
-  /// 512 bytes or more counts as several levels.
+  /// Nested deeper than this is refused: a stack is finite, hostile bytes are not.
   static constexpr std::size_t max_depth = 200;
+  /// An object of so many bytes or more that lies, however deep, in another one of its type counts
+  /// as several levels. One of each type does not: how many types there are is the program's choice
+  /// and not that of the bytes.
+  static constexpr std::size_t large = 512;
 
-  /// @brief One level of nesting for as long as it lives.
+  /// @brief What an object adds to the depth.
+  struct Level {
+    std::size_t levels;        ///< Always.
+    std::size_t extra_levels;  ///< Beside them, inside another one of its type.
+    std::uint64_t type;        ///< Which type, where that matters.
+  };
+
+  /// @brief One object's part of the depth for as long as it lives.
   class Nesting {
    public:
-    /// @param object_size what an object of this level takes of the stack.
     /// @throws SerializationError that is too deep.
-    explicit Nesting(Nestable& archive, std::size_t object_size = 0)
-        : archive_{archive}, levels_{1 + object_size / 512} {
-      // An object of a size that no depth allows is let in alone: the program did choose it.
-      if (archive_.depth_ != 0 && archive_.depth_ + levels_ > max_depth) {
+    explicit Nesting(Nestable& archive, const Level& level = {1, 0, 0})
+        : archive_{archive}, outer_{archive.innermost_large_}, type_{level.type} {
+      if (level.extra_levels != 0 && is_inside_its_own()) levels_ = level.extra_levels;
+      levels_ += level.levels;
+      if (archive_.depth_ + levels_ > max_depth) {
         throw SerializationError{"it nests too deeply, or in a cycle"};
       }
       archive_.depth_ += levels_;
+      if (level.extra_levels != 0) archive_.innermost_large_ = this;
     }
     Nesting(const Nesting&) = delete;
     Nesting& operator=(const Nesting&) = delete;
-    ~Nesting() { archive_.depth_ -= levels_; }
+    ~Nesting() {
+      archive_.depth_ -= levels_;
+      archive_.innermost_large_ = outer_;
+    }
 
    private:
+    [[nodiscard]] bool is_inside_its_own() const noexcept {
+      const Nesting* above = outer_;
+      while (above != nullptr && above->type_ != type_) above = above->outer_;
+      return above != nullptr;
+    }
+
     Nestable& archive_;
-    std::size_t levels_;
+    const Nesting* outer_;  // of those that are large
+    std::uint64_t type_;
+    std::size_t levels_ = 0;
   };
 
  private:
   std::size_t depth_ = 0;
+  const Nesting* innermost_large_ = nullptr;
 };
 
 }  // namespace detail

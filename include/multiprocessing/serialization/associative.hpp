@@ -9,8 +9,11 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <map>
+#include <memory>
 #include <set>
+#include <tuple>
 #include <type_traits>
 #include <unordered_map>
 #include <unordered_set>
@@ -32,7 +35,16 @@ struct Keyed {
   static constexpr std::size_t weight = count_size;
 
   static void encode(Encoder& encoder, const Container& container) {
-    detail::encode_elements<Node, Element>(encoder, container, container.size());
+    if constexpr (is_map) {
+      encoder.write_number(std::uint64_t{container.size()});
+      for (const auto& [key, value] : container) {
+        detail::encode_value<Key>(encoder, key);
+        detail::encode_value<typename Container::mapped_type>(encoder, value);
+        encoder.pad(element_padding<Element, Node>);
+      }
+    } else {
+      detail::encode_elements<Node, Element>(encoder, container, container.size());
+    }
   }
   static Container decode(Decoder& decoder) {
     Container made;
@@ -44,11 +56,29 @@ struct Keyed {
             if (expected != 0) made.reserve(expected);  // of nothing it allocates too
           }
         },
-        [&](Element&& element) {
-          made.insert(made.end(), std::move(element));
+        [&](Decoder& from) {
+          add(from, made);
           if (made.size() != ++count) throw SerializationError{"a key comes twice"};
         });
     return made;
+  }
+
+ private:
+  // Not as a pair, whose key could only be copied.
+  static void add(Decoder& decoder, Container& made) {
+    if constexpr (is_map) {
+      using Mapped = typename Container::mapped_type;
+      auto key = decode_value<Key>(decoder);
+      if constexpr (is_read_in_place<Mapped>()) {
+        const auto place = made.emplace_hint(made.end(), std::piecewise_construct,
+                                             std::forward_as_tuple(std::move(key)), std::tuple<>{});
+        decoder.read(std::addressof(place->second), sizeof(Mapped));
+      } else {
+        made.emplace_hint(made.end(), std::move(key), decode_value<Mapped>(decoder));
+      }
+    } else {
+      made.insert(made.end(), decode_value<Element>(decoder));
+    }
   }
 };
 

@@ -65,12 +65,14 @@ consteval void refuse() {
                   "process: pass what it captures as arguments, or write a struct with an "
                   "operator() and members that can travel");
   } else {
-    static_assert(is_serializable<Type>,
-                  "multiprocessing: objects of this type cannot travel to another process: make it "
-                  "an aggregate of types that can (no base class, at most 100 members, none const "
-                  "or a reference), or give it a default constructor and serialize(Archive&) or "
-                  "save/load, or a reduce() that returns a tuple of a public constructor's "
-                  "arguments, or specialise multiprocessing::codec for it");
+    static_assert(
+        is_serializable<Type>,
+        "multiprocessing: objects of this type cannot travel to another process: make it "
+        "an aggregate of types that can (no base class, at most 100 members, none const "
+        "or a reference), or give it a default constructor and serialize(Archive&) or "
+        "save/load, or a reduce() that returns a tuple of a public constructor's "
+        "arguments, or specialise multiprocessing::codec for it; what a base has of these "
+        "leaves out what a derived class adds");
   }
 }
 

@@ -20,6 +20,7 @@
 #include <forward_list>
 #include <iterator>
 #include <list>
+#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -56,7 +57,7 @@ void encode_elements(Encoder& encoder, const Range& range, std::size_t count) {
 
 /// @brief Decodes what encode_elements() encoded.
 /// @param reserve called with the count, which is checked.
-/// @param add called with each element.
+/// @param add called with the decoder for each element, which it decodes.
 template <std::size_t Node, class Element, class Reserve, class Add>
 void decode_elements(Decoder& decoder, Reserve reserve, Add add) {
   constexpr std::size_t weight = element_weight<Element, Node>;
@@ -65,8 +66,19 @@ void decode_elements(Decoder& decoder, Reserve reserve, Add add) {
   decoder.claim(count * weight);
   for (std::size_t i = 0; i < count; ++i) {
     decoder.unclaim(weight);
-    add(decode_value<Element>(decoder));
+    add(decoder);
     decoder.take(element_padding<Element, Node>);
+  }
+}
+
+/// @brief Decodes an element to the end of a list or deque.
+template <class Container>
+void append_from(Decoder& decoder, Container& container) {
+  using Element = typename Container::value_type;
+  if constexpr (is_read_in_place<Element>()) {
+    decoder.read(std::addressof(container.emplace_back()), sizeof(Element));
+  } else {
+    container.push_back(decode_value<Element>(decoder));
   }
 }
 
@@ -87,7 +99,7 @@ Container decode_contiguous(Decoder& decoder) {
       return made;
     }
   }
-  if constexpr (std::is_trivially_default_constructible_v<Element>) {
+  if constexpr (std::is_trivially_default_constructible_v<Element> || is_read_in_place<Element>()) {
     made.reserve(count);
     will_be_filled(made.data(), count * sizeof(Element));
     made.resize(count);
@@ -136,7 +148,7 @@ struct Standard<std::vector<T, Allocator>> {
       Vector made;
       decode_elements<0, T>(
           decoder, [&](std::size_t count) { made.reserve(count); },
-          [&](T&& element) { made.push_back(std::move(element)); });
+          [&](Decoder& from) { made.push_back(decode_value<T>(from)); });
       return made;
     }
   }
@@ -237,7 +249,7 @@ struct Standard<std::list<T, Allocator>> {
   static std::list<T, Allocator> decode(Decoder& decoder) {
     std::list<T, Allocator> made;
     decode_elements<node, T>(
-        decoder, [](std::size_t) {}, [&](T&& element) { made.push_back(std::move(element)); });
+        decoder, [](std::size_t) {}, [&](Decoder& from) { append_from(from, made); });
     return made;
   }
 };
@@ -256,7 +268,14 @@ struct Standard<std::forward_list<T, Allocator>> {
     auto last = made.before_begin();
     decode_elements<node, T>(
         decoder, [](std::size_t) {},
-        [&](T&& element) { last = made.insert_after(last, std::move(element)); });
+        [&](Decoder& from) {
+          if constexpr (is_read_in_place<T>()) {
+            last = made.emplace_after(last);
+            from.read(std::addressof(*last), sizeof(T));
+          } else {
+            last = made.insert_after(last, decode_value<T>(from));
+          }
+        });
     return made;
   }
 };
@@ -274,7 +293,7 @@ struct Standard<std::deque<T, Allocator>> {
   static std::deque<T, Allocator> decode(Decoder& decoder) {
     std::deque<T, Allocator> made;
     decode_elements<node(), T>(
-        decoder, [](std::size_t) {}, [&](T&& element) { made.push_back(std::move(element)); });
+        decoder, [](std::size_t) {}, [&](Decoder& from) { append_from(from, made); });
     decoder.take(spare());
     return made;
   }

@@ -43,7 +43,8 @@ consteval bool can_be_bits();
 /// So are numbers, enumerations, and trivially copyable classes whose fields all are. A bool is
 /// not: most bytes are none, so it has to be looked at when it arrives. What the fields are is seen
 /// in plain aggregates; a trivially copyable class with private members, a base or a union is taken
-/// at its word, unless it looks like a pointer or a view (`*`, `->`, `data()`). A program may set
+/// at its word, unless it looks like a pointer or a view (`*`, `->`, `data()`) or has a `serialize`
+/// or `save` and `load` that can be seen (a private one cannot). A program may set
 /// it to true for a class that it knows to hold neither pointers nor bools. It has to for a struct
 /// with bit-fields or an anonymous union: those stop the compiler where their fields are listed.
 ///
@@ -132,6 +133,34 @@ enum class Way {
   aggregate,         ///< field by field
 };
 
+/// @brief Of whose member that is. @tparam R what it returns.
+template <class Owner, class R>
+std::type_identity<Owner> owner_of(R (Owner::*)(Encoder&));
+
+/// @brief Whether a base's `serialize` would be taken for T's own, and leave out what T adds.
+///
+/// It may be meant for T where the base can know T: by a template's arguments, or by virtual
+/// functions. What is overloaded is not seen.
+template <class T>
+consteval bool inherits_serialize() {
+  if constexpr (requires { detail::owner_of(&T::template serialize<Encoder>); }) {
+    using Owner = typename decltype(detail::owner_of(&T::template serialize<Encoder>))::type;
+    if constexpr (std::is_same_v<Owner, T> || sizeof(Owner) == sizeof(T)) {
+      return false;
+    } else {
+      return !std::is_empty_v<Owner> && !std::is_polymorphic_v<Owner> &&
+             type_name<Owner>().find('<') == std::string_view::npos;
+    }
+  } else {
+    return false;
+  }
+}
+
+/// @brief Whether somebody wrote something for T, as far as can be seen, be it of use or not.
+template <class T>
+concept HasWritten =
+    HasMemberSerialize<T> || HasMemberSaveLoad<T> || HasFreeSerialize<T> || HasFreeSaveLoad<T>;
+
 /// @brief The way a class or an enumeration goes because somebody wrote something for it.
 template <class T>
 consteval Way written_way_of() {
@@ -140,7 +169,8 @@ consteval Way written_way_of() {
   } else if constexpr (!(std::is_class_v<T> || std::is_enum_v<T> || std::is_union_v<T>) ||
                        IsStandard<T>) {
     return Way::none;
-  } else if constexpr (HasMemberSerialize<T> && std::default_initializable<T>) {
+  } else if constexpr (HasMemberSerialize<T> && std::default_initializable<T> &&
+                       !inherits_serialize<T>()) {
     return Way::member_serialize;
   } else if constexpr (HasMemberSaveLoad<T> && std::default_initializable<T>) {
     return Way::member_save_load;
@@ -160,7 +190,7 @@ consteval bool is_boolean() {
   if constexpr (std::is_enum_v<T>) {
     return std::is_same_v<std::underlying_type_t<T>, bool>;
   } else {
-    return std::is_same_v<T, bool>;
+    return std::is_same_v<std::remove_cv_t<T>, bool>;
   }
 }
 
@@ -203,6 +233,8 @@ consteval bool can_be_bits() {
     if constexpr (std::is_empty_v<T> || !std::is_move_constructible_v<T> ||
                   !std::is_move_assignable_v<T>) {
       return false;
+    } else if constexpr (HasWritten<T>) {
+      return false;  // it is no plain class to who wrote that, though it cannot be decoded by it
     } else if constexpr (shape<T>.known) {
       return detail::fields_are_bits(FieldTypes<T>{});
     } else {
@@ -229,7 +261,7 @@ consteval Way way_of() {
     return Way::boolean;
   } else if constexpr (is_bitwise<T>) {
     return Way::bits;
-  } else if constexpr (!std::is_class_v<T> || !std::is_move_assignable_v<T>) {
+  } else if constexpr (!std::is_class_v<T> || !std::is_move_assignable_v<T> || HasWritten<T>) {
     return Way::none;
   } else if constexpr (std::is_empty_v<T> && std::is_trivially_copyable_v<T>) {
     return Way::empty;
@@ -237,6 +269,25 @@ consteval Way way_of() {
     return Way::aggregate;
   } else {
     return Way::none;
+  }
+}
+
+/// @brief Whether a T is read where it is to lie instead of being moved there: it may be larger
+/// than what is left of the stack.
+template <class T>
+consteval bool is_read_in_place() {
+  return sizeof(T) >= Nestable::large && is_bitwise<T> && std::is_default_constructible_v<T> &&
+         (way_of<T>() == Way::bits || way_of<T>() == Way::standard);
+}
+
+/// @brief What an object of T adds to the depth: one level if it is of a class of the program's.
+template <class T>
+consteval Nestable::Level level_of() {
+  constexpr std::size_t levels = way_of<T>() == Way::standard ? 0 : 1;
+  if constexpr (sizeof(T) < Nestable::large) {
+    return {levels, 0, 0};
+  } else {
+    return {levels, sizeof(T) / Nestable::large, type_hash<T>()};
   }
 }
 

@@ -44,11 +44,7 @@ void encode_written(Encoder& encoder, const T& value) {
   } else {
     static_assert(way == Way::reduce);
     using State = typename Reduced<T>::type;
-    std::apply(
-        [&]<class... Argument>(const Argument&... argument) {
-          (detail::encode_value<std::decay_t<Argument>>(encoder, argument), ...);
-        },
-        State(value.reduce()));
+    detail::encode_value<State>(encoder, State(value.reduce()));
   }
 }
 
@@ -60,17 +56,22 @@ void encode_value(Encoder& encoder, const T& value) {
   } else if constexpr (way == Way::boolean) {
     encoder.write_number(static_cast<std::uint8_t>(value));
   } else if constexpr (way == Way::standard) {
-    Standard<T>::encode(encoder, value);
+    if constexpr (sizeof(T) < Encoder::large) {
+      Standard<T>::encode(encoder, value);
+    } else {
+      const Encoder::Nesting level{encoder, level_of<T>()};
+      Standard<T>::encode(encoder, value);
+    }
   } else if constexpr (way == Way::array) {
     for (const auto& element : value)
       detail::encode_value<std::remove_extent_t<T>>(encoder, element);
   } else if constexpr (way == Way::aggregate) {
-    const Encoder::Nesting level{encoder, sizeof(T)};
+    const Encoder::Nesting level{encoder, level_of<T>()};
     detail::with_fields(value, [&]<class... Field>(const Field&... field) {
       (detail::encode_value<Field>(encoder, field), ...);
     });
   } else if constexpr (way != Way::empty) {
-    const Encoder::Nesting level{encoder, sizeof(T)};
+    const Encoder::Nesting level{encoder, level_of<T>()};
     detail::encode_written(encoder, value);
   }
 }
@@ -84,16 +85,16 @@ void decode_value_into(Decoder& decoder, T& value) {
   } else if constexpr (way == Way::array) {
     for (auto& element : value) detail::decode_value_into(decoder, element);
   } else if constexpr (way == Way::member_serialize) {
-    const Decoder::Nesting level{decoder, sizeof(T)};
+    const Decoder::Nesting level{decoder, level_of<T>()};
     value.serialize(decoder);
   } else if constexpr (way == Way::free_serialize) {
-    const Decoder::Nesting level{decoder, sizeof(T)};
+    const Decoder::Nesting level{decoder, level_of<T>()};
     serialize(decoder, value);
   } else if constexpr (way == Way::member_save_load) {
-    const Decoder::Nesting level{decoder, sizeof(T)};
+    const Decoder::Nesting level{decoder, level_of<T>()};
     value.load(decoder);
   } else if constexpr (way == Way::free_save_load) {
-    const Decoder::Nesting level{decoder, sizeof(T)};
+    const Decoder::Nesting level{decoder, level_of<T>()};
     load(decoder, value);
   } else {
     value = decode_value<T>(decoder);
@@ -102,9 +103,15 @@ void decode_value_into(Decoder& decoder, T& value) {
 
 template <class T>
 T decode_bits(Decoder& decoder) {
-  std::array<std::byte, sizeof(T)> bytes;
-  decoder.read(bytes.data(), bytes.size());
-  return std::bit_cast<T>(bytes);
+  if constexpr (is_read_in_place<T>()) {
+    T value;
+    decoder.read(std::addressof(value), sizeof value);
+    return value;
+  } else {
+    std::array<std::byte, sizeof(T)> bytes;
+    decoder.read(bytes.data(), bytes.size());
+    return std::bit_cast<T>(bytes);
+  }
 }
 
 template <class T>
@@ -134,17 +141,22 @@ T decode_value(Decoder& decoder) {
   } else if constexpr (way == Way::boolean) {
     return decode_boolean<T>(decoder);
   } else if constexpr (way == Way::empty) {
-    return std::bit_cast<T>(std::byte{});
+    return std::bit_cast<T>(std::array<std::byte, sizeof(T)>{});
   } else if constexpr (way == Way::standard) {
-    return Standard<T>::decode(decoder);
+    if constexpr (sizeof(T) < Decoder::large) {
+      return Standard<T>::decode(decoder);
+    } else {
+      const Decoder::Nesting level{decoder, level_of<T>()};
+      return Standard<T>::decode(decoder);
+    }
   } else if constexpr (way == Way::custom) {
-    const Decoder::Nesting level{decoder, sizeof(T)};
+    const Decoder::Nesting level{decoder, level_of<T>()};
     return codec<T>::decode(decoder);
   } else if constexpr (way == Way::reduce) {
-    const Decoder::Nesting level{decoder, sizeof(T)};
+    const Decoder::Nesting level{decoder, level_of<T>()};
     return std::make_from_tuple<T>(decode_value<typename Reduced<T>::type>(decoder));
   } else if constexpr (way == Way::aggregate) {
-    const Decoder::Nesting level{decoder, sizeof(T)};
+    const Decoder::Nesting level{decoder, level_of<T>()};
     return decode_fields<T>(decoder, Parts<T>{});
   } else {
     T value{};

@@ -10,6 +10,7 @@
 #include <complex>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -158,7 +159,13 @@ struct Owning {
   }
   static Pointer decode(Decoder& decoder) {
     if (!decode_boolean<bool>(decoder)) return nullptr;
-    if constexpr (std::is_move_constructible_v<Element>) {
+    if constexpr (is_read_in_place<Element>()) {
+      const auto bytes = decoder.take(sizeof(Element));
+      decoder.take(padding());
+      auto made = make();
+      std::memcpy(static_cast<void*>(made.get()), bytes.data(), bytes.size());
+      return made;
+    } else if constexpr (std::is_move_constructible_v<Element>) {
       // First all bytes that pay for the memory, then the memory: else a chain of pointers takes
       // some at each link before one is found not to be there.
       Element element = decode_value<Element>(decoder);
@@ -176,6 +183,13 @@ struct Owning {
   }
 
  private:
+  static auto make() {
+    if constexpr (Beside == 0) {
+      return std::unique_ptr<Element>{new Element};
+    } else {
+      return std::make_shared<Element>();
+    }
+  }
   // A function, because the class may be incomplete where its member of this type is looked at.
   static constexpr std::size_t padding() { return element_padding<Element, Beside>; }
 };

@@ -176,6 +176,10 @@ inline std::shared_ptr<SharedMemoryCore> SharedMemoryCore::attach(const std::str
 /// there. The process that creates it owns the name: that goes by unlink(), with the last copy
 /// there, or, within a second, when that process dies, with a line on its error output that says
 /// so. Who attaches owns nothing. The memory itself lives as long as somebody has it.
+///
+/// On POSIX it is for its creator's user alone (mode 0600), but who attaches takes what has the
+/// name: where users distrust each other, another one may have taken the name first, and may read,
+/// write and cut that memory. A name that is made up is not guessed.
 /// @code
 /// mp::SharedMemory shared{{.create = true, .size = 1024}};
 /// shared.buf()[0] = std::byte{5};

@@ -77,6 +77,10 @@ inline Waited wait_ready(native_handle_type handle,
                          const detail::Deadline& deadline,
                          std::error_code& ec) noexcept {
   const short events = what == Readiness::readable ? POLLIN : POLLOUT;
+  if (handle < 0) {  // poll() passes over it
+    ec.assign(EBADF, std::system_category());
+    return Waited::timed_out;
+  }
   std::array<pollfd, 2> polled{pollfd{handle, events, 0}, pollfd{}};
   const Waited waited = posix::poll_until(polled, interrupt, deadline, ec);
   if (waited == Waited::ready && (polled[0].revents & POLLNVAL) != 0) {
@@ -92,7 +96,13 @@ inline Waited wait_any(std::span<const native_handle_type> handles,
                        std::error_code& ec) noexcept try {
   std::vector<pollfd> polled;
   polled.reserve(handles.size() + 1);
-  for (const native_handle_type handle : handles) polled.push_back({handle, POLLIN, 0});
+  for (const native_handle_type handle : handles) {
+    if (handle < 0) {  // poll() passes over it
+      ec.assign(EBADF, std::system_category());
+      return Waited::timed_out;
+    }
+    polled.push_back({handle, POLLIN, 0});
+  }
   polled.emplace_back();
   const Waited waited = posix::poll_until(polled, interrupt, deadline, ec);
   if (waited != Waited::ready) return waited;

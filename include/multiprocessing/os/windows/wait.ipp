@@ -109,7 +109,8 @@ class Watched {
  public:
   Watched(HANDLE handle, std::error_code& ec) : handle_{handle}, object_{handle} {
     ec.clear();
-    if (!is_pipe(handle)) return;
+    if (handle == invalid_handle) ec = as_error(ERROR_INVALID_HANDLE);  // also: this process
+    if (ec || !is_pipe(handle)) return;
     DWORD available = 0;
     if (MULTIPROCESSING_SYSTEM(PeekNamedPipe)(handle, nullptr, 0, nullptr, &available, nullptr) ==
         0) {
