@@ -67,8 +67,7 @@ inline OneWayEnd::~OneWayEnd() {
 }
 
 inline native_handle_type OneWayEnd::handle() const noexcept {
-  if (pipe_) {
-    shared().watched.store(1);
+  if (pipe_ && shared().watched.exchange(1) == 0) {
     static_cast<void>(posix::make_unreadable(pipe_.get(), shared(), {}, posix::a_moment()));
   }
   return pipe_.get();
@@ -118,12 +117,13 @@ inline Outcome OneWayEnd::receive(IncomingMessage& into,
       outcome =
           posix::PartReader{region_->data() + posix::page_size, shared()}.read(into, interrupt, ec);
     }
+    if (outcome == Outcome::done) posix::wake_next(shared());
     if (outcome == Outcome::done && shared().watched.load() != 0) {
       static_cast<void>(posix::make_unreadable(pipe_.get(), shared(), {}, posix::a_moment()));
     }
     if (ec || outcome != Outcome::timed_out) return outcome;
     if (nobody_sends) return Outcome::ended;
-    if (posix::comes_soon(shared(), *patience_, deadline)) continue;
+    if (posix::comes_soon(pipe_.get(), shared(), *patience_, deadline)) continue;
     outcome = posix::wait_for_byte(pipe_.get(), shared(), interrupt, deadline, ec);
     nobody_sends = outcome == Outcome::ended;
     if (ec || (outcome != Outcome::done && !nobody_sends)) return outcome;
@@ -140,14 +140,19 @@ inline Outcome OneWayEnd::wait(const Interrupt& interrupt,
   for (;;) {
     Outcome outcome = posix::acquire(shared().reading, interrupt, deadline);
     if (outcome != Outcome::done) return outcome;
+    bool is_there = false;
     {
       const posix::Unlocker unlocker{shared().reading};
       MULTIPROCESSING_STOP_POINT("pipe.poll.locked");
       posix::PartReader reader{region_->data() + posix::page_size, shared()};
-      if (reader.has_message(ec)) return Outcome::done;
+      is_there = reader.has_message(ec);
       if (ec) return Outcome::timed_out;
     }
-    if (posix::comes_soon(shared(), *patience_, deadline)) continue;
+    if (is_there) {
+      posix::wake_next(shared());
+      return Outcome::done;
+    }
+    if (posix::comes_soon(pipe_.get(), shared(), *patience_, deadline)) continue;
     outcome = posix::wait_for_byte(pipe_.get(), shared(), interrupt, deadline, ec);
     if (outcome == Outcome::ended) return Outcome::done;
     if (ec || outcome != Outcome::done) return outcome;

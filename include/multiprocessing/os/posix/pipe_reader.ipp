@@ -36,17 +36,26 @@ inline Outcome make_unreadable(int pipe,
 }
 
 // By who found the ring empty. Most answers come soon; who sleeps for them on the ring's bell saves
-// both sides the pipe. Longer than this nobody does, for the bell does not tell of the end.
-inline bool comes_soon(OneWayEnd::Shared& shared,
+// both sides the pipe. Longer than this nobody does, for the bell does not tell of an end to come.
+inline bool comes_soon(int pipe,
+                       OneWayEnd::Shared& shared,
                        Patience& patience,
                        const detail::Deadline& deadline) noexcept {
   constexpr std::chrono::milliseconds soon{10};
   if (deadline.is_now()) return false;
   const auto is_there = [&shared] { return shared.written.load() != shared.read.load(); };
   if (patience.spin(is_there)) return true;
+  if ((polled(pipe) & POLLHUP) != 0) return false;
   const std::uint32_t announced = Bell::announce(shared.more);
   if (!is_there()) Bell{}.sleep(shared.more, announced, deadline.left(soon));
   return is_there();
+}
+
+// By who leaves something behind: a bell wakes one at a time.
+inline void wake_next(OneWayEnd::Shared& shared) noexcept {
+  if (shared.written.load() != shared.read.load() && Bell::has_sleeper(shared.more)) {
+    Bell{}.ring(shared.more);
+  }
 }
 
 // By who found the ring empty. done: look again; ended: once more, for nobody can send any more.
@@ -191,7 +200,7 @@ class PartReader {
 
   Outcome wait_for_part(const Interrupt& interrupt, std::error_code& ec) noexcept {
     const auto next = shared_.read.load(std::memory_order_relaxed);
-    const auto is_there = [&] { return shared_.written.load(std::memory_order_acquire) != next; };
+    const auto is_there = [&] { return shared_.written.load() != next; };
     Patience patience;
     for (;;) {
       if (patience.spin(is_there) || is_there()) {
