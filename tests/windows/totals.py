@@ -3,7 +3,10 @@
 """Says how many of the tests ran on Windows, how many passed, and which do not apply there, and why.
 
     totals.py <root of the tree> <results of ctest, as JUnit> [--part]
+    totals.py --silent <results of ctest, as JUnit>
 
+Wine now and then ends a program before it says a word. --silent prints which tests failed so, as ctest's -R takes
+it: tests/windows/run runs them again, once, into <results>.again, and that is told.
 A test of the tree that neither ran nor does not apply is a fault, unless only a part was to run. A test that does not apply stands between `#if MULTIPROCESSING_POSIX  // not on Windows: <reason>` and `#endif`;
 a file of such tests, or such a program, says `// Not on Windows: <reason>` at its top."""
 import collections
@@ -51,6 +54,13 @@ def not_applicable(path):
     return found
 
 
+def silent(results):
+    """The failed tests that said nothing."""
+    cases = xml.etree.ElementTree.parse(results).getroot().iter("testcase")
+    return [case.get("name") for case in cases
+            if case.get("status") == "fail" and not (case.findtext("system-out") or "").strip()]
+
+
 def reason_of(path):
     """Why a file is not built for Windows, or None."""
     reason = WHOLE.search("\n".join(path.read_text(encoding="utf-8").splitlines()[:9]))
@@ -58,6 +68,10 @@ def reason_of(path):
 
 
 def main():
+    if sys.argv[1] == "--silent":
+        names = silent(sys.argv[2])
+        print(f"^({'|'.join(map(re.escape, names))})$" if names else "")
+        return 0
     root, results = pathlib.Path(sys.argv[1]), sys.argv[2]
     files = sorted([*(root / "tests").rglob("*_test.cpp"), *(root / "tests").rglob("*.hpp")])
     elsewhere = [found for path in files for found in not_applicable(path)]
@@ -66,6 +80,12 @@ def main():
     reasons.update(filter(None, map(reason_of, programs)))
     suite = xml.etree.ElementTree.parse(results).getroot()
     count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "skipped", "disabled")}
+    again = pathlib.Path(results + ".again")
+    if again.exists():
+        for case in xml.etree.ElementTree.parse(again).getroot().iter("testcase"):
+            count["failures"] -= case.get("status") == "run"
+            print(f"run again, for it ended before it said a word: {case.get('name')}: "
+                  f"{'passed' if case.get('status') == 'run' else 'failed'}")
     passed = count["tests"] - count["failures"] - count["skipped"] - count["disabled"]
     print(f"Windows under Wine: {count['tests']} run, {passed} passed, {count['failures']} failed, "
           f"{count['skipped'] + count['disabled']} skipped; {sum(reasons.values())} do not apply:")
@@ -76,11 +96,13 @@ def main():
     for program, what in NEEDS.items():
         print(f"       {program}: needs {what}")
     print("       tests/plugin, programs built in many ways: layouts of ELF")
-    ran = set()
+    ran, unexplained = set(), False
     for case in suite.iter("testcase"):
         name, out = case.get("name"), case.findtext("system-out") or ""
         if case.get("status") != "run" and case.get("status") != "fail":
-            print(f"skipped: {name}: {why[1] if (why := WHY.search(out)) else 'no reason is given'}")
+            message = case.find("skipped").get("message") if case.find("skipped") is not None else "disabled"
+            unexplained |= not message.startswith("SKIP_")  # ctest did not run it
+            print(f"skipped: {name}: {why[1] if (why := WHY.search(out)) else message}")
         if found := RAN.search(name):
             ran.add(f"{found[1]}.{found[2]}")
         ran.add(name)
@@ -95,7 +117,7 @@ def main():
                       and not reason_of(path) and not {f"program.{path.stem}", f"example.{path.stem}.spawn"} & ran}
     for name in sorted(forgotten):
         print(f"did not run, and nothing says why: {name}")
-    return count["failures"] != 0 or "no reason is given" in reasons or bool(forgotten)
+    return count["failures"] != 0 or "no reason is given" in reasons or bool(forgotten) or unexplained
 
 
 if __name__ == "__main__":
