@@ -3,10 +3,11 @@
 """Says how many of the tests ran on Windows, how many passed, and which do not apply there, and why.
 
     totals.py <root of the tree> <results of ctest, as JUnit> [--part]
-    totals.py --silent <results of ctest, as JUnit>
+    totals.py --failed <results of ctest, as JUnit>
 
-Wine now and then ends a program before it says a word. --silent prints which tests failed so, as ctest's -R takes
-it: tests/windows/run runs them again, once, into <results>.again, and that is told.
+Wine now and then ends a program before it says a word, or loses a process's beginning, once in some thousands.
+--failed prints which tests failed, as ctest's -R takes it, unless they are many: tests/windows/run runs them again,
+once, into <results>.again, and each is named.
 A test of the tree that neither ran nor does not apply is a fault, unless only a part was to run. A test that does not apply stands between `#if MULTIPROCESSING_POSIX  // not on Windows: <reason>` and `#endif`;
 a file of such tests, or such a program, says `// Not on Windows: <reason>` at its top."""
 import collections
@@ -54,11 +55,11 @@ def not_applicable(path):
     return found
 
 
-def silent(results):
-    """The failed tests that said nothing."""
+def failed(results):
+    """The failed tests, if they are few."""
     cases = xml.etree.ElementTree.parse(results).getroot().iter("testcase")
-    return [case.get("name") for case in cases
-            if case.get("status") == "fail" and not (case.findtext("system-out") or "").strip()]
+    names = [case.get("name") for case in cases if case.get("status") == "fail"]
+    return names if len(names) <= 4 else []
 
 
 def reason_of(path):
@@ -68,8 +69,8 @@ def reason_of(path):
 
 
 def main():
-    if sys.argv[1] == "--silent":
-        names = silent(sys.argv[2])
+    if sys.argv[1] == "--failed":
+        names = failed(sys.argv[2])
         print(f"^({'|'.join(map(re.escape, names))})$" if names else "")
         return 0
     root, results = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -84,7 +85,7 @@ def main():
     if again.exists():
         for case in xml.etree.ElementTree.parse(again).getroot().iter("testcase"):
             count["failures"] -= case.get("status") == "run"
-            print(f"run again, for it ended before it said a word: {case.get('name')}: "
+            print(f"failed, and run again: {case.get('name')}: "
                   f"{'passed' if case.get('status') == 'run' else 'failed'}")
     passed = count["tests"] - count["failures"] - count["skipped"] - count["disabled"]
     print(f"Windows under Wine: {count['tests']} run, {passed} passed, {count['failures']} failed, "
