@@ -181,7 +181,7 @@ void put_all(const std::string& host, std::uint16_t port) {
 }
 // Holds a handle where nobody sees it.
 struct Hidden {
-  mp::Queue<int> queue;
+  mp::Queue<int> queue = mp::Queue<int>{};
   void save(mp::Encoder& encoder) const { encoder(queue); }
   void load(mp::Decoder& decoder) { decoder(queue); }
 };
