@@ -70,6 +70,24 @@ TEST(Pipe, AStoppedSenderThatWaitsForRoomHoldsNobodyUp) {
 }
 #endif
 
+#if MULTIPROCESSING_POSIX  // not on Windows: a child that is a copy
+TEST(Pipe, PollFindsWhatWaitHasSeen) {
+  auto [receiving, sending] = mp::Pipe(false);
+  auto [asked, asking] = mp::Pipe(false);
+  Child child{[](mp::Connection its, mp::Connection go_on) {
+                while (go_on.recv<bool>()) its.send(1);
+              },
+              sending, asked};
+  for (int i = 0; i < 500; ++i) {
+    asking.send(true);
+    ASSERT_EQ(mp::wait({receiving}).size(), 1U);
+    ASSERT_TRUE(receiving.poll()) << i;
+    EXPECT_EQ(receiving.try_recv<int>(), 1);
+  }
+  asking.send(false);
+}
+#endif
+
 TEST(Pipe, IsTwoWayUnlessToldOtherwise) {
   auto [first, second] = mp::Pipe();
   first.send(1);

@@ -493,6 +493,7 @@ class NoDefault {
 class NoDefaultPointer {
  public:
   explicit NoDefaultPointer(const char* at) : at_{at} {}
+  [[nodiscard]] const char* at() const { return at_; }
   template <class Archive>
   void serialize(Archive&) {}
 

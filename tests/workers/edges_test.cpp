@@ -8,6 +8,8 @@
 #include <support/forked.hpp>
 #include <support/pool_tasks.hpp>
 
+#include <boost/iterator/transform_iterator.hpp>
+#include <boost/range/iterator_range.hpp>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -16,9 +18,9 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <iterator>
 #include <memory>
-#include <ranges>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -139,7 +141,7 @@ TEST(PoolProgress, IsNotToldBehindTheEndOfAMapThatWasTerminated) {
     if (has_gone) ++late;
     has_told = true;
   };
-  const auto item = [&](int x) {
+  const std::function<int(int)> item = [&](int x) {
     if (x != 0) eventually([&] { return is_told.load(); });
     return x;
   };
@@ -152,7 +154,9 @@ TEST(PoolProgress, IsNotToldBehindTheEndOfAMapThatWasTerminated) {
             if (x != 0) test::wait_for_ever();
             return x;
           },
-          numbers | std::views::transform(item), 1);
+          boost::make_iterator_range(boost::make_transform_iterator(numbers.begin(), item),
+                                     boost::make_transform_iterator(numbers.end(), item)),
+          1);
     } catch (const mp::CancelledError&) {
       has_thrown = true;
     }

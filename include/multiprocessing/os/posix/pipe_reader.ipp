@@ -64,15 +64,18 @@ inline Outcome wait_for_byte(int pipe,
                              const Interrupt& interrupt,
                              const detail::Deadline& deadline,
                              std::error_code& ec) noexcept {
+  // Who was told that the pipe is readable, and asks now, waits for the message that the byte is
+  // for.
+  const detail::Deadline until = deadline.is_now() ? a_moment() : deadline;
   if (shared.rung.load() != 0) {
-    const Outcome outcome = make_unreadable(pipe, shared, interrupt, deadline);
+    const Outcome outcome = make_unreadable(pipe, shared, interrupt, until);
     if (outcome != Outcome::done) return outcome;
   }
   const Waited waited = wait_ready(pipe, Readiness::readable, interrupt, deadline, ec);
   if (ec || waited != Waited::ready || shared.rung.load() != 0) return as_outcome(waited);
   const short events = polled(pipe);
   if ((events & POLLIN) != 0) {  // a dead sender's byte, or one that was just written
-    return make_unreadable(pipe, shared, interrupt, deadline);
+    return make_unreadable(pipe, shared, interrupt, until);
   }
   return (events & POLLHUP) != 0 ? Outcome::ended : Outcome::done;
 }
