@@ -368,6 +368,22 @@ TEST(OneWayPipeChaos, AMessageWhoseSenderDiedIsNotWaitedFor) {
   receiver.join();
 }
 
+TEST(OneWayPipeChaos, AReceiverKilledWhileItCopiesLeavesASmallMessageToTheNext) {
+  mp::Pipe pipe{false};
+  pipe.second.send_bytes(numbered(1, small_size));
+  test::forget_stops();
+  Forked victim{[&] {
+    test::stop_at("pipe.recv.copied");
+    static_cast<void>(pipe.first.recv_bytes());
+  }};
+  wait_for_stop(victim);
+  victim.kill();
+  const auto got = pipe.first.try_recv_bytes();
+  ASSERT_TRUE(got);
+  EXPECT_EQ(number_of(*got), 1U);
+  EXPECT_FALSE(pipe.first.poll());
+}
+
 TEST(OneWayPipeChaos, PollAfterAReceiverDiedInAMessageSeesOnlyTheNext) {
   mp::Pipe pipe{false};
   test::forget_stops();
