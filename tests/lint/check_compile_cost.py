@@ -4,7 +4,9 @@
 
     check_compile_cost.py <root of the tree> <compiler> [<option of the compiler>...]
 
-Fails if more than 150,000 lines come out of the preprocessor. Prints the processor time, beside that
+Fails if more than 150,000 lines come out of the preprocessor, or if a file that includes it and uses
+nothing makes code of more than 1,500 functions and objects: of a class whose first virtual function
+is defined behind it, g++ makes code in every file. Prints the processor time, beside that
 of the standard, system and third-party headers alone that ours include: no test asserts a time, and
 on a busy machine the two differ by a third between runs. The goals are 2.0 s, and 1.5 times theirs."""
 import os
@@ -16,6 +18,7 @@ import sys
 import tempfile
 
 LINES = 150_000
+SYMBOLS = 1_500
 ROUNDS = 5
 UMBRELLA = "multiprocessing.hpp"
 INCLUDE = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.MULTILINE)
@@ -44,6 +47,14 @@ def lines_of(command, source):
                           check=True).stdout.count(b"\n")
 
 
+def symbols_of(command, source):
+    """How many functions and objects the compiler makes code of."""
+    assembly = subprocess.run([*command, "-O0", "-S", "-o", "-", source], stdout=subprocess.PIPE,
+                              check=True).stdout
+    return len(re.findall(rb"^\s*\.type\s.*[@%](?:function|object|gnu_unique_object)$", assembly,
+                          re.MULTILINE))
+
+
 def processor_time(command, source):
     """Seconds in user mode of one compiler and its children, without making code."""
     fresh = {**os.environ, "CCACHE_DISABLE": "1"}  # the compiler's name may lead to ccache
@@ -63,6 +74,7 @@ def main():
                             encoding="utf-8")
             sources[name] = str(path)
         lines = {name: lines_of(command, source) for name, source in sources.items()}
+        symbols = symbols_of(command, sources["ours"])
         times = {name: [] for name in sources}
         for _ in range(ROUNDS):
             for name, source in sources.items():
@@ -71,8 +83,12 @@ def main():
     print(f"figure umbrella_user_time {ours:.2f} s, of {ROUNDS} runs the median; theirs alone {theirs:.2f} s")
     print(f"figure umbrella_ratio {ours / theirs:.2f}")
     print(f"figure umbrella_lines {lines['ours']}; theirs alone {lines['theirs']}")
+    print(f"figure umbrella_symbols {symbols}")
     if lines["ours"] > LINES:
         print(f"{UMBRELLA} is {lines['ours']} lines, the most is {LINES}")
+        return 1
+    if symbols > SYMBOLS:
+        print(f"{UMBRELLA} alone makes code of {symbols} functions and objects, the most is {SYMBOLS}")
         return 1
     return 0
 

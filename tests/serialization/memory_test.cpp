@@ -49,6 +49,10 @@ struct SharedLink {
   std::shared_ptr<const SharedLink> next;
   std::array<char, 400> room;
 };
+struct Chained {
+  std::vector<Chained> next;
+  std::array<char, 400> room;
+};
 struct Large {
   char sent = 0;
   std::array<char, 5000> scratch{};
@@ -192,6 +196,23 @@ TEST(Memory, IsLittleForPointersThatDoNotArriveWhole) {
   expect_little_memory<Link>(ones, false);
   expect_little_memory<SharedLink>(ones, false);
   expect_little_memory<std::unique_ptr<std::array<char, 1 << 16>>>({ones.data(), 1}, false);
+}
+
+TEST(Memory, IsLittleForVectorsInsideEachOther) {
+  std::vector<std::byte> bytes(2000);
+  constexpr std::uint64_t one = 1;
+  for (std::size_t i = 0; i < bytes.size(); i += sizeof one) {
+    std::memcpy(bytes.data() + i, &one, sizeof one);
+  }
+  expect_little_memory<Chained>(bytes, false);
+
+  Chained honest{};
+  for (int i = 0; i < 50; ++i) {
+    Chained outer{};
+    outer.next.push_back(std::move(honest));
+    honest = std::move(outer);
+  }
+  expect_little_memory<Chained>(mp::dumps(honest), true);
 }
 
 TEST(Memory, IsLittleForPathsOfManyParts) {

@@ -60,28 +60,28 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
  public:
   /// @throws what Engine::connect() throws.
   static std::shared_ptr<Fleet> create(FleetOptions options, std::unique_ptr<Engine> engine);
-  ~Fleet() override;
+  inline ~Fleet() override;
   Fleet(const Fleet&) = delete;
   Fleet& operator=(const Fleet&) = delete;
 
-  std::uint64_t submit(const NewTask& task) override;
+  inline std::uint64_t submit(const NewTask& task) override;
   void work_in_background() override {}
-  void check_takes_tasks() override;
-  bool wait(const Receiver* of,
-            const std::function<bool()>& done,
-            const Deadline& deadline,
-            const std::stop_token& stop = {}) override;
-  bool cancel(std::uint64_t task) override;
-  [[nodiscard]] bool is_running(std::uint64_t task) override;
-  bool kill(std::uint64_t task) override;
-  void close() override;
-  void cancel_waiting() override;
-  void join() override;
-  void terminate(os::Signal first) override;
-  void retire() override;
-  [[nodiscard]] PoolStats stats() override;
+  inline void check_takes_tasks() override;
+  inline bool wait(const Receiver* of,
+                   const std::function<bool()>& done,
+                   const Deadline& deadline,
+                   const std::stop_token& stop = {}) override;
+  inline bool cancel(std::uint64_t task) override;
+  [[nodiscard]] inline bool is_running(std::uint64_t task) override;
+  inline bool kill(std::uint64_t task) override;
+  inline void close() override;
+  inline void cancel_waiting() override;
+  inline void join() override;
+  inline void terminate(os::Signal first) override;
+  inline void retire() override;
+  [[nodiscard]] inline PoolStats stats() override;
   /// @brief Of all agents. Waits until each of them is ready or lost; at least 1.
-  [[nodiscard]] unsigned workers() override;
+  [[nodiscard]] inline unsigned workers() override;
   [[nodiscard]] bool is_ours() const noexcept override { return process_ == os::process_id(); }
 
   /// @brief Waits until each agent that is expected is ready, or lost.

@@ -125,13 +125,13 @@ class LocalEngine final : public Engine {
   explicit LocalEngine(std::uint32_t agents = 1) : count_{agents} {}
   ~LocalEngine() override { close(); }
 
-  std::uint32_t connect() override;
-  void send(std::uint32_t peer, std::vector<std::byte> message) override;
-  EngineEvent poll(Timeout timeout) override;
+  inline std::uint32_t connect() override;
+  inline void send(std::uint32_t peer, std::vector<std::byte> message) override;
+  inline EngineEvent poll(Timeout timeout) override;
   void wake() noexcept override { wakeup_.wake(); }
-  void drop(std::uint32_t peer) noexcept override;
-  void close() noexcept override;
-  void abandon() noexcept override;
+  inline void drop(std::uint32_t peer) noexcept override;
+  inline void close() noexcept override;
+  inline void abandon() noexcept override;
 
  private:
   struct Peer {

@@ -193,7 +193,7 @@ class Decoder : public detail::Nestable {
     return (*this)(value);
   }
 
-  /// @brief The bytes not yet read, also those that a container has claimed.
+  /// @brief The bytes not yet read.
   [[nodiscard]] std::size_t remaining() const noexcept { return from_.size(); }
   /// @brief What has the handles; null: none came.
   [[nodiscard]] Transit* transit() const noexcept { return transit_; }
@@ -203,7 +203,7 @@ class Decoder : public detail::Nestable {
   /// @brief The next `size` bytes, in place.
   /// @throws SerializationError fewer are left.
   std::span<const std::byte> take(std::size_t size) {
-    if (size > available()) throw_short(size);
+    if (size > remaining()) throw_short(size);
     const auto taken = from_.first(size);
     from_ = from_.subspan(size);
     return taken;
@@ -224,29 +224,36 @@ class Decoder : public detail::Nestable {
   /// @throws SerializationError there cannot be so many.
   std::size_t read_count(std::size_t least) {
     const auto count = read_number<std::uint64_t>();
-    if (count > available() / least) {
+    if (count > remaining() / least) {
       throw SerializationError{"the bytes tell of " + std::to_string(count) +
-                               " elements, too many for the " + std::to_string(available()) +
+                               " elements, too many for the " + std::to_string(remaining()) +
                                " bytes left"};
     }
     return static_cast<std::size_t>(count);
   }
-  /// @brief Keeps bytes that are left for what comes later; at most those read_count() allowed.
-  void claim(std::size_t size) noexcept { claimed_ += size; }
-  /// @brief Takes back part of a claim, for what comes now.
-  void unclaim(std::size_t size) noexcept { claimed_ -= size; }
+  /// @brief Says that what is decoded takes `size` bytes of memory, before it does.
+  ///
+  /// All bytes together pay for eight times theirs. Each payment comes out of the same purse, so
+  /// that containers inside each other cannot count on the same bytes twice.
+  /// @throws SerializationError the bytes do not pay for so much.
+  void pay_for(std::size_t size) {
+    if (size > unspent_) {
+      throw SerializationError{"the bytes ask for " + std::to_string(size - unspent_) +
+                               " bytes of memory more than they pay for"};
+    }
+    unspent_ -= size;
+  }
 
  private:
-  [[nodiscard]] std::size_t available() const noexcept { return from_.size() - claimed_; }
   [[noreturn]] void throw_short(std::size_t size) const {
-    throw SerializationError{"the bytes end " + std::to_string(size - available()) +
+    throw SerializationError{"the bytes end " + std::to_string(size - remaining()) +
                              " bytes early"};
   }
 
   std::span<const std::byte> from_;
   Transit* transit_;
   detail::Origin origin_;
-  std::size_t claimed_ = 0;
+  std::size_t unspent_ = 8 * from_.size();
 };
 
 }  // namespace multiprocessing

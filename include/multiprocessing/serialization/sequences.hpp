@@ -60,12 +60,10 @@ void encode_elements(Encoder& encoder, const Range& range, std::size_t count) {
 /// @param add called with the decoder for each element, which it decodes.
 template <std::size_t Node, class Element, class Reserve, class Add>
 void decode_elements(Decoder& decoder, Reserve reserve, Add add) {
-  constexpr std::size_t weight = element_weight<Element, Node>;
-  const std::size_t count = decoder.read_count(weight);
+  const std::size_t count = decoder.read_count(element_weight<Element, Node>);
+  decoder.pay_for(count * element_room<Element, Node>);
   reserve(count);
-  decoder.claim(count * weight);
   for (std::size_t i = 0; i < count; ++i) {
-    decoder.unclaim(weight);
     add(decoder);
     decoder.take(element_padding<Element, Node>);
   }
@@ -90,6 +88,7 @@ Container decode_contiguous(Decoder& decoder) {
   const std::byte* bytes = decoder.take(count * sizeof(Element)).data();
   Container made;
   if (count == 0) return made;
+  decoder.pay_for((count + 1) * sizeof(Element));  // one more: a string's NUL
   if constexpr (std::is_copy_constructible_v<Element>) {
     if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(Element) == 0) {
       const auto* elements = reinterpret_cast<const Element*>(bytes);
@@ -190,6 +189,7 @@ struct Standard<std::vector<bool, Allocator>> {
   static Vector decode(Decoder& decoder) {
     const auto count = decoder.read_number<std::uint64_t>();
     const auto bytes = decoder.take(static_cast<std::size_t>(count / 8 + (count % 8 != 0)));
+    decoder.pay_for(bytes.size() + sizeof(long));
     Vector made(static_cast<std::size_t>(count));
     detail::decode_bit_range(bytes, made);
     return made;
@@ -288,13 +288,14 @@ struct Standard<std::deque<T, Allocator>> {
   static constexpr std::size_t weight = 0;
   static void encode(Encoder& encoder, const std::deque<T, Allocator>& deque) {
     encode_elements<node(), T>(encoder, deque, deque.size());
-    encoder.pad(spare());
+    encoder.pad(padding());
   }
   static std::deque<T, Allocator> decode(Decoder& decoder) {
+    decoder.pay_for(spare());
     std::deque<T, Allocator> made;
     decode_elements<node(), T>(
         decoder, [](std::size_t) {}, [&](Decoder& from) { append_from(from, made); });
-    decoder.take(spare());
+    decoder.take(padding());
     return made;
   }
 
@@ -305,9 +306,8 @@ struct Standard<std::deque<T, Allocator>> {
   static constexpr std::size_t node() {
     return (chunk() + 6 * sizeof(void*) + per_chunk() - 1) / per_chunk() - sizeof(T);
   }
-  static constexpr std::size_t spare() {
-    return weight_of_memory(4 * (chunk() + 8 * sizeof(void*))) - count_size;
-  }
+  static constexpr std::size_t spare() { return 4 * (chunk() + 8 * sizeof(void*)); }
+  static constexpr std::size_t padding() { return weight_of_memory(spare()) - count_size; }
 };
 
 }  // namespace multiprocessing::detail

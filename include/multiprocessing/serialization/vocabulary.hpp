@@ -159,6 +159,7 @@ struct Owning {
   }
   static Pointer decode(Decoder& decoder) {
     if (!decode_boolean<bool>(decoder)) return nullptr;
+    decoder.pay_for(element_room<Element, Beside>);
     if constexpr (is_read_in_place<Element>()) {
       const auto bytes = decoder.take(sizeof(Element));
       decoder.take(padding());
@@ -254,7 +255,7 @@ struct Standard<std::filesystem::path> {
   }
   static Path decode(Decoder& decoder) {
     auto text = decode_value<Text>(decoder);
-    decoder.take(padding(text));
+    decoder.pay_for(8 * decoder.take(padding(text)).size());
     return Path{std::move(text)};
   }
 

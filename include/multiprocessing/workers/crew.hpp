@@ -62,35 +62,36 @@ struct CrewOptions {
 /// @brief The parent's side of a pool.
 ///
 /// Lives as long as its Pool or executor, or its background thread. wait(), poll(), join() and
-/// terminate() drive its loop.
+/// terminate() drive its loop. Its virtual functions are declared inline, not only defined so: else
+/// every file that includes this makes code of all of it, used or not.
 class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> {
  public:
   /// @brief With all its workers started, unless they come on demand.
   /// @throws what BaseProcess::start() throws; then no worker is left.
   static std::shared_ptr<Crew> create(CrewOptions options);
-  ~Crew() override;
+  inline ~Crew() override;
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
 
-  std::uint64_t submit(const NewTask& task) override;
-  void work_in_background() override;
-  void check_takes_tasks() override;
-  bool wait(const Receiver* of,
-            const std::function<bool()>& done,
-            const Deadline& deadline,
-            const std::stop_token& stop = {}) override;
+  inline std::uint64_t submit(const NewTask& task) override;
+  inline void work_in_background() override;
+  inline void check_takes_tasks() override;
+  inline bool wait(const Receiver* of,
+                   const std::function<bool()>& done,
+                   const Deadline& deadline,
+                   const std::stop_token& stop = {}) override;
   /// @brief Drives for a moment without waiting, unless somebody else does: for a thread that also
   /// has other things to look at, and comes often. @returns whether a result came.
   bool poll();
-  bool cancel(std::uint64_t task) override;
-  [[nodiscard]] bool is_running(std::uint64_t task) override;
-  bool kill(std::uint64_t task) override;
-  void close() override;
-  void cancel_waiting() override;
-  void join() override;
-  void terminate(os::Signal first = os::Signal::terminate) override;
-  void retire() override;
-  [[nodiscard]] PoolStats stats() override;
+  inline bool cancel(std::uint64_t task) override;
+  [[nodiscard]] inline bool is_running(std::uint64_t task) override;
+  inline bool kill(std::uint64_t task) override;
+  inline void close() override;
+  inline void cancel_waiting() override;
+  inline void join() override;
+  inline void terminate(os::Signal first = os::Signal::terminate) override;
+  inline void retire() override;
+  [[nodiscard]] inline PoolStats stats() override;
   [[nodiscard]] unsigned workers() noexcept override {
     return static_cast<unsigned>(places_.size());
   }

@@ -41,13 +41,13 @@ class GearmanEngine final : public Engine {
     options_.silence = std::max(options_.silence, least_silence);
   }
 
-  std::uint32_t connect() override;
+  inline std::uint32_t connect() override;
   [[nodiscard]] bool answers_when_it_likes() const noexcept override { return true; }
-  void send(std::uint32_t peer, std::vector<std::byte> message) override;
-  EngineEvent poll(Timeout timeout) override;
+  inline void send(std::uint32_t peer, std::vector<std::byte> message) override;
+  inline EngineEvent poll(Timeout timeout) override;
   void wake() noexcept override { connection_->wake(); }
   void drop(std::uint32_t /*peer*/) noexcept override { is_dropped_ = true; }
-  void close() noexcept override;
+  inline void close() noexcept override;
 
  private:
   using Clock = std::chrono::steady_clock;
