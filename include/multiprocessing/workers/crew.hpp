@@ -95,7 +95,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   [[nodiscard]] unsigned workers() noexcept override {
     return static_cast<unsigned>(places_.size());
   }
-  [[nodiscard]] bool is_ours() const noexcept override { return process_ == os::process_id(); }
+  [[nodiscard]] bool is_ours() const noexcept override { return forks_ == process_state().forks; }
   void check_process() const;
 
  private:
@@ -232,7 +232,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   static constexpr unsigned most_starts = 3;    // the same, when no process could be started
 
   const CrewOptions options_;
-  const int process_;
+  const std::uint32_t forks_;  // that lie between the first process and the one that made it
   std::shared_ptr<Ring> results_;
   std::shared_ptr<Board> board_;
   Trace trace_;
@@ -254,6 +254,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
     bool is_cancelled = false;
   };
   std::vector<Failed> failed_;  // out of the table, their receivers are not told yet
+  std::atomic<bool> has_failed_{false};  // resolve_failed() has something to do
   std::unordered_map<Code, std::uint32_t, Code::Hash> numbers_;
   std::vector<Code> codes_;
   std::vector<std::uint64_t> pages_;  // of the board's book, for each code

@@ -331,6 +331,7 @@ inline void Crew::put_back(Place& place,
 inline void Crew::fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled) {
   make_room_for_one(failed_);
   failed_.push_back({table_.take(task), std::move(error), is_cancelled});
+  has_failed_ = true;
 }
 
 inline void Crew::cancel_later(std::uint64_t task, const std::string& why) {
@@ -339,6 +340,7 @@ inline void Crew::cancel_later(std::uint64_t task, const std::string& why) {
 
 inline void Crew::fail_all_later(const std::function<std::exception_ptr()>& make_error,
                                  bool is_cancelled) {
+  has_failed_ = true;
   const auto error_or_why_not = [&]() noexcept {
     try {
       return make_error();

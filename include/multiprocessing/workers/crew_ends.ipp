@@ -10,10 +10,11 @@ namespace multiprocessing::detail {
 
 inline Crew::Crew(CrewOptions options)
     : options_{std::move(options)},
-      process_{os::process_id()},
+      forks_{process_state().forks},
       results_{Ring::create(0)},
       board_{Board::create(options_.workers)},
       trace_{options_.trace} {
+  os::install_fork_handlers();  // which count
   for (std::uint32_t number = 0; number < options_.workers; ++number) {
     places_.push_back(std::make_unique<Place>());
     places_.back()->number = number;
@@ -45,7 +46,7 @@ inline Crew::~Crew() {
 }
 
 inline void Crew::check_process() const {
-  if (process_ == os::process_id()) return;
+  if (is_ours()) return;
   throw std::logic_error{std::string{options_.name} +
                          " belongs to another process: make one in this process"};
 }

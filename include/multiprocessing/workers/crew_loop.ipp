@@ -272,7 +272,7 @@ inline void Crew::finish(TaskTable::Entry& entry, bool returned) {
 
 inline void Crew::resolve_failed() {
   std::size_t looked_through = 0;
-  for (;;) {
+  while (has_failed_) {
     Failed one;
     {
       const Locked lock{mutex_};
@@ -283,7 +283,7 @@ inline void Crew::resolve_failed() {
         // There was no memory to take them all at once.
         one = {table_.take_next(looked_through), why_ended(), state_ == State::terminated};
       } else {
-        return;
+        has_failed_ = false;
       }
     }
     if (one.entry.id == 0) continue;
