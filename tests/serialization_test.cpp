@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -20,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <unordered_set>
 #include <utility>
 #include <variant>
@@ -404,6 +406,42 @@ TEST(Archive, TakesBasesArraysAndThingsThatExist) {
   const auto back = mp::loads<Derived>(mp::dumps(derived));
   EXPECT_EQ(back.base[1], 2);
   EXPECT_EQ(back.text, "derived");
+}
+
+struct MadeExplicitly {
+  explicit MadeExplicitly() = default;
+  int number = 1;
+};
+struct HoldsMadeExplicitly {
+  MadeExplicitly made;
+  int number = 2;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(made.number, number);
+  }
+};
+
+TEST(Archive, TakesAClassWhoseMembersConstructorIsExplicit) {
+  HoldsMadeExplicitly holds;
+  holds.made.number = 3;
+  const auto back = mp::loads<HoldsMadeExplicitly>(mp::dumps(holds));
+  EXPECT_EQ(back.made.number, 3);
+  EXPECT_EQ(back.number, 2);
+}
+
+TEST(Archive, TakesDatesAndTimesOfDay) {
+  using namespace std::chrono_literals;
+  namespace chrono = std::chrono;
+  using Day = std::tuple<chrono::year_month_day, chrono::year_month_weekday_last, chrono::weekday>;
+  const Day day{2024y / 2 / 29, 2024y / 5 / chrono::Friday[chrono::last], chrono::Sunday};
+  EXPECT_EQ(mp::loads<Day>(mp::dumps(day)), day);
+  EXPECT_EQ(mp::dumps(chrono::month_day{chrono::May / 17}).size(), sizeof(chrono::month_day));
+  const chrono::hh_mm_ss time{-(25h + 1min + 2s + 3ms)};
+  const auto back = mp::loads<chrono::hh_mm_ss<chrono::milliseconds>>(mp::dumps(time));
+  EXPECT_TRUE(back.is_negative());
+  EXPECT_EQ(back.to_duration(), time.to_duration());
+  EXPECT_EQ(mp::loads<chrono::hh_mm_ss<chrono::hours>>(mp::dumps(chrono::hh_mm_ss{7h})).hours(),
+            7h);
 }
 
 TEST(Archive, LeavesObjectsValidWhenDecodingFails) {

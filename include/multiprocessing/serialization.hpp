@@ -67,7 +67,7 @@ std::vector<std::byte> dumps(const T& value, Transit* transit = nullptr) {
 /// @brief The value that the bytes are. @python{pickle.loads}
 ///
 /// Bytes may come from anywhere: whatever they say, the answer is a value or an exception, and no
-/// more memory is allocated than eight times their size and 4 KiB.
+/// more memory is taken at any one time than eight times their size and 4 KiB.
 /// @throws SerializationError they are no T, end early, or go on behind it; names the type.
 template <class T>
 T loads(std::span<const std::byte> bytes, Transit* transit = nullptr) {
@@ -79,7 +79,7 @@ T loads(std::span<const std::byte> bytes, Transit* transit = nullptr) {
     }
     return value;
   } catch (const SerializationError& error) {
-    throw SerializationError{"cannot decode " + std::string{detail::type_name<T>()} + ": " +
+    throw SerializationError{"cannot decode " + detail::shortened(detail::type_name<T>()) + ": " +
                              error.what()};
   }
 }

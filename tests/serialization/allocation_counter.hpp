@@ -9,4 +9,11 @@ namespace allocation {
 /// @brief The bytes that operator new has given this thread so far.
 std::size_t total() noexcept;
 
+/// @brief From here on peak() counts anew.
+void forget_peak() noexcept;
+
+/// @brief The most bytes that were given and not given back at once, of those that operator new has
+/// given this thread since forget_peak().
+std::size_t peak() noexcept;
+
 }  // namespace allocation

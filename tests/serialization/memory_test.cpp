@@ -15,9 +15,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <queue>
 #include <set>
 #include <span>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -213,6 +215,37 @@ TEST(Memory, IsLittleForVectorsInsideEachOther) {
     honest = std::move(outer);
   }
   expect_little_memory<Chained>(mp::dumps(honest), true);
+}
+
+/// Of deques that are moved on their way to their place, each anew with memory, the last has some.
+template <class T>
+void expect_little_memory_at_once(const T& value) {
+  const auto bytes = mp::dumps(value);
+  allocation::forget_peak();
+  static_cast<void>(mp::loads<T>(bytes));
+  EXPECT_LE(allocation::peak(), 8 * bytes.size() + 4096) << mp::detail::type_name<T>();
+}
+
+TEST(Memory, IsLittleAtOnceForDequesInsideOthers) {
+  using Queue = std::queue<int>;
+  expect_little_memory_at_once(std::vector<std::tuple<int, std::optional<Queue>>>(
+      1000, std::tuple<int, std::optional<Queue>>{1, Queue{}}));
+  expect_little_memory_at_once(std::vector<std::pair<int, std::pair<int, Queue>>>(1000));
+  expect_little_memory_at_once(std::vector<std::variant<Queue, int>>(1000));
+  expect_little_memory_at_once(std::vector<std::tuple<std::array<Queue, 2>>>(1000));
+  std::map<int, std::tuple<std::optional<Queue>>> map;
+  for (int i = 0; i < 1000; ++i) map[i] = std::optional{Queue{}};
+  expect_little_memory_at_once(map);
+}
+
+TEST(Memory, IsLittleWhereTheNameOfTheTypeIsLong) {
+  using One = std::map<std::string, std::vector<Wide>>;
+  using Two = std::unordered_map<std::string, std::variant<One, std::map<std::string, One>>>;
+  using Three = std::map<std::string, std::pair<Two, std::optional<Two>>>;
+  ASSERT_GT(mp::detail::type_name<Three>().size(), 1000U);
+  expect_little_memory<std::vector<Two>>({}, false);
+  const std::array<std::byte, 4> four{};
+  expect_little_memory<Three>(four, false);
 }
 
 TEST(Memory, IsLittleForPathsOfManyParts) {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -28,6 +29,12 @@ constexpr std::string_view type_name() noexcept {
   name.remove_prefix(before);
   name.remove_suffix(after);
   return name;
+}
+
+/// @brief A name as a message says it: those of nested containers have thousands of characters.
+inline std::string shortened(std::string_view name) {
+  constexpr std::size_t most = 200;
+  return name.size() <= most ? std::string{name} : std::string{name.substr(0, most)} + "...";
 }
 
 /// @brief 64-bit FNV-1a. @source http://www.isthe.com/chongo/tech/comp/fnv/

@@ -161,9 +161,8 @@ class Encoder : public detail::Nestable {
 
 /// @brief Reads encoded values from bytes that nobody vouches for: every read is checked.
 ///
-/// A container claims the bytes that its elements take at least before it allocates; claimed bytes
-/// are there for nobody else. So all memory allocated for one value stays below eight times the
-/// bytes it is decoded from (plus 4 KiB), whatever they say.
+/// What a value needs is paid for before it is allocated, with eight times the bytes that it is
+/// decoded from: whatever they say, no more memory than that, and 4 KiB, is taken at any one time.
 ///
 /// After an exception a decoder is of no more use; objects decoded into remain valid.
 /// @threads one at a time.

@@ -33,9 +33,10 @@ inline constexpr std::size_t count_size = sizeof(std::uint64_t);
 
 /// @brief How much a container allocates for one element; `Node` is what is there beside it.
 template <class Element, std::size_t Node>
-inline constexpr std::size_t element_room = sizeof(Element) + Node +
-                                            (alignof(Element) > 8 && Node != 0 ? alignof(Element)
-                                                                               : 0);
+inline constexpr std::size_t element_room = Node == 0
+                                                ? sizeof(Element)
+                                                : (sizeof(Element) + Node + 7) / 8 * 8 +
+                                                      (alignof(Element) > 8 ? alignof(Element) : 0);
 
 /// @brief The zero bytes behind each element.
 template <class Element, std::size_t Node>

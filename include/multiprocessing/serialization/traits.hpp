@@ -169,14 +169,14 @@ consteval Way written_way_of() {
   } else if constexpr (!(std::is_class_v<T> || std::is_enum_v<T> || std::is_union_v<T>) ||
                        IsStandard<T>) {
     return Way::none;
-  } else if constexpr (HasMemberSerialize<T> && std::default_initializable<T> &&
+  } else if constexpr (HasMemberSerialize<T> && std::is_default_constructible_v<T> &&
                        !inherits_serialize<T>()) {
     return Way::member_serialize;
-  } else if constexpr (HasMemberSaveLoad<T> && std::default_initializable<T>) {
+  } else if constexpr (HasMemberSaveLoad<T> && std::is_default_constructible_v<T>) {
     return Way::member_save_load;
-  } else if constexpr (HasFreeSerialize<T> && std::default_initializable<T>) {
+  } else if constexpr (HasFreeSerialize<T> && std::is_default_constructible_v<T>) {
     return Way::free_serialize;
-  } else if constexpr (HasFreeSaveLoad<T> && std::default_initializable<T>) {
+  } else if constexpr (HasFreeSaveLoad<T> && std::is_default_constructible_v<T>) {
     return Way::free_save_load;
   } else if constexpr (HasReduce<T>) {
     return Way::reduce;
@@ -265,7 +265,7 @@ consteval Way way_of() {
     return Way::none;
   } else if constexpr (std::is_empty_v<T> && std::is_trivially_copyable_v<T>) {
     return Way::empty;
-  } else if constexpr (shape<T>.known && (!shape<T>.arrays || std::default_initializable<T>)) {
+  } else if constexpr (shape<T>.known && (!shape<T>.arrays || std::is_default_constructible_v<T>)) {
     return Way::aggregate;
   } else {
     return Way::none;

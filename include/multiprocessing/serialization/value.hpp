@@ -124,7 +124,7 @@ T decode_boolean(Decoder& decoder) {
 template <class T, class... Field>
 T decode_fields(Decoder& decoder, Types<Field...>) {
   if constexpr (shape<T>.arrays) {
-    T value{};
+    T value = T();  // not T{}: a member's default constructor may be explicit
     detail::with_fields(value,
                         [&](auto&... field) { (detail::decode_value_into(decoder, field), ...); });
     return value;
@@ -159,7 +159,7 @@ T decode_value(Decoder& decoder) {
     const Decoder::Nesting level{decoder, level_of<T>()};
     return decode_fields<T>(decoder, Parts<T>{});
   } else {
-    T value{};
+    T value = T();  // not T{}: a member's default constructor may be explicit
     detail::decode_value_into(decoder, value);
     return value;
   }

@@ -225,6 +225,45 @@ struct Standard<std::chrono::time_point<Clock, Duration>> {
   static Time decode(Decoder& decoder) { return Time{decode_value<Duration>(decoder)}; }
 };
 
+template <class T>
+concept IsCalendar =
+    []<class... Each>(Types<Each...>) {
+      return (std::is_same_v<T, Each> || ...);
+    }(Types<std::chrono::day,
+            std::chrono::month,
+            std::chrono::year,
+            std::chrono::weekday,
+            std::chrono::weekday_indexed,
+            std::chrono::weekday_last,
+            std::chrono::month_day,
+            std::chrono::month_day_last,
+            std::chrono::month_weekday,
+            std::chrono::month_weekday_last,
+            std::chrono::year_month,
+            std::chrono::year_month_day,
+            std::chrono::year_month_day_last,
+            std::chrono::year_month_weekday,
+            std::chrono::year_month_weekday_last>{});
+/// Small numbers, valid as a date or not.
+template <IsCalendar Date>
+struct Standard<Date> {
+  using Parts = Types<>;
+  static constexpr bool bitwise = true;
+  static constexpr std::size_t weight = sizeof(Date);
+  static void encode(Encoder& encoder, const Date& date) { encoder.write(&date, sizeof date); }
+  static Date decode(Decoder& decoder) { return decode_bits<Date>(decoder); }
+};
+template <class Duration>
+struct Standard<std::chrono::hh_mm_ss<Duration>> {
+  using Time = std::chrono::hh_mm_ss<Duration>;
+  using Parts = Types<Duration>;
+  static constexpr std::size_t weight = weight_of<Duration>();
+  static void encode(Encoder& encoder, const Time& time) {
+    detail::encode_value(encoder, std::chrono::duration_cast<Duration>(time.to_duration()));
+  }
+  static Time decode(Decoder& decoder) { return Time{decode_value<Duration>(decoder)}; }
+};
+
 template <class Number>
 struct Standard<std::complex<Number>> {
   using Parts = Types<Number>;
