@@ -253,7 +253,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
     std::exception_ptr error;
     bool is_cancelled = false;
   };
-  std::vector<Failed> failed_;  // out of the table, their receivers are not told yet
+  std::vector<Failed> failed_;           // out of the table, their receivers are not told yet
   std::atomic<bool> has_failed_{false};  // resolve_failed() has something to do
   std::unordered_map<Code, std::uint32_t, Code::Hash> numbers_;
   std::vector<Code> codes_;
