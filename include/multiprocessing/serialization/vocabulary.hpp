@@ -225,25 +225,25 @@ struct Standard<std::chrono::time_point<Clock, Duration>> {
   static Time decode(Decoder& decoder) { return Time{decode_value<Duration>(decoder)}; }
 };
 
+template <class T, class... Each>
+inline constexpr bool is_one_of = (std::is_same_v<T, Each> || ...);
 template <class T>
-concept IsCalendar =
-    []<class... Each>(Types<Each...>) {
-      return (std::is_same_v<T, Each> || ...);
-    }(Types<std::chrono::day,
-            std::chrono::month,
-            std::chrono::year,
-            std::chrono::weekday,
-            std::chrono::weekday_indexed,
-            std::chrono::weekday_last,
-            std::chrono::month_day,
-            std::chrono::month_day_last,
-            std::chrono::month_weekday,
-            std::chrono::month_weekday_last,
-            std::chrono::year_month,
-            std::chrono::year_month_day,
-            std::chrono::year_month_day_last,
-            std::chrono::year_month_weekday,
-            std::chrono::year_month_weekday_last>{});
+concept IsCalendar = is_one_of<T,
+                               std::chrono::day,
+                               std::chrono::month,
+                               std::chrono::year,
+                               std::chrono::weekday,
+                               std::chrono::weekday_indexed,
+                               std::chrono::weekday_last,
+                               std::chrono::month_day,
+                               std::chrono::month_day_last,
+                               std::chrono::month_weekday,
+                               std::chrono::month_weekday_last,
+                               std::chrono::year_month,
+                               std::chrono::year_month_day,
+                               std::chrono::year_month_day_last,
+                               std::chrono::year_month_weekday,
+                               std::chrono::year_month_weekday_last>;
 /// Small numbers, valid as a date or not.
 template <IsCalendar Date>
 struct Standard<Date> {
