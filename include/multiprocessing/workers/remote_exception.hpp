@@ -160,7 +160,7 @@ inline std::exception_ptr decode_chain(Decoder& decoder) {
       // The object's bytes come before those of what is nested in it, so it is made twice: the
       // first time alone, to get behind it.
       Decoder ahead{decoder};
-      const std::exception_ptr alone = remake(ahead, nullptr);
+      static_cast<void>(remake(ahead, nullptr));
       const std::exception_ptr inner = decode_chain(ahead);
       auto made = remake(decoder, inner);
       decoder = ahead;
