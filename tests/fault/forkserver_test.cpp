@@ -353,7 +353,9 @@ TEST_F(ForkServerFault, ThreadThatIsStillCountedIsWaitedFor) {
 }
 
 TEST_F(ForkServerFault, SurroundingsThatCannotBeEnteredStopNoChild) {
-  for (const char* call : {"fchdir", "dup2", "sigaction"}) {
+  const std::vector<std::pair<std::string, int>> cases{
+      {"fchdir", EACCES}, {"dup2", EBUSY}, {"sigaction", EINVAL}};
+  for (const auto& [call, error] : cases) {
     SCOPED_TRACE(call);
     mp::set_forkserver_preload(
         mp::Task{let_fail, std::string{call}, std::vector{EACCES, EACCES, EACCES, EACCES}});

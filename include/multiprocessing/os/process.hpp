@@ -80,15 +80,15 @@ void signal_process(native_handle_type process, Signal signal, std::error_code& 
 /// @brief Kills a child that just came to be and waits for its end: its start is called off.
 void discard_process(int pid) noexcept;
 
-/// @brief Which signals a program ignores that serves others.
-struct IgnoredSignals {
-  bool interrupts = true;         ///< Ctrl-C is meant for those who work.
-  bool ends_of_children = false;  ///< Then the system would not say how they ended.
-};
+/// @brief This process serves others from now on: Ctrl-C is meant for those who work, so it is
+/// ignored, and the system says how children ended. Handlers are replaced. Once in a process.
+/// Windows: nothing is done.
+void leave_signals_to_others() noexcept;
 
-/// @brief Ignores these signals, and not the others of them; handlers are replaced.
-/// @returns which were ignored. Windows: nothing is done.
-IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept;
+/// @brief As fork_process(), in such a process: the child has the handlers that were there before,
+/// and a Ctrl-C that reaches it meanwhile waits until it calls unblock_signals(): none is lost.
+/// @errors as fork_process().
+int fork_served_process(std::error_code& ec) noexcept;
 
 /// @brief Lets every signal through to the calling thread. Windows: nothing is done.
 void unblock_signals() noexcept;

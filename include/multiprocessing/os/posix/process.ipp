@@ -166,22 +166,8 @@ inline void discard_process(int pid) noexcept {
 
 namespace posix {
 
-inline bool set_ignored(int signal, bool ignored) noexcept {
-  struct sigaction action {};
-  struct sigaction before {};
-  action.sa_handler = ignored ? SIG_IGN : SIG_DFL;
-  MULTIPROCESSING_SYSTEM(sigaction)(signal, &action, &before);
-  return before.sa_handler == SIG_IGN;
-}
-
-}  // namespace posix
-
-inline IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept {
-  return {posix::set_ignored(SIGINT, which.interrupts),
-          posix::set_ignored(SIGCHLD, which.ends_of_children)};
-}
-
-namespace posix {
+inline struct sigaction interrupt_before {};
+inline struct sigaction child_before {};
 
 inline auto* mask_function = &MULTIPROCESSING_SYSTEM(pthread_sigmask);  // see close_function
 inline const sigset_t no_signals = [] {
@@ -208,6 +194,31 @@ inline void exit_now(int code) noexcept {
 
 inline void call_at_exit(ExitAction action) {
   if (!posix::on_exit(&posix::exit_action, action)) throw std::bad_alloc{};
+}
+
+inline void leave_signals_to_others() noexcept {
+  struct sigaction action {};
+  action.sa_handler = SIG_IGN;
+  MULTIPROCESSING_SYSTEM(sigaction)(SIGINT, &action, &posix::interrupt_before);
+  action.sa_handler = SIG_DFL;
+  MULTIPROCESSING_SYSTEM(sigaction)(SIGCHLD, &action, &posix::child_before);
+}
+
+inline int fork_served_process(std::error_code& ec) noexcept {
+  sigset_t interrupt;
+  sigset_t before;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  // What is blocked stays pending, although it is ignored.
+  posix::mask_function(SIG_BLOCK, &interrupt, &before);
+  const int pid = fork_process(ec);
+  if (pid == 0) {
+    MULTIPROCESSING_SYSTEM(sigaction)(SIGINT, &posix::interrupt_before, nullptr);
+    MULTIPROCESSING_SYSTEM(sigaction)(SIGCHLD, &posix::child_before, nullptr);
+  } else {
+    posix::mask_function(SIG_SETMASK, &before, nullptr);
+  }
+  return pid;
 }
 
 inline void end_exit_with(ExitAction action) noexcept {

@@ -128,8 +128,10 @@ inline void discard_process(int pid) noexcept {
   wait_ready(process.get(), detail::Deadline{forever});
 }
 
-inline IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept {
-  return which;
+inline void leave_signals_to_others() noexcept {}
+
+inline int fork_served_process(std::error_code& ec) noexcept {
+  return fork_process(ec);
 }
 
 inline void unblock_signals() noexcept {}
