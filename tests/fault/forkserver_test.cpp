@@ -52,9 +52,9 @@ bool fails(const std::string& call) {
 }
 
 using ::_exit, ::fallocate, ::fstatfs, ::pthread_mutex_init, ::pwrite, ::syscall, ::close, ::dlopen,
-    ::eventfd, ::exit, ::fcntl, ::fstat, ::getcwd, ::getpid, ::getrandom, ::ioctl, ::kill,
-    ::on_exit, ::pidfd_send_signal, ::poll, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask,
-    ::read, ::readlink, ::recv, ::sched_getaffinity, ::sched_yield, ::send, ::sysconf, ::unsetenv,
+    ::eventfd, ::exit, ::fcntl, ::fstat, ::getcwd, ::getpid, ::getrandom, ::kill, ::on_exit,
+    ::pidfd_send_signal, ::poll, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask, ::read,
+    ::readlink, ::recv, ::sched_getaffinity, ::sched_yield, ::send, ::sysconf, ::unsetenv, ::select,
     ::waitpid;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 

@@ -45,8 +45,9 @@ struct Started {
 [[nodiscard]] UniqueHandle open_ready(std::error_code& ec) noexcept;
 
 /// @brief Waits until a handle is ready for reading or its other end is closed.
-/// @returns whether it is. @errors none: a handle that cannot be waited for counts as ready.
-/// POSIX `ppoll`, Windows `WaitForSingleObject`.
+/// @returns whether it is. @errors none: what is no handle counts as ready, and where the system
+/// does not say, it is asked again until the deadline. POSIX `ppoll`, and `select` where that is
+/// refused (RLIMIT_NOFILE is 0); Windows `WaitForSingleObject`.
 bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept;
 
 /// @brief Whether a process has ended, and how.

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -105,6 +106,22 @@ inline UniqueHandle open_ready(std::error_code& ec) noexcept {
   return posix::above_streams(MULTIPROCESSING_SYSTEM(eventfd)(1, EFD_CLOEXEC | EFD_NONBLOCK), ec);
 }
 
+namespace posix {
+
+// For whom ppoll was refused, which it is where no handle may be opened (RLIMIT_NOFILE is 0), and
+// select is not. Waits for a moment.
+inline bool is_ready_by_select(int handle) noexcept {
+  fd_set handles;
+  FD_ZERO(&handles);
+  const bool fits = handle >= 0 && handle < FD_SETSIZE;
+  if (fits) FD_SET(handle, &handles);
+  timeval moment{0, 1000};
+  return MULTIPROCESSING_SYSTEM(select)(fits ? handle + 1 : 0, &handles, nullptr, nullptr,
+                                        &moment) > 0;
+}
+
+}  // namespace posix
+
 inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept {
   constexpr std::chrono::hours limit{1};  // of one call
   for (;;) {
@@ -113,7 +130,8 @@ inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadli
     const timespec time{seconds.count(), (left - seconds).count()};
     pollfd waited{handle, POLLIN, 0};
     const int ready = MULTIPROCESSING_SYSTEM(ppoll)(&waited, 1, &time, nullptr);
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR && posix::is_ready_by_select(handle)) return true;
     if (deadline.passed()) return false;
   }
 }
@@ -178,24 +196,6 @@ inline const sigset_t no_signals = [] {
 
 }  // namespace posix
 
-inline void unblock_signals() noexcept {
-  posix::mask_function(SIG_SETMASK, &posix::no_signals, nullptr);
-}
-
-inline void exit_process(int code) noexcept {
-  posix::exit_function(code);
-  std::abort();  // not reached, which the type of a pointer does not say
-}
-
-inline void exit_now(int code) noexcept {
-  posix::last_exit_function(code);
-  std::abort();  // as above
-}
-
-inline void call_at_exit(ExitAction action) {
-  if (!posix::on_exit(&posix::exit_action, action)) throw std::bad_alloc{};
-}
-
 inline void leave_signals_to_others() noexcept {
   struct sigaction action {};
   action.sa_handler = SIG_IGN;
@@ -219,6 +219,24 @@ inline int fork_served_process(std::error_code& ec) noexcept {
     posix::mask_function(SIG_SETMASK, &before, nullptr);
   }
   return pid;
+}
+
+inline void unblock_signals() noexcept {
+  posix::mask_function(SIG_SETMASK, &posix::no_signals, nullptr);
+}
+
+inline void exit_process(int code) noexcept {
+  posix::exit_function(code);
+  std::abort();  // not reached, which the type of a pointer does not say
+}
+
+inline void exit_now(int code) noexcept {
+  posix::last_exit_function(code);
+  std::abort();  // as above
+}
+
+inline void call_at_exit(ExitAction action) {
+  if (!posix::on_exit(&posix::exit_action, action)) throw std::bad_alloc{};
 }
 
 inline void end_exit_with(ExitAction action) noexcept {

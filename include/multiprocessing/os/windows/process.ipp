@@ -88,7 +88,7 @@ inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadli
   for (;;) {
     const DWORD result = MULTIPROCESSING_SYSTEM(WaitForSingleObject)(
         handle, windows::as_milliseconds(deadline.left(limit)));
-    if (result != WAIT_TIMEOUT) return true;
+    if (result != WAIT_TIMEOUT) return true;  // an error is that of what is no handle
     if (deadline.passed()) return false;
   }
 }
