@@ -10,8 +10,9 @@ void greet(mp::Queue<std::string> queue, const std::string& name) {
   queue.put("hello, " + name);
 }
 
-int main() {
+int main(int argc, char** argv) {
   mp::freeze_support();
+  if (argc > 1) mp::set_start_method(argv[1]);
   mp::Queue<std::string> queue;
   mp::Process process{greet, queue, "world"};
   process.start();

@@ -403,18 +403,30 @@ TEST_P(ProcessEnd, IsSeenByAllThreadsThatWaitForIt) {
 // ---- daemons ----
 
 void start_daemon_and_wait(const Line& line, bool from_thread) {
+  const Line ready;
+  const Line answer;
   mp::Process daemon(
       {.daemon = true},
-      [](const Line& to) {
+      [](const Line& to, const Line& up, const Line& from) {
+        up.say("ready");
         to.say(mp::current_process().daemon() ? "daemon" : "no daemon");
+        to.say(from.hear());
         test::wait_for_ever();
       },
-      line);
-  if (from_thread) {
-    std::thread([&] { daemon.start(); }).join();
-  } else {
+      line, ready, answer);
+  const auto start = [&] {
     daemon.start();
+    static_cast<void>(ready.hear());  // it is tied to its parent
+  };
+  if (from_thread) {
+    const auto threads = test::own_threads().size();
+    std::thread{start}.join();
+    // Joined is not gone yet.
+    test::eventually([&] { return test::own_threads().size() <= threads; });
+  } else {
+    start();
   }
+  answer.say("lives");
   test::wait_for_ever();
 }
 
@@ -430,6 +442,7 @@ TEST_P(ProcessEnd, OfAParentIsThatOfItsDaemonsHoweverItDies) {
       mp::Process parent(start_daemon_and_wait, line, from_thread);
       parent.start();
       EXPECT_EQ(line.hear(), "daemon");
+      EXPECT_EQ(line.hear(), "lives");
 #if MULTIPROCESSING_POSIX
       ASSERT_EQ(::kill(*parent.pid(), signal), 0);
 #else
@@ -442,6 +455,37 @@ TEST_P(ProcessEnd, OfAParentIsThatOfItsDaemonsHoweverItDies) {
     }
   }
 }
+
+#if MULTIPROCESSING_POSIX  // not on Windows: signals
+TEST_P(ProcessEnd, EndsDaemonsThatDoNotEndWhenTheyAreAskedTo) {
+  const Line line;
+  mp::Process parent(
+      [](const Line& to) {
+        for (const int signal : {SIGTERM, SIGSTOP}) {
+          mp::Process daemon(
+              {.daemon = true},
+              [](const Line& up, int which) {
+                if (which == SIGTERM) {
+                  static_cast<void>(std::signal(SIGTERM, SIG_IGN));
+                } else {
+                  ::raise(which);
+                }
+                up.say("daemon");
+                test::wait_for_ever();
+              },
+              to, signal);
+          daemon.start();
+          if (signal == SIGTERM) static_cast<void>(to.hear());
+        }
+      },
+      line);
+  parent.start();
+  parent.join();
+  EXPECT_EQ(parent.exitcode(), 0);
+  line.hang_up();
+  EXPECT_EQ(line.hear(), "");
+}
+#endif
 
 void end_with_a_daemon(const Line& line, int way) {
   mp::Process daemon(

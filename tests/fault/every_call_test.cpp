@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every operation of os/, and a queue, with every system call that it makes failing in turn, once
-// with each errno of the call's manual.
+// Operations of os/, a queue and locks, with every system call that they make failing in turn, once
+// with each errno of its rows: of those that the call's manual names, the ones that the code tells
+// apart or has a way around, and some that stand for the rest. What starts need, and sockets of
+// strangers, fail in the tests beside this one.
 // Not on Windows: system calls of POSIX that fail
 #include <gtest/gtest.h>
 
@@ -57,7 +59,7 @@ namespace fault {
 
 // Those that cannot fail, or do not return; and the loader's, which module_test.cpp makes fail.
 using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::raise, ::readlink, ::sched_yield;
-using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid;
+using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::select;
 // And those that network_test.cpp makes fail.
 using ::accept4, ::bind, ::connect, ::epoll_create1, ::epoll_ctl, ::fchmod, ::getaddrinfo,
     ::getsockname, ::getsockopt, ::listen, ::socket;
@@ -121,7 +123,6 @@ FAULT_ERRNO(poll)
 FAULT_ERRNO(ppoll)
 FAULT_ERRNO(prctl)
 FAULT_ERRNO(prlimit)
-FAULT_ERRNO(pwritev2)
 FAULT_ERRNO(read)
 FAULT_ERRNO(recv)
 FAULT_ERRNO(recvmsg)
@@ -159,6 +160,12 @@ ssize_t pread(int from, void* into, std::size_t size, off_t at) {
 }
 ssize_t pwrite(int to, const void* from, std::size_t size, off_t at) {
   return fails("pwrite") ? -1 : ::pwrite(to, from, shortened(size), at);
+}
+bool is_old_kernel = false;  // without RWF_NOSIGNAL
+ssize_t pwritev2(int to, const iovec* parts, int count, off_t at, int flags) {
+  if (fails("pwritev2")) return -1;
+  if (is_old_kernel) return errno = EOPNOTSUPP, -1;
+  return ::pwritev2(to, parts, count, at, flags);
 }
 ssize_t getrandom(void* into, std::size_t size, unsigned flags) {
   return fails("getrandom") ? -1 : ::getrandom(into, shortened(size), flags);
@@ -284,6 +291,17 @@ void use_one_way_channel(const std::vector<std::byte>& bytes) {
       });
 }
 
+void use_one_way_channel_of_an_old_kernel() {
+  struct OldKernel {
+    OldKernel() { fault::is_old_kernel = true; }
+    OldKernel(const OldKernel&) = delete;
+    OldKernel& operator=(const OldKernel&) = delete;
+    ~OldKernel() { fault::is_old_kernel = false; }
+  };
+  const OldKernel meanwhile;
+  use_one_way_channel(small_message);
+}
+
 void use_events() {
   std::error_code ec;
   const auto event = os::make_event(ec);
@@ -320,6 +338,23 @@ void use_lifeline() {
   os::report_exit(lifeline.childs.get(), 3);
   const auto code = os::reported_exit(lifeline.parents.get());
   EXPECT_TRUE(!code || code == 3);
+}
+
+void tie_to_a_parent() {
+  std::error_code ec;
+  auto lifeline = os::make_lifeline(ec);
+  check(ec);
+  os::die_with_parent(lifeline.childs.get(), ec);
+  lifeline.childs.reset();  // before the other end: that would be the end
+  check(ec);
+}
+
+void use_surroundings() {
+  std::error_code ec;
+  const os::Surroundings here = os::surroundings(ec);
+  check(ec);
+  // Not `here.output`: where it cannot be asked for, this would close ours.
+  os::enter(STDOUT_FILENO, STDERR_FILENO, here.folder.get());
 }
 
 void use_memory() {
@@ -512,7 +547,10 @@ const std::vector<Operation> operations{
      keeping_memory},
     {"events", use_events},
     {"peer", use_peer},
+    {"one_way_message_of_an_old_kernel", use_one_way_channel_of_an_old_kernel},
     {"lifeline", use_lifeline},
+    {"daemon", tie_to_a_parent},
+    {"surroundings", use_surroundings},
     {"memory", use_memory},
     {"large_pages", use_large_pages},
     {"queue", use_queue},
@@ -538,6 +576,9 @@ struct Row {
 const std::vector<Row> rows{
     {"close", EINTR, {nothing}},
     {"close", EIO, {nothing}},
+    {"dup2", EBUSY, {nothing}},
+    {"dup2", EINTR, {nothing}},
+    {"dup2", EMFILE, {nothing}},
     {"eventfd", EMFILE, {EMFILE}},
     {"eventfd", ENFILE, {ENFILE}},
     {"eventfd", ENOMEM, {ENOMEM}},
@@ -550,6 +591,8 @@ const std::vector<Row> rows{
     {"fallocate", EIO, {EIO, nothing}},
     {"fallocate", EOPNOTSUPP, {EOPNOTSUPP, nothing}},
     {"fallocate", EPERM, {EPERM, nothing}},
+    {"fchdir", EACCES, {nothing}},
+    {"fchdir", ENOTDIR, {nothing}},
     {"fcntl", EMFILE, {EMFILE, nothing, EINVAL, EBADMSG}},
     {"fcntl", EPERM, {EPERM, nothing, EINVAL, EBADMSG}},
     {"fcntl", EBUSY, {EBUSY, nothing, EINVAL, EBADMSG}},
@@ -580,6 +623,10 @@ const std::vector<Row> rows{
     {"memfd_create", EPERM, {EPERM}},
     {"mmap", ENOMEM, {ENOMEM}},
     {"mmap", ENODEV, {ENODEV}},
+    {"open", EINTR, {nothing}},
+    {"open", EACCES, {EACCES, nothing}},
+    {"open", ELOOP, {ELOOP, nothing}},
+    {"open", ENOMEM, {ENOMEM, nothing}},
     {"open", EMFILE, {EMFILE}},
     {"open", ENFILE, {ENFILE}},
     {"open", ENOENT, {ENOENT, nothing}},
@@ -600,6 +647,7 @@ const std::vector<Row> rows{
     {"posix_spawn", ENOMEM, {ENOMEM}},
     {"posix_spawn", ENOENT, {ENOENT, nothing}},
     {"posix_spawn", EACCES, {EACCES}},
+    {"posix_spawn", E2BIG, {E2BIG}},
     {"ppoll", EINTR, {nothing}},
     {"ppoll", ENOMEM, {ENOMEM, nothing}},
     {"ppoll", EINVAL, {EINVAL, nothing}},
@@ -663,9 +711,13 @@ const std::vector<Row> rows{
     {"waitpid", EINTR, {nothing}},
     {"waitpid", ECHILD, {nothing}},
     {"write", EINTR, {nothing}},
+    {"write", EPERM, {EPERM, nothing}},
     {"write", ENOSPC, {ENOSPC, nothing}},
     {"write", EFBIG, {EFBIG, nothing}},
     {"write", EIO, {EIO, nothing}},
+    {"writev", EINTR, {nothing}},
+    {"writev", EIO, {EIO}},
+    {"writev", ENOMEM, {ENOMEM}},
 };
 
 /// What an operation answers: 0, or an error.

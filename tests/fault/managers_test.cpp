@@ -51,6 +51,7 @@ using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlin
     ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,
     ::on_exit;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
+using ::select;
 
 int refuses_from = 0;  // the so many-th request for memory, and all after it; 0: none
 int requests = 0;

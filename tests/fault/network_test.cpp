@@ -65,6 +65,7 @@ using ::_exit, ::alarm, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::faccessa
     ::sched_getaffinity, ::sched_yield, ::sigaction, ::sigaltstack, ::socketpair, ::stat, ::syscall,
     ::sysconf, ::unsetenv, ::waitid, ::waitpid, ::write, ::writev;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
+using ::select;
 
 std::string failing;                            // which call fails,
 int failing_with = 0;                           // and how;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <map>
@@ -26,6 +27,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -116,6 +119,9 @@ pid_t waitpid(pid_t pid, int* status, int options) {
 int ppoll(pollfd* handles, nfds_t count, const timespec* time, const sigset_t* mask) {
   return fails("ppoll") ? -1 : ::ppoll(handles, count, time, mask);
 }
+int select(int count, fd_set* in, fd_set* out, fd_set* other, timeval* limit) {
+  return fails("select") ? -1 : ::select(count, in, out, other, limit);
+}
 int poll(pollfd* handles, nfds_t count, int milliseconds) {
   return fails("poll") ? -1 : ::poll(handles, count, milliseconds);
 }
@@ -136,6 +142,7 @@ ssize_t getrandom(void* into, std::size_t size, unsigned flags) {
 
 namespace mp = multiprocessing;
 namespace os = multiprocessing::os;
+using namespace std::chrono_literals;
 
 void test::start_of_main() {
   mp::freeze_support();
@@ -232,6 +239,44 @@ TEST_P(ProcessFault, InterruptionsAreNotSeen) {
   fault::errors["ppoll"] = {EINTR, EINTR};
   fault::errors["waitid"] = {EINTR, EINTR};
   mp::Process process({.start_method = GetParam()}, seven);
+  process.start();
+  EXPECT_TRUE(process.join());
+  EXPECT_EQ(process.exitcode(), 7);
+}
+
+TEST_P(ProcessFault, ErrorOfAWaitIsNoEnd) {
+  fault::errors["ppoll"] = {ENOMEM, ENOMEM, EINVAL};
+  fault::errors["select"] = {EINTR, ENOMEM};
+  mp::Process process({.start_method = GetParam()}, [] {
+    fault::errors["ppoll"] = {ENOMEM, EINVAL};
+    const bool lives = mp::parent_process()->is_alive() && !mp::parent_process()->join(1ms);
+    throw mp::SystemExit(lives ? 7 : 1);
+  });
+  process.start();
+  EXPECT_TRUE(process.join());
+  EXPECT_EQ(process.exitcode(), 7);
+}
+
+// As a process does that shuts itself in: ppoll is refused then.
+void open_nothing_more() {
+  const rlimit none{};
+  if (::setrlimit(RLIMIT_NOFILE, &none) != 0) throw mp::SystemExit(2);
+}
+
+TEST_P(ProcessFault, WhoMayOpenNothingKnowsWhoLives) {
+  mp::Process process(
+      {.start_method = GetParam()},
+      [](mp::StartMethod method) {
+        mp::Process child({.start_method = method}, [] {
+          open_nothing_more();
+          const bool lives = mp::parent_process()->is_alive() && !mp::parent_process()->join(1ms);
+          throw mp::SystemExit(lives ? 7 : 1);
+        });
+        child.start();
+        open_nothing_more();
+        throw mp::SystemExit(child.join() ? child.exitcode().value() : 4);
+      },
+      GetParam());
   process.start();
   EXPECT_TRUE(process.join());
   EXPECT_EQ(process.exitcode(), 7);

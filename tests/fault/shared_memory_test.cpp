@@ -85,6 +85,7 @@ using ::pthread_atfork;
 using ::pthread_sigmask;
 using ::pwrite;
 using ::readlink;
+using ::select;
 using ::send;
 using ::setenv;
 using ::sigaction;

@@ -52,6 +52,7 @@ using ::_exit, ::fstatfs, ::pwrite, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpi
     ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,
     ::on_exit;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
+using ::select;
 
 std::atomic<int> sleepers{0};
 std::atomic<const void*> slept_on{nullptr};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Forking a process that has threads: what works, what is said, what the threads leave.
 // Not on Windows: fork
+#include <multiprocessing/callable.hpp>
 #include <multiprocessing/connection.hpp>
 #include <multiprocessing/launch.hpp>
 #include <multiprocessing/logging.hpp>
@@ -137,6 +138,35 @@ TEST(ForkOfThreads, GivesChildrenThatWorkWhateverTheThreadsWereDoing) {
       mp::log(mp::LogLevel::warning, "in a child");
       if (heard != before + 1) throw mp::SystemExit(8);
       throw mp::SystemExit(start_and_join());
+    });
+    process.start();
+    process.join();
+    ASSERT_EQ(process.exitcode(), 7) << "round " << round;
+  }
+}
+
+void seven() {
+  throw mp::SystemExit(7);
+}
+
+// To send a function is to look for its module, behind a lock of the loader's.
+TEST(ForkOfThreads, GivesChildrenThatNameCodeWhateverTheThreadsWereNaming) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer's own allocator is not made for a fork while threads are in it";
+#endif
+  Busy busy;
+  for (int i = 0; i < 2; ++i) {
+    busy.with([pipe = std::make_shared<mp::Pipe>()] {
+      pipe->first.send(mp::Task{seven});
+      static_cast<void>(pipe->second.recv<mp::Task>());
+    });
+  }
+  for (int round = 0; round < 100; ++round) {
+    mp::Process process(forked, [] {
+      mp::Process other({.start_method = mp::StartMethod::spawn}, seven);
+      other.start();
+      other.join();
+      throw mp::SystemExit(other.exitcode().value());
     });
     process.start();
     process.join();

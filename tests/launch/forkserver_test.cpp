@@ -26,6 +26,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -285,6 +286,61 @@ TEST_F(ForkServer, DoesItsPreloadOnceBeforeItForks) {
   }
   EXPECT_EQ(table, 0);
   EXPECT_EQ(out.text(), "preloaded\n");
+}
+
+TEST_F(ForkServer, LosesNoInterruptOfItsChildsFirstMoment) {
+  mp::set_forkserver_preload(mp::Task{[] {
+    if (::pthread_atfork(nullptr, nullptr, [] { ::raise(SIGINT); }) != 0) {
+      throw std::runtime_error{"pthread_atfork"};
+    }
+  }});
+  mp::Process process(served(), [] { throw mp::SystemExit(5); });
+  process.start();
+  process.join();
+  EXPECT_EQ(process.exitcode(), -SIGINT);
+}
+
+TEST_F(ForkServer, LeavesItsPreloadsHandlersToItsChildrenAndIgnoresInterruptsItself) {
+  mp::set_forkserver_preload(mp::Task{[] {
+    for (const int signal : {SIGINT, SIGCHLD}) {
+      if (std::signal(signal, [](int number) { ::_exit(number + 100); }) == SIG_ERR) {
+        throw std::runtime_error{"signal"};
+      }
+    }
+  }});
+  const int number = server();
+  ASSERT_EQ(::kill(number, SIGINT), 0);
+  for (const int signal : {SIGINT, SIGCHLD}) {
+    mp::Process process(
+        served(), [](int which) { ::raise(which); }, signal);
+    process.start();
+    process.join();
+    EXPECT_EQ(process.exitcode(), signal + 100);
+  }
+  EXPECT_EQ(server(), number);
+}
+
+TEST_F(ForkServer, GivesItsChildNoHandleThatLiesWhereAnOutputWasClosed) {
+  const Line line;
+  const int before = ::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+  const int other = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::dup3(other, STDOUT_FILENO, O_CLOEXEC), STDOUT_FILENO);
+  std::vector<std::string> found;
+  for (const auto method : {mp::StartMethod::spawn, mp::StartMethod::forkserver}) {
+    mp::Process process(
+        {.start_method = method},
+        [](const Line& to) {
+          to.say(::fcntl(STDOUT_FILENO, F_GETFD) < 0 ? "nothing" : "something");
+        },
+        line);
+    process.start();
+    found.push_back(line.hear());
+    process.join();
+  }
+  ::dup2(before, STDOUT_FILENO);
+  ::close(before);
+  ::close(other);
+  EXPECT_EQ(found, (std::vector<std::string>{"nothing", "nothing"}));
 }
 
 void fork_one_that_stays() {

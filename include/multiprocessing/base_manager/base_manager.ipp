@@ -30,7 +30,7 @@ class ManagerProcess : public Process<ManagerProcess> {
       const std::lock_guard lock{process_state().mutex};
       process_state().daemon = false;
     }
-    os::ignore_signals({.interrupts = true, .ends_of_children = false});
+    os::leave_signals_to_others();
     std::vector<std::byte> bytes{static_cast<std::byte>(Answer::value)};
     Encoder encoder{bytes};
     std::shared_ptr<ServerSide> server;

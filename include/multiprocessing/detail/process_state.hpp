@@ -96,7 +96,7 @@ struct alignas(1024) ProcessState {  // in one page, for each fork copies those 
 
   // ---- what is installed ----
   bool fork_handlers_installed = false;
-  std::mutex loader_mutex;  ///< Held by who may be in the loader, and across forks; taken first.
+  std::mutex loader_mutex;  ///< Held by who walks the loaded images, and across forks; taken first.
   bool exit_handler_installed = false;
 
   // ---- code that was named for other processes ----

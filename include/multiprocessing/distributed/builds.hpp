@@ -5,10 +5,8 @@
 #include <multiprocessing/distributed/message.hpp>
 #include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/module.hpp>
-#include <multiprocessing/os/process_wide.hpp>
 
 #include <cstddef>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,7 +18,6 @@ namespace multiprocessing::detail {
 [[nodiscard]] inline std::vector<Build> own_builds() {
   std::vector<Build> all;
   os::install_fork_handlers();  // no child is to begin with the loader's lock held by us
-  const std::lock_guard lock{process_state().loader_mutex};
   for (os::Module& module : os::loaded_modules()) {
     all.push_back({std::move(module.path), std::move(module.id)});
   }

@@ -11,9 +11,7 @@ namespace multiprocessing::detail {
 
 inline std::uint32_t Fleet::number_of(const Code& code) {
   if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
-  // No child is to begin with the loader's lock held by us.
-  os::install_fork_handlers();
-  const std::lock_guard lock{process_state().loader_mutex};
+  os::install_fork_handlers();  // no child is to begin with the loader's lock held by us
   auto definition = code.define(code);
   const auto number = static_cast<std::uint32_t>(codes_.size());
   codes_.push_back({code, std::move(definition)});

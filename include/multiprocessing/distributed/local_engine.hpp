@@ -87,7 +87,7 @@ class PatientSender {
 
 /// @brief An agent behind a pipe, until its master says that it is to leave, or dies.
 inline void run_local_agent(Connection connection) {
-  os::ignore_signals({.interrupts = true, .ends_of_children = false});
+  os::leave_signals_to_others();
   {
     const std::lock_guard lock{process_state().mutex};
     process_state().daemon = false;

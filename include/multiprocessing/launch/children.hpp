@@ -132,8 +132,19 @@ inline std::vector<ChildReference> living_children() {
   return record.name;
 }
 
-/// @brief What a process owes its children when it exits: daemons are terminated, then they and all
-/// others are waited for.
+/// @brief Asks a daemon to end, or ends it. The system does where we have no right to: it kills who
+/// finds our end of its lifeline closed.
+inline void end_daemon(ChildRecord& daemon, os::Signal signal) noexcept {
+  try {
+    signal_child(daemon, signal);
+  } catch (const std::exception&) {
+    const std::lock_guard lock{process_state().mutex};
+    daemon.lifeline.reset();
+  }
+}
+
+/// @brief What a process owes its children when it exits: daemons are terminated, and killed where
+/// they have not ended after a while, then they and all others are waited for.
 inline void finish_children() noexcept {
   try {
     {
@@ -144,17 +155,17 @@ inline void finish_children() noexcept {
     for (const ChildReference& child : children) {
       if (!child->daemon) continue;
       log(LogLevel::debug, [&] { return "calling terminate() for daemon " + name_of(*child); });
-      try {
-        signal_child(*child, os::Signal::terminate);
-      } catch (const std::system_error&) {  // no right to end this one: the kernel has
-        const std::lock_guard lock{process_state().mutex};
-        child->lifeline.reset();
-      }
+      end_daemon(*child, os::Signal::terminate);
     }
+    constexpr std::chrono::seconds patience{5};  // with all daemons together
+    const Deadline deadline{patience};
     for (const bool daemons : {true, false}) {
       for (const ChildReference& child : children) {
         if (child->daemon != daemons) continue;
         log(LogLevel::debug, [&] { return "calling join() for process " + name_of(*child); });
+        if (daemons && !wait_for_child(child, deadline.left(patience))) {
+          end_daemon(*child, os::Signal::kill);
+        }
         wait_for_child(child, forever);
       }
     }

@@ -239,10 +239,9 @@ class ForkServer {
     if (ec) return;
     os::flush_streams();
     MULTIPROCESSING_STOP_POINT("forkserver.fork");
-    const int pid = os::fork_process(ec);
+    const int pid = os::fork_served_process(ec);
     if (ec) return;
     if (pid == 0) {
-      os::ignore_signals(signals_);
       children_.clear();
       room.reset();
       MULTIPROCESSING_STOP_POINT("forkserver.child.born");
@@ -262,7 +261,6 @@ class ForkServer {
   native_handle_type requests_;
   std::vector<Child> children_;
   std::string refusal_;
-  os::IgnoredSignals signals_ = os::ignore_signals({});  // before
 };
 
 /// @brief Does what set_forkserver_preload() asked for. @returns what went wrong, if anything did.
@@ -310,6 +308,7 @@ inline void keep_from_forks(os::UniqueHandle lifeline, os::UniqueHandle requests
                   std::move(handles.at(ServerHandles::requests)));
   ForkServer server{os::to_handle(process_state().served_requests)};
   server.refuse(preload(state.preload));
+  os::leave_signals_to_others();  // who has a handler from the preload, or static objects, keeps it
   {
     const std::lock_guard lock{process_state().mutex};
     end_forkserver();  // one that the preload began

@@ -3,8 +3,9 @@
 /// @file server.hpp
 /// @brief The fork server as a process that this one has: where requests go, its start, its end.
 ///
-/// One serves a whole tree of processes: every child gets the handle that requests go through. It
-/// ends with the process that started it; whoever finds it gone starts another.
+/// One serves the process that started it and all that descend from that: every child gets the
+/// handle that requests go through. It ends with that process; whoever finds it gone, or was never
+/// given one, starts another.
 #include <multiprocessing/detail/type_name.hpp>
 #include <multiprocessing/os/channel.hpp>
 #include <multiprocessing/os/environment.hpp>

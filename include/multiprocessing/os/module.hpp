@@ -60,7 +60,10 @@ struct Module {
 
 /// @brief The module that contains an address; none for stacks, heaps and generated code.
 /// @throws std::bad_alloc
-/// @threads Any number. @processes Works in forked children and without /proc.
+/// @threads Any number, none of which holds the process state's `mutex` or `loader_mutex`; so for
+/// all of these but keep_loaded().
+/// @processes Works in forked children, and without /proc; whatever threads of the parent were
+/// doing here, if install_fork_handlers() was called before that fork.
 [[nodiscard]] std::optional<Module> module_of(std::uintptr_t address);
 
 /// @brief The loaded module of that build. Of several copies of one file, the one at `path`.

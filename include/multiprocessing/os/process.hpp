@@ -45,8 +45,9 @@ struct Started {
 [[nodiscard]] UniqueHandle open_ready(std::error_code& ec) noexcept;
 
 /// @brief Waits until a handle is ready for reading or its other end is closed.
-/// @returns whether it is. @errors none: a handle that cannot be waited for counts as ready.
-/// POSIX `ppoll`, Windows `WaitForSingleObject`.
+/// @returns whether it is. @errors none: what is no handle counts as ready, and where the system
+/// does not say, it is asked again until the deadline. POSIX `ppoll`, and `select` where that is
+/// refused (RLIMIT_NOFILE is 0); Windows `WaitForSingleObject`.
 bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept;
 
 /// @brief Whether a process has ended, and how.
@@ -80,15 +81,15 @@ void signal_process(native_handle_type process, Signal signal, std::error_code& 
 /// @brief Kills a child that just came to be and waits for its end: its start is called off.
 void discard_process(int pid) noexcept;
 
-/// @brief Which signals a program ignores that serves others.
-struct IgnoredSignals {
-  bool interrupts = true;         ///< Ctrl-C is meant for those who work.
-  bool ends_of_children = false;  ///< Then the system would not say how they ended.
-};
+/// @brief This process serves others from now on: Ctrl-C is meant for those who work, so it is
+/// ignored, and the system says how children ended. Handlers are replaced. Once in a process.
+/// Windows: nothing is done.
+void leave_signals_to_others() noexcept;
 
-/// @brief Ignores these signals, and not the others of them; handlers are replaced.
-/// @returns which were ignored. Windows: nothing is done.
-IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept;
+/// @brief As fork_process(), in such a process: the child has the handlers that were there before,
+/// and a Ctrl-C that reaches it meanwhile waits until it calls unblock_signals(): none is lost.
+/// @errors as fork_process().
+int fork_served_process(std::error_code& ec) noexcept;
 
 /// @brief Lets every signal through to the calling thread. Windows: nothing is done.
 void unblock_signals() noexcept;

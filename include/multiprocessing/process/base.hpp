@@ -58,7 +58,7 @@ void run_as_current(BaseProcess& process);
 ///
 /// The object stays with the process that made it; the child has a copy, whose `run()` is called.
 /// The destructor neither waits nor kills: when the program exits, children that are daemons are
-/// terminated and the others waited for.
+/// terminated (killed, where they do not hear within five seconds) and the others waited for.
 /// @threads join, is_alive, exitcode, terminate, kill, interrupt and sentinel: any number at once.
 /// @processes Only the one that started it may ask about it or signal it; others may ask for name,
 /// daemon and pid. In the child, the object is the current process: alive, and not to be joined.

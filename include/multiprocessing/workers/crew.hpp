@@ -148,7 +148,6 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   explicit Crew(CrewOptions options);
 
   // ---- tasks to workers (crew_dispatch.ipp); the mutex is held ----
-  static std::vector<std::byte> define(const Code& code);  // without the mutex
   std::uint64_t submit(const NewTask& task, const std::vector<std::byte>* definition);  // likewise
   std::optional<std::uint32_t> number_of(const Code& code,
                                          const std::vector<std::byte>* definition);

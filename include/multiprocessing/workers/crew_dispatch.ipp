@@ -6,15 +6,6 @@
 
 namespace multiprocessing::detail {
 
-/// What the book is to say of it. Without the mutex: it may call the program, which may ask the
-/// pool.
-inline std::vector<std::byte> Crew::define(const Code& code) {
-  // No child is to begin with the loader's lock held by us.
-  os::install_fork_handlers();
-  const std::lock_guard lock{process_state().loader_mutex};
-  return code.define(code);
-}
-
 /// @param definition null: nobody has asked for it. @returns none: it is needed.
 inline std::optional<std::uint32_t> Crew::number_of(const Code& code,
                                                     const std::vector<std::byte>* definition) {
@@ -48,7 +39,8 @@ inline void Crew::check_takes_tasks() {
 inline std::uint64_t Crew::submit(const NewTask& task) {
   check_process();
   if (const std::uint64_t id = submit(task, nullptr); id != 0) return id;
-  const std::vector<std::byte> definition = define(*task.code);
+  // Without the mutex: it may call the program, which may ask the pool.
+  const std::vector<std::byte> definition = task.code->define(*task.code);
   return submit(task, &definition);
 }
 

@@ -300,7 +300,7 @@ class PoolWorker : public Process<PoolWorker> {
       const std::lock_guard lock{process_state().mutex};
       process_state().daemon = false;
     }
-    os::ignore_signals({.interrupts = true, .ends_of_children = false});
+    os::leave_signals_to_others();
     WorkerLoop{link_}.run();
   }
   [[nodiscard]] auto reduce() const { return arguments(link_); }

@@ -80,13 +80,11 @@ inline void add_image(detail::Hash128& hash, std::uintptr_t address, std::size_t
   return id;
 }
 
-/// Hashes of images that have no build id: a hundred megabytes take some 20 ms. A cache and nothing
-/// more, so who finds it locked (a child forked meanwhile finds it so for ever) does without.
+/// Hashes of images that have no build id: a hundred megabytes take some 20 ms. The loader's mutex
+/// is held.
 class HashCache {
  public:
   [[nodiscard]] ModuleId get(const dl_phdr_info& image) {
-    const std::unique_lock lock{mutex_, std::try_to_lock};
-    if (!lock) return hash_of(image);
     if (std::exchange(unloaded_, image.dlpi_subs) != image.dlpi_subs) known_.clear();
     for (const Known& known : known_) {
       if (known.headers == image.dlpi_phdr) return known.id;
@@ -100,7 +98,6 @@ class HashCache {
     ModuleId id;
   };
 
-  std::mutex mutex_;
   unsigned long long unloaded_ = 0;
   std::vector<Known> known_;
 };
@@ -126,11 +123,20 @@ class HashCache {
   return module;
 }
 
+/// As each_image. No fork comes in between: the child would wait for the loader's lock, which a
+/// thread held that is not there. (Whoever may fork has fork handlers. To install them here would
+/// keep a plug-in loaded that only names its code.)
+template <class Visit>
+void each_image_between_forks(Visit visit) {
+  const std::lock_guard lock{multiprocessing::detail::process_state().loader_mutex};
+  each_image(visit);
+}
+
 }  // namespace elf
 
 inline std::optional<Module> module_of(std::uintptr_t address) {
   std::optional<Module> found;
-  elf::each_image([&](const dl_phdr_info& image) {
+  elf::each_image_between_forks([&](const dl_phdr_info& image) {
     if (elf::occupies(image, address)) found = elf::describe(image);
     return found.has_value();
   });
@@ -140,7 +146,7 @@ inline std::optional<Module> module_of(std::uintptr_t address) {
 inline std::optional<Module> find_module(const ModuleId& id, const std::string& path) {
   std::optional<Module> found;
   if (id.empty()) return found;
-  elf::each_image([&](const dl_phdr_info& image) {
+  elf::each_image_between_forks([&](const dl_phdr_info& image) {
     const ModuleId build_id = elf::build_id_of(image);
     const bool hashed = id.front() == elf::kind_hash && build_id.empty();
     if ((hashed ? elf::id_of(image) : build_id) != id) return false;
@@ -153,7 +159,7 @@ inline std::optional<Module> find_module(const ModuleId& id, const std::string& 
 
 inline std::vector<Module> loaded_modules() {
   std::vector<Module> all;
-  elf::each_image([&](const dl_phdr_info& image) {
+  elf::each_image_between_forks([&](const dl_phdr_info& image) {
     const std::string_view name = image.dlpi_name == nullptr ? "" : image.dlpi_name;
     const bool is_vdso = !name.empty() && name.find('/') == std::string_view::npos;
     if (!is_vdso) all.push_back(elf::describe(image));

@@ -83,8 +83,8 @@ inline NamedMemory NamedMemory::create(const std::string& name,
     ec = std::make_error_code(std::errc::file_exists);  // before memory is committed for nothing
   }
   if (ec) return {};
-  const UniqueHandle file = posix::above_streams(
-      MULTIPROCESSING_SYSTEM(open)(posix::memory_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), ec);
+  const UniqueHandle file =
+      posix::open_above_streams(ec, posix::memory_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (ec) return {};
   posix::commit_file(file.get(), 0, size, ec);
   if (ec) return {};
@@ -102,8 +102,8 @@ inline NamedMemory NamedMemory::create(const std::string& name,
 inline NamedMemory NamedMemory::open(const std::string& name, std::error_code& ec) {
   const std::string path = posix::memory_path(name, ec);
   if (ec) return {};
-  const UniqueHandle file = posix::above_streams(
-      MULTIPROCESSING_SYSTEM(open)(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600), ec);
+  const UniqueHandle file =
+      posix::open_above_streams(ec, path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (ec) return {};
   NamedMemory opened;
   opened.map(file.get(), ec);

@@ -49,6 +49,19 @@ inline UniqueHandle above_streams(int fd, std::error_code& ec) noexcept {
   return moved;
 }
 
+// The same for what is opened; some file systems let a signal interrupt that.
+template <class... Mode>
+UniqueHandle open_above_streams(std::error_code& ec,
+                                const char* path,
+                                int how,
+                                Mode... mode) noexcept {
+  int fd = -1;
+  do {
+    fd = MULTIPROCESSING_SYSTEM(open)(path, how, mode...);
+  } while (fd < 0 && errno == EINTR);
+  return above_streams(fd, ec);
+}
+
 }  // namespace posix
 
 }  // namespace multiprocessing::os

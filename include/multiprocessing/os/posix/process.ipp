@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -105,6 +106,22 @@ inline UniqueHandle open_ready(std::error_code& ec) noexcept {
   return posix::above_streams(MULTIPROCESSING_SYSTEM(eventfd)(1, EFD_CLOEXEC | EFD_NONBLOCK), ec);
 }
 
+namespace posix {
+
+// For whom ppoll was refused, which it is where no handle may be opened (RLIMIT_NOFILE is 0), and
+// select is not. Waits for a moment.
+inline bool is_ready_by_select(int handle) noexcept {
+  fd_set handles;
+  FD_ZERO(&handles);
+  const bool fits = handle >= 0 && handle < FD_SETSIZE;
+  if (fits) FD_SET(handle, &handles);
+  timeval moment{0, 1000};
+  return MULTIPROCESSING_SYSTEM(select)(fits ? handle + 1 : 0, &handles, nullptr, nullptr,
+                                        &moment) > 0;
+}
+
+}  // namespace posix
+
 inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept {
   constexpr std::chrono::hours limit{1};  // of one call
   for (;;) {
@@ -113,7 +130,8 @@ inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadli
     const timespec time{seconds.count(), (left - seconds).count()};
     pollfd waited{handle, POLLIN, 0};
     const int ready = MULTIPROCESSING_SYSTEM(ppoll)(&waited, 1, &time, nullptr);
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR && posix::is_ready_by_select(handle)) return true;
     if (deadline.passed()) return false;
   }
 }
@@ -166,22 +184,8 @@ inline void discard_process(int pid) noexcept {
 
 namespace posix {
 
-inline bool set_ignored(int signal, bool ignored) noexcept {
-  struct sigaction action {};
-  struct sigaction before {};
-  action.sa_handler = ignored ? SIG_IGN : SIG_DFL;
-  MULTIPROCESSING_SYSTEM(sigaction)(signal, &action, &before);
-  return before.sa_handler == SIG_IGN;
-}
-
-}  // namespace posix
-
-inline IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept {
-  return {posix::set_ignored(SIGINT, which.interrupts),
-          posix::set_ignored(SIGCHLD, which.ends_of_children)};
-}
-
-namespace posix {
+inline struct sigaction interrupt_before {};
+inline struct sigaction child_before {};
 
 inline auto* mask_function = &MULTIPROCESSING_SYSTEM(pthread_sigmask);  // see close_function
 inline const sigset_t no_signals = [] {
@@ -191,6 +195,31 @@ inline const sigset_t no_signals = [] {
 }();
 
 }  // namespace posix
+
+inline void leave_signals_to_others() noexcept {
+  struct sigaction action {};
+  action.sa_handler = SIG_IGN;
+  MULTIPROCESSING_SYSTEM(sigaction)(SIGINT, &action, &posix::interrupt_before);
+  action.sa_handler = SIG_DFL;
+  MULTIPROCESSING_SYSTEM(sigaction)(SIGCHLD, &action, &posix::child_before);
+}
+
+inline int fork_served_process(std::error_code& ec) noexcept {
+  sigset_t interrupt;
+  sigset_t before;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  // What is blocked stays pending, although it is ignored.
+  posix::mask_function(SIG_BLOCK, &interrupt, &before);
+  const int pid = fork_process(ec);
+  if (pid == 0) {
+    MULTIPROCESSING_SYSTEM(sigaction)(SIGINT, &posix::interrupt_before, nullptr);
+    MULTIPROCESSING_SYSTEM(sigaction)(SIGCHLD, &posix::child_before, nullptr);
+  } else {
+    posix::mask_function(SIG_SETMASK, &before, nullptr);
+  }
+  return pid;
+}
 
 inline void unblock_signals() noexcept {
   posix::mask_function(SIG_SETMASK, &posix::no_signals, nullptr);

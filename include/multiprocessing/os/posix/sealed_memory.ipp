@@ -106,8 +106,7 @@ inline bool is_whole(int memory) noexcept {
 
 // What is empty, and keeps nothing: without /dev a memory that takes nothing.
 inline UniqueHandle open_nowhere(int how, std::error_code& ec) noexcept {
-  UniqueHandle device =
-      above_streams(MULTIPROCESSING_SYSTEM(open)("/dev/null", how | O_CLOEXEC), ec);
+  UniqueHandle device = open_above_streams(ec, "/dev/null", how | O_CLOEXEC);
   if (!ec || ec == std::errc::too_many_files_open ||
       ec == std::errc::too_many_files_open_in_system) {
     return device;

@@ -16,8 +16,10 @@ namespace multiprocessing::os {
 
 namespace posix {
 
-inline native_handle_type if_open(int number) noexcept {
-  return MULTIPROCESSING_SYSTEM(fcntl)(number, F_GETFD) < 0 ? invalid_handle : number;
+// Born close-on-exec, it is no stream but somebody's handle that got the free number.
+inline native_handle_type if_stream(int number) noexcept {
+  const int flags = MULTIPROCESSING_SYSTEM(fcntl)(number, F_GETFD);
+  return flags < 0 || (flags & FD_CLOEXEC) != 0 ? invalid_handle : number;
 }
 
 inline std::vector<gid_t> more_groups() {
@@ -41,10 +43,9 @@ inline void replace_output(int number, native_handle_type by) noexcept {
 
 inline Surroundings surroundings(std::error_code& ec) noexcept {
   Surroundings ours;
-  ours.output = posix::if_open(STDOUT_FILENO);
-  ours.error = posix::if_open(STDERR_FILENO);
-  ours.folder =
-      posix::above_streams(MULTIPROCESSING_SYSTEM(open)(".", O_PATH | O_DIRECTORY | O_CLOEXEC), ec);
+  ours.output = posix::if_stream(STDOUT_FILENO);
+  ours.error = posix::if_stream(STDERR_FILENO);
+  ours.folder = posix::open_above_streams(ec, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (ec == std::errc::permission_denied || ec == std::errc::no_such_file_or_directory) ec.clear();
   return ours;
 }

@@ -88,7 +88,7 @@ inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadli
   for (;;) {
     const DWORD result = MULTIPROCESSING_SYSTEM(WaitForSingleObject)(
         handle, windows::as_milliseconds(deadline.left(limit)));
-    if (result != WAIT_TIMEOUT) return true;
+    if (result != WAIT_TIMEOUT) return true;  // an error is that of what is no handle
     if (deadline.passed()) return false;
   }
 }
@@ -128,8 +128,10 @@ inline void discard_process(int pid) noexcept {
   wait_ready(process.get(), detail::Deadline{forever});
 }
 
-inline IgnoredSignals ignore_signals(const IgnoredSignals& which) noexcept {
-  return which;
+inline void leave_signals_to_others() noexcept {}
+
+inline int fork_served_process(std::error_code& ec) noexcept {
+  return fork_process(ec);
 }
 
 inline void unblock_signals() noexcept {}
