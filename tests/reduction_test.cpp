@@ -186,6 +186,47 @@ TEST(Transit, WithAnyBitFlippedIsAValueOrRefused) {
   for_every_kind([](const auto& value) { expect_flips_refused_or_values(value); });
 }
 
+TEST(Transit, OfATaskWithABitOfItsCodeFlippedIsRefused) {
+  const Sent sent{mp::Task{[](int) {}, 7}};
+  const mp::CodeReference reference = [&] {
+    mp::Decoder decoder{std::span<const std::byte>{sent.bytes}.subspan(1)};
+    return mp::codec<mp::CodeReference>::decode(decoder);
+  }();
+  const std::size_t path_at = 1 + 4 + reference.module.size() + 4;
+  const std::size_t path_end = path_at + reference.path.size();
+  ASSERT_EQ(sent.bytes.size(), path_end + 8 + 8 + sizeof(int));
+  auto bytes = sent.bytes;
+  for (std::size_t bit = 0; bit < 8 * (bytes.size() - sizeof(int)); ++bit) {
+    if (bit / 8 >= path_at && bit / 8 < path_end) continue;  // a hint, not needed here
+    bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+    EXPECT_FALSE(is_value(sent, bytes)) << bit;
+    bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+  }
+}
+
+TEST(Transit, OfAnotherKindIsRefused) {
+  const mp::Queue<int> queue;
+  auto [receiving, sending] = mp::Pipe(false);
+  const Sent sent{std::tuple{queue, receiving}};
+  auto bytes = sent.bytes;
+  using Pair = std::tuple<mp::Queue<int>, mp::Connection>;
+  const auto is_pair = [&] {
+    mp::Transit transit = sent.arrived();
+    try {
+      static_cast<void>(mp::loads<Pair>(bytes, &transit));
+      return true;
+    } catch (const mp::SerializationError&) {
+      return false;
+    }
+  };
+  EXPECT_TRUE(is_pair());
+  bytes[8] = std::byte{1};  // the queue is where the end of the pipe is
+  EXPECT_FALSE(is_pair());
+  bytes[8] = std::byte{0};
+  bytes[12] = std::byte{2};  // the end sends, says this, and receives, says its kind
+  EXPECT_FALSE(is_pair());
+}
+
 TEST(Transit, OfWhichHandlesAreLostIsRefused) {
   const mp::Queue<int> queue;
   const mp::Lock lock;
