@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSL-1.0
 # Sourced by examples/run and tests/run. Gets what is missing on a Debian or Ubuntu machine:
 #
-#   prerequisites <what>...     what: build, tests, clang, tidy, mingw
+#   prerequisites <what>...     what: build, tests, clang, sanitizers, tidy, mingw
 #
 # and leaves in the array `cmake_arguments` what CMake must be told. Removes no package, changes
 # nothing that is there and new enough, and asks nobody anything. Where a thing cannot be had it says
-# which, and why, and ends the script.
+# which, and why, and ends the script; but what only a part needs, it does without, and says so.
 
 cmake_arguments=()
 _log=build/prerequisites.log
@@ -48,15 +48,48 @@ _install() {
   _apt install -y --no-install-recommends --no-remove "$@"
 }
 
+# What the log says since it had so many lines, if anything.
+_say_log_since() {
+  local said
+  said=$(tail -n "+$(($1 + 1))" "$_log" | tail -n 5)
+  if [ -n "$said" ]; then
+    printf '%s\n' "$said" >&2
+  else
+    echo "(nothing is said of why in $_log)" >&2
+  fi
+}
+
+_log_lines() {
+  wc -l <"$_log"
+}
+
 # _get <package>...: installs them, or ends the script.
 _get() {
+  local lines
   command -v apt-get >/dev/null ||
     _fail "needs these, or what another system calls them; please install them: $*"
   echo "installing $* (what apt-get says is in $_log)"
   _update
+  lines=$(_log_lines)
   _install "$@" && return
-  tail -n 5 "$_log" >&2
+  _say_log_since "$lines"
   _fail "cannot install $*: see the lines above. Is there a network, and are you root or have sudo?"
+}
+
+# _try <what for> <package>...: installs them, or says what there will not be.
+_try() {
+  local what=$1 lines
+  shift
+  if ! command -v apt-get >/dev/null; then
+    echo "without $what: that needs $*, or what another system calls them" >&2
+    return
+  fi
+  echo "installing $* for $what (what apt-get says is in $_log)"
+  _update
+  lines=$(_log_lines)
+  _install "$@" && return
+  _say_log_since "$lines"
+  echo "without $what: cannot install $*" >&2
 }
 
 # _at_least <version> <least>
@@ -64,9 +97,22 @@ _at_least() {
   [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
 
+# _part <what for> <package>...: notes what one part alone needs.
+_part() {
+  local IFS=' '
+  _parts+=("$1")
+  shift
+  _parts_packages+=("$*")
+}
+
 # _tool <command> <package>: notes the package of a command that is not there.
 _tool() {
   command -v "$1" >/dev/null || _packages+=("$2")
+}
+
+# _header <name>: whether the compiler finds it.
+_header() {
+  printf '#include <%s>\n' "$1" | g++ -E -x c++ - >/dev/null 2>&1
 }
 
 # The Boost that the compiler finds, as 1.81, or nothing.
@@ -85,7 +131,7 @@ _boost_package() {
 }
 
 _boost() {
-  local unpacked=build/boost/usr/include version package least=1.81
+  local unpacked=build/boost/usr/include version package lines least=1.81
   version=$(_boost_version)
   if [ -n "$version" ] && _at_least "$version" $least; then
     return
@@ -107,12 +153,13 @@ _boost() {
     fi
     # Another Boost is in the way, or we may not install: the headers alone do.
     echo "unpacking it under build/boost instead; what is installed stays as it is"
+    lines=$(_log_lines)
     (
       mkdir -p build/download && cd build/download && rm -f -- *.deb &&
         apt-get -q download "$package" && mkdir -p ../boost && dpkg -x "$package"_*.deb ../boost
     ) </dev/null >>"$_log" 2>&1 || {
-      tail -n 5 "$_log" >&2
-      _fail "cannot get the package $package: see the lines above. Is there a network?"
+      _say_log_since "$lines"
+      _fail "cannot download and unpack the package $package: see above. Is there a network?"
     }
     rm -rf build/download
   fi
@@ -129,9 +176,11 @@ _boost_for_mingw() {
 }
 
 prerequisites() {
-  local what version
+  local what version i
   cmake_arguments=()
   _packages=()
+  _parts=()
+  _parts_packages=()
   mkdir -p build
   : >"$_log"
   for what; do
@@ -140,20 +189,16 @@ prerequisites() {
         _tool g++ g++
         _tool cmake cmake
         _tool ninja ninja-build
-        printf '#include <openssl/hmac.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
-          _packages+=(libssl-dev) # for multiprocessing::network alone
-        printf '#include <png.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
-          _packages+=(libpng-dev) # for one of the examples alone
+        _header openssl/hmac.h || _part multiprocessing::network libssl-dev
+        _header png.h || _part 'the example mandelbrot' libpng-dev
         ;;
       tests)
         _tool python3 python3
-        _tool doxygen doxygen
-        command -v mpicc >/dev/null ||
-          _packages+=(openmpi-bin libopenmpi-dev) # for multiprocessing::mpi alone
-        [ -x /usr/sbin/gearmand ] ||
-          _packages+=(gearman-job-server) # for the tests of multiprocessing::gearman alone
-        printf '#include <gtest/gtest.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
-          _packages+=(libgtest-dev)
+        _header gtest/gtest.h || _packages+=(libgtest-dev)
+        command -v doxygen >/dev/null || _part 'the test of the pages' doxygen
+        command -v mpicc >/dev/null || _part multiprocessing::mpi openmpi-bin libopenmpi-dev
+        command -v gearmand >/dev/null || [ -x /usr/sbin/gearmand ] ||
+          _part 'the tests of multiprocessing::gearman' gearman-job-server
         ;;
       clang)
         _tool clang++ clang
@@ -181,6 +226,10 @@ prerequisites() {
     _get "${_packages[@]}"
   fi
   _boost
+  for i in "${!_parts[@]}"; do # behind what all need: that may end the script
+    # shellcheck disable=SC2086 # several packages
+    _try "${_parts[$i]}" ${_parts_packages[$i]}
+  done
   [[ " $* " != *" mingw "* ]] || _boost_for_mingw
   version=$(cmake --version | sed -n 's/^cmake version //p')
   _at_least "$version" 3.25 || _fail "needs CMake 3.25 or newer, and $version is installed"

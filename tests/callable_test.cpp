@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -147,6 +148,25 @@ void expect_every_truncation_is_refused(const T& value) {
   }
 }
 
+// A pointer in this process's code, or a refusal: that is all that a bit that flips can make of
+// one.
+template <class T>
+void expect_every_flip_is_refused_or_code(const T& value) {
+  std::vector<std::byte> bytes = mp::dumps(value, &no_transit);
+  for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+    bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+    try {
+      const T made = mp::loads<T>(bytes, &no_transit);
+      std::uintptr_t place = 0;
+      std::memcpy(&place, &made, sizeof place);
+      const auto module = os::module_of(place);
+      EXPECT_TRUE(module && module->is_code(place)) << bit;
+    } catch (const mp::SerializationError&) {
+    }
+    bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+  }
+}
+
 // Exists as long as the test needs it: a plug-in at a path of its own, which can be rebuilt.
 class Rebuilt {
  public:
@@ -192,6 +212,16 @@ TEST(Resolve, FindsWhatCameAsBytes) {
   EXPECT_EQ(run(mp::loads<mp::CodeReference>(mp::dumps(mp::refer_to<Three>()))), 3);
   EXPECT_EQ(mp::loads<mp::CodeReference>(mp::dumps(mp::refer_to<Three>())), mp::refer_to<Three>());
   expect_every_truncation_is_refused(mp::refer_to<Three>());
+}
+
+TEST(Resolve, ReadsABuildAPathAnOffsetAndAHash) {
+  const mp::CodeReference reference{{std::byte{1}, std::byte{2}}, "p", 3, 4};
+  constexpr std::array<unsigned char, 27> bytes{2, 0, 0, 0, 1, 2, 1, 0, 0, 0, 'p', 3, 0, 0,
+                                                0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0,   0, 0};
+  EXPECT_EQ(mp::loads<mp::CodeReference>(std::as_bytes(std::span{bytes})), reference);
+  const std::vector<std::byte> encoded = mp::dumps(reference);
+  ASSERT_EQ(encoded.size(), bytes.size());
+  EXPECT_EQ(std::memcmp(encoded.data(), bytes.data(), bytes.size()), 0);
 }
 
 TEST(Resolve, NeverRunsWhatAFlippedBitSays) {
@@ -455,6 +485,21 @@ TEST(FunctionPointer, EndsWhereItsBytesEnd) {
   }
 }
 
+TEST(FunctionPointer, IsCodeOrRefusedWithAnyBitFlipped) {
+  expect_every_flip_is_refused_or_code(&twice);
+  expect_every_flip_is_refused_or_code(&Animal::heads);
+}
+
+TEST(FunctionPointer, IsAKindAndAReferenceOrNothing) {
+  EXPECT_EQ(mp::dumps(static_cast<int (*)(int)>(nullptr), &no_transit), std::vector{std::byte{0}});
+  const os::Module module = os::module_of(address_of(&twice)).value();
+  std::vector<std::byte> expected{std::byte{1}};
+  mp::Encoder encoder{expected, &no_transit};
+  encoder(mp::CodeReference{module.id, module.path, address_of(&twice) - module.base,
+                            mp::detail::type_hash<int(int)>()});
+  EXPECT_EQ(mp::dumps(&twice, &no_transit), expected);
+}
+
 // ---- member function pointers
 // --------------------------------------------------------------------
 
@@ -512,6 +557,28 @@ TEST(MemberFunctionPointer, IsRefusedWhereNoTableHasAPlace) {
     EXPECT_THROW(mp::loads<Pointer>(bytes_of(function, adjustment), &no_transit),
                  mp::SerializationError);
   }
+}
+
+TEST(MemberFunctionPointer, OfAVirtualFunctionIsSmallOrRefusedWithAnyBitFlipped) {
+  using Pointer = decltype(&Animal::legs);
+  std::vector<std::byte> bytes = mp::dumps(&Animal::legs, &no_transit);
+  ASSERT_EQ(bytes.size(), 1 + 3 * sizeof(std::uint64_t));
+  std::size_t taken = 0;
+  for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+    bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+    try {
+      std::uintptr_t words[2] = {};
+      const Pointer made = mp::loads<Pointer>(bytes, &no_transit);
+      std::memcpy(words, &made, sizeof words);
+      EXPECT_LE(words[0], mp::detail::max_table_offset + 1) << bit;
+      EXPECT_LE(words[1], static_cast<std::uintptr_t>(mp::detail::max_adjustment)) << bit;
+      ++taken;
+    } catch (const mp::SerializationError&) {
+    }
+    bytes[bit / 8] ^= std::byte{1} << (bit % 8);
+  }
+  // Another entry of the table, another part of the object: nothing says that they are not there.
+  EXPECT_LE(taken, 64U);
 }
 
 // ---- lambdas and other callables
@@ -640,6 +707,30 @@ TEST(Call, IsNotRunUnlessItsBytesAreWhole) {
   bytes.push_back(std::byte{0});
   EXPECT_THROW(run(bytes), mp::SerializationError);
   EXPECT_EQ(trace, "");
+}
+
+TEST(Call, WithAnyBitFlippedRunsTheSameCodeOrNone) {
+  std::vector<std::byte> bytes = call(&note, 1, std::string{"x"});
+  const std::size_t reference = mp::dumps(mp::refer_to<Three>()).size();  // as long as any of ours
+  const mp::CodeReference three = mp::refer_to<Three>();
+  const std::size_t path_at = 4 + three.module.size() + 4;
+  const std::size_t path_end = path_at + three.path.size();
+  const std::size_t pointer_end = 2 * reference + 1;
+  for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+    const std::size_t at = bit / 8;
+    // Where in a function's code a pointer leads nothing can check: that is not called here.
+    if (at >= reference && at < pointer_end) continue;
+    trace.clear();
+    bytes[at] ^= std::byte{1} << (bit % 8);
+    try {
+      run(bytes);
+      EXPECT_NE(trace, "") << bit;
+      EXPECT_TRUE((at >= path_at && at < path_end) || at >= pointer_end) << bit;
+    } catch (const mp::SerializationError&) {
+      EXPECT_EQ(trace, "") << bit;
+    }
+    bytes[at] ^= std::byte{1} << (bit % 8);
+  }
 }
 
 TEST(Call, HasADescriptorPerTypes) {

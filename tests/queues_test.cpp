@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <fstream>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -35,18 +36,58 @@ struct Point {
   bool operator==(const Point&) const = default;
 };
 
-struct Refuses {  // a type whose encoding may fail
-  bool fails = false;
+// A type whose encoding may fail, by any exception, when some of it is written.
+struct Refuses {
+  enum class By : std::uint8_t { nothing, serialization_error, bad_alloc, number };
+  std::string written;
+  By by = By::nothing;
   template <class Archive>
   void save(Archive& archive) const {
-    if (fails) throw mp::SerializationError{"refused"};
-    archive(fails);
+    archive(written);
+    if (by == By::serialization_error) throw mp::SerializationError{"refused"};
+    if (by == By::bad_alloc) throw std::bad_alloc{};
+    if (by == By::number) throw 42;  // NOLINT(hicpp-exception-baseclass): anything can be thrown
+    archive(by);
   }
   template <class Archive>
   void load(Archive& archive) {
-    archive(fails);
+    archive(written, by);
   }
 };
+// Looks as if it could be put; a queue in it cannot travel through a queue.
+struct HidesAQueue {
+  HidesAQueue() {}
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(written, hidden);
+  }
+  std::string written = std::string(100, 'h');
+  mp::Queue<int> hidden;
+};
+
+// No put() of what fails by that leaves a trace in the queue or in this thread.
+template <class Error>
+void expect_no_trace(Refuses::By by) {
+  for (const std::size_t size : {0U, 100U, 10'000U, 1'000'000U}) {
+    mp::JoinableQueue<Refuses> queue{1};
+    const Refuses refused{std::string(size, 'r'), by};
+    EXPECT_THROW(queue.put(refused), Error);
+    EXPECT_THROW(queue.put_nowait(refused), Error);
+    EXPECT_THROW(static_cast<void>(queue.try_put(refused)), Error);
+    EXPECT_TRUE(queue.empty());
+    EXPECT_EQ(queue.qsize(), 0U);
+    EXPECT_EQ(queue.unfinished(), 0U);
+    queue.join();
+    // The one place is still there, and no byte of what failed before is in it.
+    queue.put_nowait({"whole", Refuses::By::nothing});
+    EXPECT_EQ(queue.unfinished(), 1U);
+    const Refuses got = queue.get();
+    EXPECT_EQ(got.written, "whole");
+    EXPECT_EQ(got.by, Refuses::By::nothing);
+    queue.task_done();
+    queue.join();
+  }
+}
 
 #if MULTIPROCESSING_POSIX
 bool sleeps_in_futex(int pid) {
@@ -207,11 +248,22 @@ TEST(QueueSize, FollowsPutAndGet) {
 }
 
 TEST(QueuePut, WhoseEncodingFailsLeavesNoTrace) {
-  mp::Queue<Refuses> queue{1};
-  EXPECT_THROW(queue.put({true}), mp::SerializationError);
+  expect_no_trace<mp::SerializationError>(Refuses::By::serialization_error);
+  expect_no_trace<std::bad_alloc>(Refuses::By::bad_alloc);
+  expect_no_trace<int>(Refuses::By::number);
+}
+
+TEST(QueuePut, OfAQueueThatIsHiddenInAnObjectIsAnErrorAndLeavesNoTrace) {
+  mp::JoinableQueue<HidesAQueue> queue{1};
+  EXPECT_THROW(queue.put(HidesAQueue{}), mp::SerializationError);
   EXPECT_TRUE(queue.empty());
-  queue.put({false});  // the one place is still there
-  EXPECT_FALSE(queue.get().fails);
+  EXPECT_EQ(queue.unfinished(), 0U);
+  mp::Queue<std::string> next;  // the thread's buffer is that of all queues
+  next.put("next");
+  EXPECT_EQ(next.get(), "next");
+  mp::Queue<std::vector<std::string>> encoded;
+  encoded.put({"next"});
+  EXPECT_EQ(encoded.get(), std::vector<std::string>{"next"});
 }
 
 TEST(QueueEmplace, MakesTheItemOfItsArguments) {

@@ -4,32 +4,62 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <bit>
+#include <bitset>
 #include <chrono>
+#include <complex>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <filesystem>
 #include <forward_list>
+#include <functional>
 #include <initializer_list>
 #include <iterator>
 #include <list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <queue>
+#include <ratio>
 #include <set>
+#include <span>
+#include <stack>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
 
+namespace mp = multiprocessing;
+
 namespace {
 
-namespace mp = multiprocessing;
+struct Coded {
+  std::uint8_t number;
+};
+
+}  // namespace
+
+template <>
+struct mp::codec<Coded> {
+  static void encode(mp::Encoder& encoder, const Coded& coded) { encoder('c', coded.number); }
+  static Coded decode(mp::Decoder& decoder) {
+    char mark = 0;
+    Coded coded{};
+    decoder(mark, coded.number);
+    return coded;
+  }
+};
+
+namespace {
+
 using namespace std::string_literals;
 
 std::vector<std::byte> bytes_of(std::initializer_list<int> numbers) {
@@ -137,7 +167,102 @@ TEST(Bytes, APathIsItsTextAndWhatPaysForItsParts) {
   auto expected = bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'f'});
   expected.resize(8 + size);
   EXPECT_EQ(mp::dumps(std::filesystem::path{"f"}), expected);
-  EXPECT_EQ(mp::dumps(std::filesystem::path{"/f"}).size(), 8 + 2 * size + 3 * 6 * 40 / 8);
+  expected = mp::dumps(std::filesystem::path{"/f"}.native());
+  EXPECT_EQ(expected.size(), 8 + 2 * size);
+  expected.resize(expected.size() + 3 * 6 * 40 / 8);
+  EXPECT_EQ(mp::dumps(std::filesystem::path{"/f"}), expected);
+}
+
+TEST(Bytes, ADequeIsItsElementsAndWhatPaysForItsSpareChunks) {
+  constexpr std::size_t spare_chunks = 280;
+  auto expected = bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0});
+  expected.resize(expected.size() + spare_chunks);
+  EXPECT_EQ(mp::dumps(std::deque<std::int32_t>{1, 2}), expected);
+  EXPECT_EQ(mp::dumps(std::stack<std::int32_t>{{1, 2}}), expected);
+  EXPECT_EQ(mp::dumps(std::queue<std::int32_t>{{1, 2}}), expected);
+  // In a vector there is, behind each, what pays for its place in that.
+  expected.resize(expected.size() + sizeof(std::deque<std::int32_t>) / 8);
+  auto both = bytes_of({2, 0, 0, 0, 0, 0, 0, 0});
+  for (int i = 0; i < 2; ++i) both.insert(both.end(), expected.begin(), expected.end());
+  EXPECT_EQ(mp::dumps(std::vector<std::deque<std::int32_t>>{{1, 2}, {1, 2}}), both);
+}
+
+TEST(Bytes, EveryKindOfNodeHasWhatPaysForIt) {
+  EXPECT_EQ(mp::dumps(std::forward_list<char>{'a', 'b'}),
+            bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 'a', 0, 'b', 0}));
+  EXPECT_EQ(mp::dumps(std::multiset<char>{'a', 'a'}),
+            bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 'a', 0, 0, 0, 0, 'a', 0, 0, 0, 0}));
+  EXPECT_EQ((mp::dumps(std::multimap<char, char>{{'a', '1'}, {'a', '2'}})),
+            bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 'a', '1', 0, 0, 0, 'a', '2', 0, 0, 0}));
+  EXPECT_EQ(mp::dumps(std::unordered_set<char>{'a'}),
+            bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a', 0, 0, 0, 0}));
+  EXPECT_EQ(mp::dumps(std::unordered_multiset<std::int32_t>{4, 4}),
+            bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 4, 0, 0, 0, 0}));
+  EXPECT_EQ((mp::dumps(std::unordered_map<std::string, std::int32_t>{{"a", 7}})),
+            bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 'a', 7, 0, 0, 0}));
+  EXPECT_EQ((mp::dumps(std::unordered_multimap<char, char>{{'a', '1'}})),
+            bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a', '1', 0, 0, 0}));
+}
+
+TEST(Bytes, AnAdaptorIsTheContainerInIt) {
+  const auto ab = bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 'a', 'b'});
+  EXPECT_EQ((mp::dumps(std::stack<char, std::vector<char>>{std::vector{'a', 'b'}})), ab);
+  EXPECT_EQ((mp::dumps(std::queue<char, std::list<char>>{std::list{'a', 'b'}})),
+            bytes_of({2, 0, 0, 0, 0, 0, 0, 0, 'a', 0, 0, 'b', 0, 0}));
+  EXPECT_EQ(mp::dumps(std::priority_queue<char>{std::less<char>{}, std::vector{'a', 'c', 'b'}}),
+            bytes_of({3, 0, 0, 0, 0, 0, 0, 0, 'c', 'a', 'b'}));
+}
+
+TEST(Bytes, ABitsetIsItsBitsTheFirstOneLowest) {
+  EXPECT_EQ(mp::dumps(std::bitset<11>{0x5a5}), bytes_of({0xa5, 0x05}));
+}
+
+TEST(Bytes, APairAndATupleAreTheirElements) {
+  EXPECT_EQ(mp::dumps(std::pair{std::uint8_t{1}, std::uint16_t{2}}), bytes_of({1, 2, 0}));
+  EXPECT_EQ(mp::dumps(std::tuple{std::uint8_t{1}, true, "a"s}),
+            bytes_of({1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 'a'}));
+}
+
+TEST(Bytes, ADurationATimeAndAComplexNumberAreTheirNumbers) {
+  using Milliseconds = std::chrono::duration<std::int64_t, std::milli>;
+  EXPECT_EQ(mp::dumps(Milliseconds{1500}), bytes_of({0xdc, 5, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(mp::dumps(std::chrono::time_point<std::chrono::system_clock, Milliseconds>{
+                Milliseconds{1500}}),
+            bytes_of({0xdc, 5, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(mp::dumps(std::complex<float>{1, -2}), bytes_of({0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0}));
+}
+
+TEST(Bytes, WideTextHasItsCharactersBytes) {
+  EXPECT_EQ(mp::dumps(U"a"s), bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a', 0, 0, 0}));
+  auto expected = bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a'});
+  expected.resize(8 + sizeof(wchar_t));
+  EXPECT_EQ(mp::dumps(L"a"s), expected);
+}
+
+TEST(Bytes, ArraysOfCAreTheirElements) {
+  struct Arrays {
+    char name[2];
+    std::int16_t table[1][2];
+    bool flags[2];
+  };
+  EXPECT_EQ(mp::dumps(Arrays{{'a', 'b'}, {{1, 2}}, {true, false}}),
+            bytes_of({'a', 'b', 1, 0, 2, 0, 1, 0}));
+}
+
+TEST(Bytes, SaveAndACodecWriteWhatTheyWrite) {
+  struct Saved {
+    std::uint16_t number = 9;
+    void save(mp::Encoder& archive) const {
+      archive(static_cast<std::uint8_t>(number / 256), static_cast<std::uint8_t>(number % 256));
+    }
+    void load(mp::Decoder& archive) {
+      std::array<std::uint8_t, 2> parts{};
+      archive(parts[0], parts[1]);
+      number = static_cast<std::uint16_t>(256 * parts[0] + parts[1]);
+    }
+  };
+  EXPECT_EQ(mp::dumps(Saved{0x0102}), bytes_of({1, 2}));
+  EXPECT_EQ(mp::dumps(Coded{5}), bytes_of({'c', 5}));
 }
 
 TEST(Bytes, SerializeWritesItsArgumentsAndReduceItsTuple) {

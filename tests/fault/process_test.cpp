@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -12,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -51,8 +54,10 @@ using ::chdir, ::getgroups, ::getresgid, ::getresuid, ::madvise;
 
 // What the next calls of a function do: fail with an errno, one after the other.
 std::map<std::string, std::vector<int>> errors;
-bool old_kernel = false;             // without PIDFD_GET_INFO
-bool too_early = false;              // it does not know the code yet
+bool old_kernel = false;    // without PIDFD_GET_INFO
+bool too_early = false;     // it does not know the code yet
+bool reaps_slowly = false;  // it is long before who reaps goes on
+std::atomic<int> reapings_asked{0};
 bool memory_is_born_sealed = false;  // as where vm.memfd_noexec is set
 bool has_foreign_rights = false;     // as a set-user-ID program
 
@@ -111,7 +116,13 @@ int posix_spawn(pid_t* pid,
   return ::posix_spawn(pid, path, actions, attributes, arguments, environment);
 }
 int waitid(idtype_t type, id_t id, siginfo_t* info, int options) {
-  return fails("waitid") ? -1 : ::waitid(type, id, info, options);
+  if (fails("waitid")) return -1;
+  const int asked_before = ++reapings_asked;
+  const int result = ::waitid(type, id, info, options);
+  if (result == 0 && info->si_pid != 0 && reaps_slowly) {  // who may come in between, does
+    for (int i = 0; i < 1000 && reapings_asked == asked_before; ++i) ::sched_yield();
+  }
+  return result;
 }
 pid_t waitpid(pid_t pid, int* status, int options) {
   return fails("waitpid") ? -1 : ::waitpid(pid, status, options);
@@ -160,6 +171,7 @@ class ProcessFault : public testing::TestWithParam<mp::StartMethod> {
     fault::errors.clear();
     fault::old_kernel = false;
     fault::too_early = false;
+    fault::reaps_slowly = false;
     fault::memory_is_born_sealed = false;
     fault::has_foreign_rights = false;
   }
@@ -330,6 +342,30 @@ TEST_P(ProcessFault, CodeThatNobodyKnowsIs255) {
   EXPECT_TRUE(process.join());
   EXPECT_EQ(process.exitcode(), 255);
   EXPECT_FALSE(process.is_alive());
+}
+
+TEST_P(ProcessFault, IsReapedOnceWhicheverThreadsAsk) {
+  // By a signal, and the kernel does not remember: the second to reap would find that nobody knows.
+  fault::old_kernel = true;
+  fault::reaps_slowly = true;
+  for (int round = 0; round < 10; ++round) {
+    mp::Process process({.start_method = GetParam()}, [] { ::pause(); });
+    process.start();
+    std::atomic<int> at_work{0};
+    std::array<std::optional<int>, 8> codes;
+    std::vector<std::thread> threads;
+    for (auto& code : codes) {
+      threads.emplace_back([&] {
+        ++at_work;
+        if (process.join() && !process.is_alive()) code = process.exitcode();
+      });
+    }
+    while (at_work != static_cast<int>(codes.size())) std::this_thread::yield();
+    process.kill();
+    for (auto& thread : threads) thread.join();
+    for (const auto& code : codes) EXPECT_EQ(code, -SIGKILL);
+    EXPECT_EQ(process.exitcode(), -SIGKILL);
+  }
 }
 
 TEST_P(ProcessFault, ChildThatEndedBeforeItsSentinelIsKnownAllTheSame) {

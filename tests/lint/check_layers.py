@@ -50,18 +50,37 @@ WINDOWS_H = "multiprocessing/os/windows/api.ipp"  # the one that includes <windo
 
 SPDX = "// SPDX-License-Identifier: BSL-1.0"
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
-CONDITION = re.compile(r"\s*#\s*(if|elif|ifdef|ifndef|elifdef|elifndef)\b")
+INCLUDING = re.compile(r"\s*#\s*(include|include_next|import)\b")
+
+# What any file may include, beside the library: C++20's own headers, and the libraries that it is built on.
+STANDARD = set("""
+    algorithm any array atomic barrier bit bitset cassert cctype cerrno cfenv cfloat charconv chrono cinttypes climits
+    clocale cmath codecvt compare complex concepts condition_variable coroutine csetjmp csignal cstdarg cstddef cstdint
+    cstdio cstdlib cstring ctime cuchar cwchar cwctype deque exception execution filesystem format forward_list fstream
+    functional future initializer_list iomanip ios iosfwd iostream istream iterator latch limits list locale map memory
+    memory_resource mutex new numbers numeric optional ostream queue random ranges ratio regex scoped_allocator
+    semaphore set shared_mutex source_location span sstream stack stdexcept stop_token streambuf string string_view
+    strstream syncstream system_error thread tuple type_traits typeindex typeinfo unordered_map unordered_set utility
+    valarray variant vector version""".split())
+BUILT_ON = ("boost/",)
+OF_ONE_PLACE = {"mpi.h": "multiprocessing/distributed/mpi/"}
+
+# Whatever says on which system, compiler, C library or processor this is. Where one is named outside the places
+# that may, it is a fault, be it in a condition, on a line that goes on with one, in a macro or in `if constexpr`.
 PLATFORM = re.compile(
-    r"\b(_WIN32|_WIN64|_MSC_VER|__MINGW\w+|__linux__|__linux|__gnu_linux__|__unix__|__APPLE__|__MACH__"
-    r"|__FreeBSD__|__ANDROID__|__CYGWIN__|MULTIPROCESSING_(WINDOWS|POSIX))\b")
+    r"\b(_?WIN32|_?WIN64|__WIN32__|__WINDOWS__|_MSC_\w+|__MINGW\w+|__CYGWIN__|__MSYS__|WINVER|_WIN32_WINNT|NTDDI_VERSION"
+    r"|__linux__|__linux|__gnu_linux__|__unix__|__unix|__APPLE__|__MACH__|TARGET_OS_\w+|__(Free|Net|Open)BSD__"
+    r"|__DragonFly__|__ANDROID__|__HAIKU__|__sun|__QNX__|_AIX|__EMSCRIPTEN__"
+    r"|__GLIBC__|__GLIBC_MINOR__|__GLIBC_PREREQ|__GNU_LIBRARY__|__BIONIC__|__UCLIBC__|__musl__"
+    r"|_POSIX_\w+|_POSIX2_\w+|_XOPEN_\w+|_GNU_SOURCE|_DEFAULT_SOURCE|_BSD_SOURCE"
+    r"|BOOST_(WINDOWS\w*|POSIX\w*|PLATFORM\w*|HAS_(UNISTD_H|PTHREADS|WINTHREADS)|OS_\w+|PLAT_\w+|ARCH_\w+)"
+    r"|__x86_64__|__x86_64|__amd64__|__amd64|__i[3456]86__|__i386|__aarch64__|__arm__|__riscv\w*|__powerpc\w*|__s390\w*"
+    r"|__loongarch\w*|__mips\w*|_M_(X64|AMD64|IX86|ARM\w*)"
+    r"|__has_include\w*|MULTIPROCESSING_(WINDOWS|POSIX))\b")
 MAY_ASK_THE_PLATFORM = {"multiprocessing/detail/config.hpp", "multiprocessing/os/native_handle.hpp"}
-SYSTEM_HEADER = re.compile(
-    r"^(windows\.h|winsock2?\.h|ws2tcpip\.h|afunix\.h|bcrypt\.h|process\.h|io\.h|direct\.h|winternl\.h"
-    r"|psapi\.h|tlhelp32\.h|synchapi\.h"
-    r"|aio\.h|dirent\.h|dlfcn\.h|elf\.h|fcntl\.h|grp\.h|link\.h|mqueue\.h|netdb\.h|poll\.h|pthread\.h"
-    r"|pwd\.h|sched\.h|semaphore\.h|signal\.h|spawn\.h|syscall\.h|termios\.h|time\.h|unistd\.h"
-    r"|execinfo\.h|features\.h|ucontext\.h|errno\.h|limits\.h"
-    r"|(sys|linux|asm|net|netinet|arpa|mach|bits)/.+)$")
+CONSTANT = re.compile(r"^ *(?:inline|static) constexpr [^;#]*=[^;#]*\bMULTIPROCESSING_(?:WINDOWS|POSIX)\b[^;#]*;",
+                      re.MULTILINE)
+WORDS = re.compile(r'//.*?$|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.MULTILINE | re.DOTALL)
 
 
 def component(path):
@@ -162,16 +181,36 @@ def check_layers(header, names):
             yield f"{where}: {theirs} is optional, nothing may include it"
 
 
+def without_words(lines):
+    """The lines less comments and texts, in which anything may be named; as many as before."""
+    return WORDS.sub(lambda found: "\n" * found[0].count("\n"), "\n".join(lines)).split("\n")
+
+
+def may_include(header, what):
+    """Whether this file may include that, where it is not the library's own."""
+    if header.backend or what in STANDARD or what.startswith(BUILT_ON):
+        return True
+    return what in OF_ONE_PLACE and header.name.startswith(OF_ONE_PLACE[what])
+
+
 def check_seam(header):
     """System headers and platform tests outside their places."""
     footer = header.footer() if header.contract else len(header.lines) + 1
-    for number, line in enumerate(header.lines, 1):
-        if (CONDITION.match(line) and PLATFORM.search(line) and not header.backend
+    code = without_words(header.lines)
+    if header.contract:  # words of its own for what differs: a constant that says on which system it is which
+        code = CONSTANT.sub(lambda found: "\n" * found[0].count("\n"), "\n".join(code)).split("\n")
+    for number, line in enumerate(code, 1):
+        if (PLATFORM.search(line) and not header.backend
                 and header.name not in MAY_ASK_THE_PLATFORM and number < footer):
             yield f"{header.name}:{number}: a platform test outside its three places"
-    for number, _, what in header.includes:
+    for number, line in enumerate(header.lines, 1):
+        if INCLUDING.match(line) and not INCLUDE.match(line):
+            yield f"{header.name}:{number}: an #include that does not name its file"
+    for number, quote, what in header.includes:
         where = f"{header.name}:{number}"
-        if SYSTEM_HEADER.match(what) and not header.backend:
+        if what.startswith("multiprocessing/") or what == UMBRELLA or quote == '"':
+            pass  # check_layers() and check_form() look at those
+        elif not may_include(header, what):
             yield f"{where}: the system header {what} outside os/posix and os/windows"
         elif what == "windows.h" and header.name != WINDOWS_H:
             yield f"{where}: {what} is included in {WINDOWS_H} alone"

@@ -5,6 +5,7 @@ import pathlib
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import check_layers  # noqa: E402 (it stands beside this file)
@@ -125,10 +126,25 @@ class CheckLayers(unittest.TestCase):
                     {"multiprocessing/queues.hpp": START + "#include <multiprocessing/queues.hpp>\n"})
 
     def test_system_headers_outside_os(self):
-        for system in ("unistd.h", "sys/mman.h", "linux/futex.h", "pthread.h", "windows.h", "signal.h"):
+        for system in ("unistd.h", "sys/mman.h", "linux/futex.h", "pthread.h", "windows.h", "signal.h", "malloc.h",
+                       "wait.h", "syslog.h", "glob.h", "cpuid.h", "processthreadsapi.h", "userenv.h", "math.h",
+                       "openssl/evp.h", "mpi.h", "unheard_of", "unheard/of.hpp"):
             with self.subTest(system):
                 self.expect(f"multiprocessing/queues.hpp:3: the system header {system} outside",
                             {"multiprocessing/queues.hpp": START + f"#include <{system}>\n"})
+
+    def test_headers_that_may_be_included(self):
+        for name, what in (("queues.hpp", "vector"), ("queues.hpp", "boost/pfr/core.hpp"),
+                           ("distributed/mpi/world.hpp", "mpi.h"), ("os/posix/pipe.ipp", "openssl/evp.h"),
+                           ("os/posix/pipe.ipp", "glob.h")):
+            with self.subTest(what):
+                self.assertEqual(self.faults(files={f"multiprocessing/{name}": START + f"#include <{what}>\n"}), [])
+
+    def test_an_include_that_names_no_file(self):
+        for line in ("#include SYSTEM_HEADER", "#include_next <vector>", "# import <vector>"):
+            with self.subTest(line):
+                self.expect("multiprocessing/queues.hpp:3: an #include that does not name its file",
+                            {"multiprocessing/queues.hpp": START + line + "\n"})
 
     def test_a_second_windows_h(self):
         self.expect("multiprocessing/os/windows/pipe.ipp:3: windows.h is included in",
@@ -141,10 +157,39 @@ class CheckLayers(unittest.TestCase):
 
     def test_platform_tests_outside_their_places(self):
         for test in ("#if defined(_WIN32)", "#ifdef __linux__", "#  if MULTIPROCESSING_POSIX",
-                     "#elif MULTIPROCESSING_WINDOWS", "#ifndef __APPLE__"):
+                     "#elif MULTIPROCESSING_WINDOWS", "#ifndef __APPLE__", "#if WIN32", "#ifdef __unix", "#if __GLIBC__ > 2",
+                     "#ifdef __OpenBSD__", "#if _POSIX_VERSION", "#ifdef BOOST_WINDOWS", "#if defined(__x86_64__)",
+                     "#if __has_include(<windows.h>)", "#if  /* no */ _MSC_VER"):
             with self.subTest(test):
                 self.expect("multiprocessing/queues.hpp:3: a platform test outside",
                             {"multiprocessing/queues.hpp": START + test + "\n#endif\n"})
+
+    def test_platform_tests_that_are_no_conditions_by_themselves(self):
+        for lines, at in (("#if defined(X) || \\\n    defined(_WIN32)\n#endif\n", 4),
+                          ("#define X defined(_WIN32)\n#if X\n#endif\n", 3),
+                          ("#define \\\n  X MULTIPROCESSING_POSIX\n", 4),
+                          ("void f() { if constexpr (MULTIPROCESSING_WINDOWS) {} }\n", 3),
+                          ("/* one\ntwo */\nstatic_assert(!MULTIPROCESSING_POSIX);\n", 5)):
+            with self.subTest(lines):
+                self.expect(f"multiprocessing/queues.hpp:{at}: a platform test outside",
+                            {"multiprocessing/queues.hpp": START + lines})
+
+    def test_a_constant_of_a_contract_that_differs(self):
+        constant = "inline constexpr int most =\n    MULTIPROCESSING_WINDOWS ? int{1} : 2;\n"
+        pipe = CONTRACT.replace(START, START + constant)
+        self.assertEqual(self.faults(files={"multiprocessing/os/pipe.hpp": pipe}), [])
+        self.expect("multiprocessing/queues.hpp:4: a platform test outside", {"multiprocessing/queues.hpp": START + constant})
+        for other in ("static constexpr int x = 1;\ninline int f() { return MULTIPROCESSING_WINDOWS; }\n",
+                      "inline constexpr int x = 0;\n#define X MULTIPROCESSING_WINDOWS\n",
+                      "inline constexpr int x = 0;\ninline constexpr int y = _WIN32;\n"):
+            with self.subTest(other):
+                self.expect("multiprocessing/os/pipe.hpp:4: a platform test outside",
+                            {"multiprocessing/os/pipe.hpp": CONTRACT.replace(START, START + other)})
+
+    def test_words_about_the_platform(self):
+        self.assertEqual(self.faults(files={
+            "multiprocessing/queues.hpp": START + '/// Where _WIN32 is.\n/* __linux__\n__GLIBC__ */\n'
+                                                  'const char* text = "a \\" __APPLE__";\n'}), [])
 
     def test_a_platform_test_in_a_contract_above_its_footer(self):
         self.expect("multiprocessing/os/pipe.hpp:3: a platform test outside",
@@ -158,6 +203,22 @@ class CheckLayers(unittest.TestCase):
         self.expect("multiprocessing/os/posix/pipe.ipp is included by its contract only",
                     {"multiprocessing/queues.hpp":
                          START + "#include <multiprocessing/os/posix/pipe.ipp>\n"})
+
+    def test_an_implementation_included_from_another_component(self):
+        self.expect("multiprocessing/queues/ring.ipp is included by its contract only",
+                    {"multiprocessing/queues/ring.ipp": START,
+                     "multiprocessing/pool.hpp": START + "#include <multiprocessing/queues/ring.ipp>\n",
+                     "multiprocessing.hpp": CLEAN["multiprocessing.hpp"] + "#include <multiprocessing/pool.hpp>\n"})
+        self.assertEqual(self.faults(files={
+            "multiprocessing/queues/ring.ipp": START,
+            "multiprocessing/queues.hpp": START + "#include <multiprocessing/queues/ring.ipp>\n"}), [])
+
+    def test_a_header_that_is_too_long_for_a_reason(self):
+        long = {"multiprocessing/queues.hpp": START + "int x;\n" * 400}
+        with unittest.mock.patch.dict(check_layers.LONGER, {"multiprocessing/process.hpp": "another"}):
+            self.expect("multiprocessing/queues.hpp: 401 lines of code", long)
+        with unittest.mock.patch.dict(check_layers.LONGER, {"multiprocessing/queues.hpp": "it has one"}):
+            self.assertEqual(self.faults(files=long), [])
 
     def test_a_header_that_is_too_long(self):
         self.expect("multiprocessing/queues.hpp: 401 lines of code, the most is 400",

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Checks that the code in README.md and in all pages of docs/ is the code that is compiled and run.
+"""Checks that the code in README.md and in all pages of docs/ is the code that is compiled and run, and that README
+has fewer than 200 lines, in every language.
 
     check_readme.py [<root of the tree>]
 
@@ -14,6 +15,7 @@ import sys
 
 BLOCK = re.compile(r"(?:^<!-- (?P<source>[\w./-]+) -->\n)?^```(?P<language>cpp|c\+\+|python|py)\n"
                    r"(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
+MOST_LINES = 199  # of README.md and its translations: what more there is to say stands in docs/
 WHOLE_PROGRAM = re.compile(r"^#include|^int main|^import |^from \w+ import ", re.MULTILINE)
 
 
@@ -62,6 +64,9 @@ def check(root):
     for name, text in pages(root):
         of_page, blocks = check_page(root, name, text)
         faults += of_page
+        lines = len(text.splitlines())
+        if name.startswith("README") and lines > MOST_LINES:
+            faults.append(f"{name}: {lines} lines, the most is {MOST_LINES}")
         count += blocks
     return faults, count
 

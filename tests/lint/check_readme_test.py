@@ -52,6 +52,15 @@ class CheckReadme(unittest.TestCase):
             self.assertEqual([fault.split(":")[0] for fault in faults],
                              ["README.md", "README.xx.md", "docs/a.md", "docs/design/b.md"])
 
+    def test_too_many_lines(self):
+        self.assertEqual(self.check("x\n" * 199), ([], 0))
+        self.assertEqual(self.check("x\n" * 199 + "x")[0], ["README.md: 200 lines, the most is 199"])
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "docs").mkdir()
+            pathlib.Path(folder, "docs", "a.md").write_text("x\n" * 300, encoding="utf-8")
+            pathlib.Path(folder, "README.xx.md").write_text("x\n" * 200, encoding="utf-8")
+            self.assertEqual(check_readme.check(folder)[0], ["README.xx.md: 200 lines, the most is 199"])
+
     def test_a_fragment_needs_none(self):
         self.assertEqual(self.check("```cpp\nqueue.put(1);\n```\n```sh\nint main\n```\n"), ([], 0))
 

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <odr/every_header.hpp>
+
 void throw_what_another_file_catches();  // other.cpp
 
 TEST(OneDefinition, TwoFilesThatIncludeEverythingAreOneProgram) {

@@ -3,6 +3,8 @@
 
 #include <stdexcept>
 
+#include <odr/every_header.hpp>
+
 void throw_what_another_file_catches() {
   throw multiprocessing::Empty{"from another file"};
 }

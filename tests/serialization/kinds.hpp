@@ -20,6 +20,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <memory_resource>
 #include <optional>
 #include <queue>
 #include <set>
@@ -248,7 +249,7 @@ struct Kind;
 
 KIND(Int, int, 0, -1, std::numeric_limits<int>::max());
 KIND(Double, double, 0.0, -1.5, std::numeric_limits<double>::infinity());
-KIND(LongDouble, std::complex<float>, std::complex<float>(1.5F, -2.0F));
+KIND(ComplexFloat, std::complex<float>, std::complex<float>(1.5F, -2.0F));
 KIND(Char, char, 'a', '\0');
 KIND(WideChar, char32_t, U'\u00e4');
 KIND(Byte, std::byte, std::byte{200});
@@ -368,6 +369,29 @@ KIND(WithCodecInside,
      std::vector<std::optional<Custom>>{std::nullopt, Custom::of("custom")});
 KIND(Roomies, std::vector<Roomy>, std::vector<Roomy>(3));
 KIND(RoomyList, std::list<Roomy>, std::list<Roomy>(3));
+KIND(Boolean, bool, true, false);
+KIND(LongDouble,
+     long double,
+     0.0L,
+     -1.5L,
+     std::numeric_limits<long double>::min(),
+     std::numeric_limits<long double>::infinity());
+KIND(Int64,
+     std::int64_t,
+     std::int64_t{0},
+     std::numeric_limits<std::int64_t>::min(),
+     std::numeric_limits<std::int64_t>::max());
+KIND(UnsignedInt64, std::uint64_t, std::uint64_t{1}, std::numeric_limits<std::uint64_t>::max());
+KIND(PmrText, std::pmr::string, std::pmr::string(), std::pmr::string(100, 'p'));
+KIND(PmrTexts,
+     std::pmr::vector<std::pmr::string>,
+     std::pmr::vector<std::pmr::string>(),
+     std::pmr::vector<std::pmr::string>(3, "pmr"));
+KIND(PmrDeque, std::pmr::deque<int>, std::pmr::deque<int>(200, 5));
+KIND(PmrMap,
+     TYPE(std::pmr::map<int, std::pmr::string>),
+     std::pmr::map<int, std::pmr::string>{{1, "one"}, {2, "two"}});
+KIND(PmrUnorderedSet, std::pmr::unordered_set<int>, std::pmr::unordered_set<int>{1, 2, 3});
 
 /// std::vector cannot be made from a list of these, so it has its own.
 struct Linked {
@@ -384,7 +408,7 @@ struct Linked {
 
 using All = testing::Types<Int,
                            Double,
-                           LongDouble,
+                           ComplexFloat,
                            Char,
                            WideChar,
                            Byte,
@@ -457,7 +481,16 @@ using All = testing::Types<Int,
                            WithCodecInside,
                            Roomies,
                            RoomyList,
-                           Linked>;
+                           Linked,
+                           Boolean,
+                           LongDouble,
+                           Int64,
+                           UnsignedInt64,
+                           PmrText,
+                           PmrTexts,
+                           PmrDeque,
+                           PmrMap,
+                           PmrUnorderedSet>;
 
 }  // namespace kinds
 

@@ -128,7 +128,7 @@ TYPED_TEST(EveryKind, TakesLittleMemoryInGreatNumbers) {
   using Type = typename TypeParam::Type;
   std::vector<Type> many;
   for (int i = 0; i < 100; ++i) {
-    for (Type& value : TypeParam::values()) many.push_back(std::move(value));
+    for (auto&& value : TypeParam::values()) many.push_back(std::move(value));
   }
   EXPECT_TRUE(is_decoded<std::vector<Type>>(mp::dumps(many)));
 }

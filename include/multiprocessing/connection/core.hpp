@@ -225,6 +225,9 @@ class OneWayCore final : public ConnectionCore {
   static std::shared_ptr<OneWayCore> adopt(std::vector<os::UniqueHandle> handles) {
     std::error_code ec;
     auto end = os::OneWayEnd::adopt(std::move(handles), ec);
+    if (ec == std::errc::invalid_argument) {
+      throw SerializationError{"a Connection arrived without its handles"};
+    }
     if (ec) throw std::system_error{ec, "receiving a Connection"};
     return std::make_shared<OneWayCore>(std::move(end));
   }
