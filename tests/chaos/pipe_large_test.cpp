@@ -33,7 +33,7 @@ using test::Shared;
 
 namespace {
 
-constexpr std::size_t MiB = std::size_t{1} << 20U;
+constexpr std::size_t mebibyte = std::size_t{1} << 20U;
 
 class SharedPipeChaos : public testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(, SharedPipeChaos, testing::Values(true, false), [](const auto& duplex) {
@@ -158,7 +158,7 @@ struct Books {
 std::size_t size_of(std::uint32_t number) {
   constexpr std::array<std::size_t, 8> sizes{0, 10, 1000, 4060, 5000, 70'000, 10, 300'000};
   constexpr std::uint32_t now_and_then = 50;
-  if (number % now_and_then == 0) return 5 * MiB;
+  if (number % now_and_then == 0) return 5 * mebibyte;
   return sizes[number % sizes.size()];
 }
 
@@ -229,8 +229,8 @@ struct Load {
   std::array<std::atomic<int>, 100> received{};
 
   static std::size_t size_of(std::uint32_t number) {
-    constexpr std::array<std::size_t, 5> sizes{0, 5 * MiB, 100, 5 * MiB, 70'000};
-    return number == 0 || number >= of_the_victim ? 64 * MiB : sizes[number % sizes.size()];
+    constexpr std::array<std::size_t, 5> sizes{0, 5 * mebibyte, 100, 5 * mebibyte, 70'000};
+    return number == 0 || number >= of_the_victim ? 64 * mebibyte : sizes[number % sizes.size()];
   }
 };
 

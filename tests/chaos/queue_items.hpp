@@ -36,7 +36,7 @@ inline void expect_whole(const Item& item) {
 }
 
 constexpr std::size_t area = 256 << 10;  // the first
-constexpr std::size_t MiB = std::size_t{1} << 20U;
+constexpr std::size_t mebibyte = std::size_t{1} << 20U;
 constexpr std::uint32_t nobody = 9;  // the producer of what a test puts itself
 
 inline void fill(Items& queue, std::uint64_t count, std::size_t size) {

@@ -29,6 +29,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "chaos/queue_items.hpp"
@@ -67,7 +68,7 @@ const Points get_batches{"ring.get_batch.read", "ring.get_batch.committed",
 using Operation = std::function<std::size_t(Items&, std::uint32_t who, std::uint64_t number)>;
 
 Operation put_of(std::function<std::size_t(std::uint64_t)> size) {
-  return [size](Items& queue, std::uint32_t who, std::uint64_t number) {
+  return [size = std::move(size)](Items& queue, std::uint32_t who, std::uint64_t number) {
     queue.put(make_item(who, number, size(number)));
     return 1;
   };
@@ -207,7 +208,7 @@ std::vector<Way> ways() {
        2,
        10,
        1,
-       [](Items& queue) { fill(queue, 2, 33 * MiB); },
+       [](Items& queue) { fill(queue, 2, 33 * mebibyte); },
        get_one,
        {"ring.get.gave_back"}},
       // A producer, with other producers asleep.
@@ -216,10 +217,10 @@ std::vector<Way> ways() {
        true,
        true,
        8,
-       MiB,
+       mebibyte,
        1,
-       [](Items& queue) { fill(queue, 8, MiB); },
-       put_of(MiB),
+       [](Items& queue) { fill(queue, 8, mebibyte); },
+       put_of(mebibyte),
        {"ring.put.hoping"}},
   };
 }
@@ -422,7 +423,7 @@ std::vector<Work> works() {
        small_ones,
        put_of(now_and_then(8, area)),
        {"ring.put.jumped", "ring.put.committed_memory"}},
-      {"put_far_ahead", true, 0, 16, small_ones, put_of(MiB), {"ring.put.hoping"}},
+      {"put_far_ahead", true, 0, 16, small_ones, put_of(mebibyte), {"ring.put.hoping"}},
       {"put_into_a_full_queue", true, 2, 2, small_ones, put_of(100), waits + rings},
       {"put_many", true, 0, 50, small_ones, put_two, put_batches},
       {"put_for_who_watches",
@@ -446,7 +447,7 @@ std::vector<Work> works() {
        false,
        0,
        6,
-       now_and_then(8, 33 * MiB),
+       now_and_then(8, 33 * mebibyte),
        get_one,
        {"ring.get.gave_back"},
        {1}},
