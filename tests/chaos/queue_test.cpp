@@ -1,78 +1,29 @@
 // SPDX-License-Identifier: BSL-1.0
-// Producers and consumers are killed at every step of every operation, with the others asleep in
-// the queue and with the others at work. What must hold: nobody hangs (the
-// watchdog), what put() returned from arrives exactly once, nothing arrives twice, half-written
-// items vanish, and only what a killed consumer had in its hands may be lost.
+// A producer, or a consumer, is killed at every step of every operation, with nobody else there:
+// exactly what it had committed is done. With the others there: queue_peers_test.cpp.
 // Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing.hpp>
 
+#include <support/asleep.hpp>
 #include <support/eventually.hpp>
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <fstream>
 #include <functional>
-#include <new>
 #include <ostream>
-#include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include <sys/mman.h>
-#include <sys/syscall.h>
+#include "chaos/queue_items.hpp"
 
 namespace mp = multiprocessing;
+using namespace queue_items;
 using test::eventually;
 
 namespace {
-
-using Bytes = std::vector<std::byte>;
-
-struct Item {
-  std::uint32_t producer = 0;
-  std::uint64_t number = 0;
-  Bytes payload;
-};
-
-Item make_item(std::uint32_t producer, std::uint64_t number, std::size_t size) {
-  return {producer, number, Bytes(size, static_cast<std::byte>(number * 31 + producer))};
-}
-void expect_whole(const Item& item) {
-  const auto expected = static_cast<std::byte>(item.number * 31 + item.producer);
-  const Bytes& payload = item.payload;
-  const bool whole =
-      payload.empty() || (payload.front() == expected &&
-                          std::memcmp(payload.data(), payload.data() + 1, payload.size() - 1) == 0);
-  EXPECT_TRUE(whole) << "a torn item";
-}
-
-// Plain memory that all forked processes share, for what the test itself writes down.
-template <class T>
-class Shared {
- public:
-  Shared()
-      : object_{new (::mmap(
-            nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) T{}} {}
-  Shared(const Shared&) = delete;
-  Shared& operator=(const Shared&) = delete;
-  ~Shared() { ::munmap(object_, sizeof(T)); }
-  T* operator->() const { return object_; }
-
- private:
-  T* object_;
-};
-
-bool sleeps_in_futex(int pid) {
-  std::ifstream file{"/proc/" + std::to_string(pid) + "/syscall"};
-  std::string number;
-  file >> number;
-  return number == std::to_string(SYS_futex);
-}
 
 // One way through put() or get() that passes its own stop points.
 struct Scenario {
@@ -86,21 +37,6 @@ struct Scenario {
 
 std::ostream& operator<<(std::ostream& out, const Scenario& scenario) {
   return out << scenario.name;
-}
-
-constexpr std::size_t area = 256 << 10;
-
-void fill(mp::Queue<Item>& queue, std::uint64_t count, std::size_t size) {
-  for (std::uint64_t i = 0; i < count; ++i) queue.put(make_item(9, i, size));
-}
-
-// Nothing is inside, and the next item of that size goes round the first area's end.
-constexpr std::size_t small = 3000;
-void come_to_the_end(mp::Queue<Item>& queue) {
-  for (std::size_t i = 0; i < area / (small + 32); ++i) {
-    queue.put(make_item(9, i, small));
-    (void)queue.get();
-  }
 }
 
 std::vector<Scenario> scenarios() {
@@ -122,13 +58,7 @@ std::vector<Scenario> scenarios() {
        }},
       {"put_into_a_larger_area", true, 0, area,
        [](mp::Queue<Item>& queue) { fill(queue, 3, 1000); }},
-      {"put_back_in_the_first_area", true, 0, 100,
-       [](mp::Queue<Item>& queue) {
-         for (std::uint64_t i = 0; i < 64; ++i) {
-           queue.put(make_item(9, i, i == 0 ? area : 1));
-           (void)queue.get();
-         }
-       }},
+      {"put_back_in_the_first_area", true, 0, 100, come_back_from_a_larger_area},
       {"put_when_full", true, 2, 100, [](mp::Queue<Item>& queue) { fill(queue, 2, 10); }},
       {"get", false, 0, 100, [](mp::Queue<Item>& queue) { fill(queue, 1, 100); }},
       {"get_around_the_end", false, 0, 100,
@@ -179,7 +109,7 @@ std::vector<std::string> points_of(const Scenario& scenario) {
     mp::Process process{[&] { operate(scenario, queue); }};
     process.start();
     if (waits(scenario)) {
-      eventually([&] { return sleeps_in_futex(*process.pid()); });
+      eventually([&] { return test::sleeps_in_futex(*process.pid()); });
       release(scenario, queue);
     }
     process.join();
@@ -194,22 +124,7 @@ std::vector<std::string> points_of(const Scenario& scenario) {
   return points;
 }
 
-// Whether a victim that died at this point had done its operation.
-bool is_behind_the_commit(const std::string& point) {
-  return point == "ring.put.committed" || point == "ring.put.unlocked" ||
-         point == "ring.get.committed" || point == "ring.get.unlocked" ||
-         point == "ring.get.gave_back" || point == "bell.ring.counted";
-}
-
 class QueueStopPoint : public testing::TestWithParam<Scenario> {};
-class QueueStopPointAmongSleepers : public QueueStopPoint {};
-
-// Where the victim itself is the sleeper, nobody else can be asleep on that side.
-std::vector<Scenario> scenarios_with_sleepers() {
-  auto some = scenarios();
-  std::erase_if(some, waits);
-  return some;
-}
 
 // The queue after the victim's death: exactly its committed operations happened, and it goes on.
 void expect_sound(const Scenario& scenario,
@@ -254,7 +169,7 @@ TEST_P(QueueStopPoint, KilledThereLeavesASoundQueue) {
     }};
     victim.start();
     if (waits(scenario)) {
-      eventually([&] { return !victim.is_alive() || sleeps_in_futex(*victim.pid()); });
+      eventually([&] { return !victim.is_alive() || test::sleeps_in_futex(*victim.pid()); });
       if (victim.is_alive()) {
         release(scenario, queue);
         before += scenario.kills_producer ? ~std::uint64_t{0} : 1U;
@@ -266,122 +181,6 @@ TEST_P(QueueStopPoint, KilledThereLeavesASoundQueue) {
   }
 }
 
-TEST_P(QueueStopPointAmongSleepers, KilledThereTheyGoOn) {
-  const Scenario& scenario = GetParam();
-  unsigned killed = 0;
-  for (const std::string& point : points_of(scenario)) {
-    SCOPED_TRACE(point);
-    mp::Queue<Item> queue{scenario.maxsize};
-    mp::Queue<Item> results;
-    scenario.prepare(queue);
-    // The other side sleeps in the queue: a consumer of the empty one, a producer of the full one.
-    const bool sleeper_gets = scenario.kills_producer;
-    std::uint64_t inside = queue.qsize();
-    if (sleeper_gets) {
-      for (; inside > 0; --inside) (void)queue.get();
-    }
-    mp::Process sleeper{[&] {
-      if (sleeper_gets) {
-        results.put(queue.get());
-      } else {
-        queue.put(make_item(4, 4, 10));
-        results.put(make_item(4, 4, 10));
-      }
-    }};
-    const bool sleeps = sleeper_gets || queue.full();
-    sleeper.start();
-    if (sleeps) {
-      eventually([&] { return sleeps_in_futex(*sleeper.pid()); });
-    } else {
-      sleeper.join();
-      (void)results.get();
-    }
-    mp::Process victim{[&] {
-      test::stop_at(point, test::Stop::die);
-      operate(scenario, queue);
-    }};
-    victim.start();
-    victim.join();
-    if (victim.exitcode() == -SIGKILL) ++killed;
-    if (victim.exitcode() != 0 && !is_behind_the_commit(point)) {
-      if (sleeper_gets) {  // nothing happened: another one does it
-        queue.put(make_item(1, 1, 10));
-      } else if (sleeps) {
-        (void)queue.get();
-      }
-    }
-    if (sleeps) {
-      const Item result = results.get();  // the sleeper went on
-      EXPECT_EQ(result.producer, sleeper_gets ? 1U : 4U);
-      sleeper.join();
-    }
-    EXPECT_EQ(sleeper.exitcode(), 0);
-  }
-  EXPECT_GE(killed, 4U);
-}
-
-TEST_P(QueueStopPoint, KilledThereWithTheOthersAtWorkLosesNothing) {
-  const Scenario& scenario = GetParam();
-  struct Notes {
-    std::atomic<bool> stop{false};
-    std::atomic<std::uint64_t> put{0};
-    std::atomic<std::uint64_t> got{0};
-  };
-  const Shared<Notes> notes;
-  mp::Queue<Item> queue{scenario.maxsize};
-  mp::Process producer{[&] {
-    for (std::uint64_t i = 0; !notes->stop; ++i) {
-      while (queue.qsize() > 1000 && !notes->stop) std::this_thread::yield();  // memory is finite
-      queue.put(make_item(7, i, i % 100 == 0 ? 3 * area : i % 1000));
-      notes->put = i + 1;
-    }
-  }};
-  mp::Process consumer{[&] {
-    std::uint64_t next = 0;
-    while (!notes->stop || notes->got < notes->put) {
-      const auto item = queue.try_get(std::chrono::milliseconds{10});
-      if (!item || item->producer != 7) continue;
-      if (item->number < next) throw std::runtime_error{"twice, or out of order"};
-      if (scenario.kills_producer && item->number != next) throw std::runtime_error{"lost"};
-      expect_whole(*item);
-      next = item->number + 1;
-      notes->got = next;
-    }
-    if (testing::Test::HasFailure()) throw std::runtime_error{"torn"};
-  }};
-  producer.start();
-  consumer.start();
-  for (const std::string& point : points_of(scenario)) {
-    SCOPED_TRACE(point);
-    for (unsigned pass = 1; pass <= 3; ++pass) {
-      mp::Process victim{[&] {
-        test::stop_at(point, test::Stop::die, pass);
-        for (int i = 0; i < 20; ++i) operate(scenario, queue);
-      }};
-      victim.start();
-      victim.join();
-      const std::uint64_t seen = notes->got;
-      eventually([&] { return notes->got > seen; });  // they go on
-    }
-  }
-  notes->stop = true;
-  if (!scenario.kills_producer) queue.put(make_item(8, 0, 1));
-  producer.join();
-  // The last items may have gone to victims: the consumer must still come to its end.
-  eventually([&] {
-    if (consumer.join(std::chrono::milliseconds{20})) return true;
-    notes->got = notes->put.load();
-    return false;
-  });
-  EXPECT_EQ(producer.exitcode(), 0);
-  EXPECT_EQ(consumer.exitcode(), 0);
-}
-
 INSTANTIATE_TEST_SUITE_P(Ways, QueueStopPoint, testing::ValuesIn(scenarios()), [](const auto& way) {
   return way.param.name;
 });
-
-INSTANTIATE_TEST_SUITE_P(Ways,
-                         QueueStopPointAmongSleepers,
-                         testing::ValuesIn(scenarios_with_sleepers()),
-                         [](const auto& way) { return way.param.name; });

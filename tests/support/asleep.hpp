@@ -48,4 +48,18 @@ inline bool sleeps_in_futex(int id) {
 #endif
 }
 
+#if MULTIPROCESSING_POSIX
+/// @brief Whether it sleeps in a futex call or waits for descriptors now. @param id as above.
+inline bool is_asleep(int id) {
+  if (sleeps_in_futex(id)) return true;
+  std::ifstream file{"/proc/" + std::to_string(id) + "/syscall"};
+  long number = -1;
+  file >> number;
+#  if defined(SYS_poll)
+  if (number == SYS_poll) return true;
+#  endif
+  return number == SYS_ppoll;
+}
+#endif
+
 }  // namespace test
