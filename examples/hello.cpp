@@ -10,9 +10,8 @@ void greet(mp::Queue<std::string> queue, const std::string& name) {
   queue.put("hello, " + name);
 }
 
-int main(int argc, char** argv) {
+int main() {
   mp::freeze_support();
-  if (argc > 1) mp::set_start_method(argv[1]);
   mp::Queue<std::string> queue;
   mp::Process process{greet, queue, "world"};
   process.start();
