@@ -8,8 +8,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstddef>
-#include <exception>
 #include <optional>
 #include <string>
 #include <system_error>

@@ -4,7 +4,6 @@
 // every system.
 #include <multiprocessing.hpp>
 
-#include <support/child.hpp>
 #include <support/codes.hpp>
 
 #include <gtest/gtest.h>
