@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <numeric>
@@ -58,18 +59,6 @@ Things things_with_a_duplex_pipe() {
 
 using Case = test::SpawnedCase<Things>;
 
-// Leaves what a process leaves that dies there.
-void die_in(Case::Operation operation, const Things& things, const std::string& point) {
-  mp::Process victim{{.start_method = mp::StartMethod::spawn},
-                     test::detail::be_killed<Things>,
-                     things,
-                     operation,
-                     point};
-  victim.start();
-  victim.join();
-  ASSERT_EQ(victim.exitcode(), test::killed_code);
-}
-
 // ---- the operations, and how they go on when somebody died in one ----
 
 void put_small(const Things& things) {
@@ -118,6 +107,14 @@ void expect_the_rest(const Things& things) {
 }
 void try_to_put(const Things& things) {
   static_cast<void>(mp::Queue<std::string>{things.queue}.try_put(small, 20ms));
+}
+void wait_for_an_item(const Things& things) {
+  static_cast<void>(mp::wait({things.queue}, 20ms));
+  get_one(things);
+}
+void wait_for_an_item_for_ever(const Things& things) {
+  EXPECT_FALSE(mp::wait({things.queue}).empty());
+  get_for_ever(things);
 }
 void expect_whole_items(const Things& things) {
   for (auto item = get(things); item; item = get(things)) {
@@ -226,7 +223,8 @@ void poll_for_ever(const Things& things) {
   EXPECT_TRUE(mp::Connection{things.receiving}.poll(mp::forever));
 }
 void die_in_a_send(const Things& things) {
-  die_in(send_large, things, MULTIPROCESSING_WINDOWS ? "pipe.send.fragments" : "pipe.send.part");
+  test::leave_the_dead(things, send_large,
+                       MULTIPROCESSING_WINDOWS ? "pipe.send.fragments" : "pipe.send.part");
 }
 // Messages are whole, and what is sent now comes last.
 void expect_whole_messages(const Things& things) {
@@ -325,6 +323,19 @@ void wait_at_condition_for_ever(const Things& things) {
   }
   condition.release();
 }
+// Called, and died before it knew; the call is the next one's.
+void leave_one_who_was_called(const Things& things) {
+  std::atomic<bool> is_over{false};
+  std::thread caller{[&] {
+    while (!is_over) {
+      notify(things);
+      std::this_thread::sleep_for(1ms);
+    }
+  }};
+  test::leave_the_dead(things, wait_at_condition_for_ever, "condition.wait.woken");
+  is_over = true;
+  caller.join();
+}
 void notify_one(const Things& things) {
   mp::Condition condition{things.condition};
   hold(condition);
@@ -397,7 +408,9 @@ void do_a_task(const Things& things) {
 }
 void do_all_tasks(const Things& things) {
   mp::JoinableQueue<int> tasks{things.tasks};
-  while (tasks.try_get()) tasks.task_done();
+  while (!tasks.empty()) {  // whoever joins may have the lock at that moment
+    if (tasks.try_get(20ms)) tasks.task_done();
+  }
 }
 void join_for_ever(const Things& things) {
   for (bool is_over = false; !is_over;) {
@@ -421,7 +434,7 @@ void put_a_task_if_empty(const Things& things) {
 }
 void die_with_a_task(const Things& things) {
   put_a_task(things);
-  die_in(do_a_task, things, "ring.get.unlocked");
+  test::leave_the_dead(things, do_a_task, "ring.get.unlocked");
 }
 void join_tasks(const Things& things) {
   try {
@@ -590,6 +603,20 @@ const std::vector<Case> cases = {
      .worker = get_one,
      .check = expect_one_or_none,
      .points = {"ring.wait.announced", "ring.wait.woken"}},
+    {.name = "WaitForAnItem",
+     .make = things,
+     .operation = wait_for_an_item,
+     .sleeper = wait_for_an_item_for_ever,
+     .wake = put_if_empty,
+     .check = expect_whole_items,
+     .points = {"ring.prepare_wait.announced"}},
+    {.name = "PutWhatIsWaitedFor",
+     .make = things,
+     .operation = put_small,
+     .sleeper = wait_for_an_item_for_ever,
+     .wake = put_if_empty,
+     .check = expect_one_or_none,
+     .points = {"ring.set_event.told"}},
     {.name = "GetWhatOthersPut",
      .make = things,
      .operation = get_one,
@@ -775,6 +802,12 @@ const std::vector<Case> cases = {
      .sleeper = wait_at_condition_for_ever,
      .wake = notify_one,
      .worker = notify,
+     .check = expect_a_sound_condition,
+     .points = {"condition.wait.seated"}},
+    {.name = "WaitAtAConditionAfterOneWhoDied",
+     .make = things,
+     .prepare = leave_one_who_was_called,
+     .operation = wait_at_condition,
      .check = expect_a_sound_condition,
      .points = {"condition.wait.seated"}},
     {.name = "PassABarrier",

@@ -17,6 +17,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace test {
@@ -115,6 +116,21 @@ class Scene {
 };
 
 }  // namespace detail
+
+/// @brief Leaves what a process leaves that dies there.
+template <class Things>
+void leave_the_dead(const Things& things,
+                    void (*operation)(const std::type_identity_t<Things>&),
+                    const std::string& point) {
+  multiprocessing::Process victim{{.start_method = multiprocessing::StartMethod::spawn},
+                                  detail::be_killed<Things>,
+                                  things,
+                                  operation,
+                                  point};
+  victim.start();
+  victim.join();
+  EXPECT_EQ(victim.exitcode(), killed_code);
+}
 
 /// @brief The points that a process comes by in the operation, with the others there.
 template <class Things>
