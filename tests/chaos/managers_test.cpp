@@ -3,7 +3,7 @@
 // asleep in front of its lock and with others at work; then at random. What must hold: the
 // containers are as before or after, every block of the memory is free or used, once, and nobody
 // is locked out.
-// Not on Windows: fork; see spawned_test.cpp
+// Not on Windows: fork; some of these steps are in spawned_managers_test.cpp, random kills are not
 #include <multiprocessing.hpp>
 #include <multiprocessing/managers.hpp>
 

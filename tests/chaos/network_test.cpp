@@ -2,7 +2,7 @@
 // Processes that share an end of a stream are killed at every step, with the others asleep in it
 // and at work. What must hold: nobody hangs (the watchdog), no message comes out torn, and when one
 // died inside a message, every later call of all of them says so, and so does the other end's
-// recv(). Not on Windows: fork
+// recv(). Not on Windows: fork; see spawned_network_test.cpp
 #include <multiprocessing/network.hpp>
 
 #include <support/eventually.hpp>

@@ -4,7 +4,7 @@
 // out exactly once, none comes out torn or twice, only what a killed receiver had in its hands may
 // be lost, and poll() does not promise what recv() does not have. Each point that the headers name
 // is died at.
-// Not on Windows: fork; see spawned_test.cpp
+// Not on Windows: fork; the steps are in spawned_test.cpp, random kills are not
 #include <multiprocessing/connection.hpp>
 
 #include <support/asleep.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A parent is killed at every step of starting a daemon: nothing of it stays behind.
-// Not on Windows: fork; see spawned_test.cpp
+// Not on Windows: fork; see spawned_process_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/start_methods.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // How soon the others go on after a death. Nothing is asserted of a time: it is printed.
-// Not on Windows: fork; see spawned_test.cpp
+// Not on Windows: fork, and figures of times, of which Wine says nothing
 #include <multiprocessing.hpp>
 
 #include <support/asleep.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Batches, tasks and shutdowns: a process dies at every step of each, with the others asleep and
 // awake. What the step had committed is there, once; what it had not is not.
-// Not on Windows: fork; see spawned_test.cpp
+// Not on Windows: fork; the steps are in spawned_test.cpp, logs of recoveries are not
 #include <multiprocessing.hpp>
 
 #include <support/asleep.hpp>

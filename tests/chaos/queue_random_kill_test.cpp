@@ -3,7 +3,7 @@
 // with a bound and without, one to eight processes on a side, singly and in batches, plain and with
 // tasks. The short form runs with the others; the long one kills 10,000 processes and more (test
 // chaos.long, label "long"): each load so often as MULTIPROCESSING_TEST_KILLS says.
-// Not on Windows: fork; see spawned_test.cpp
+// Not on Windows: fork; in short in spawned_random_kill_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/eventually.hpp>

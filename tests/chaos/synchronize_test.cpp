@@ -3,7 +3,7 @@
 // them and with others at work; then at random. What must hold: nobody hangs (the watchdog), a lock
 // that a dead process held is abandoned and no other is, two never hold one at once, and everybody
 // who waited for an event goes on.
-// Not on Windows: fork; see spawned_test.cpp
+// Not on Windows: fork; see spawned_test.cpp, and spawned_random_kill_test.cpp for a Lock
 #include <multiprocessing.hpp>
 
 #include <support/asleep.hpp>

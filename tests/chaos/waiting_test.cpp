@@ -4,7 +4,7 @@
 // watchdog), units are neither lost nor made but those that the dead took, a notification reaches
 // somebody who lives, a barrier never lets a part of its parties through, and a value is as before
 // or after an update.
-// Not on Windows: fork; see spawned_test.cpp
+// Not on Windows: fork; the steps are in spawned_test.cpp, random kills are not
 #include <multiprocessing.hpp>
 
 #include <support/asleep.hpp>

@@ -374,7 +374,7 @@ TEST_P(PoolOf, EndsATaskThatIgnoresToBeTerminated) {
                mp::TimeoutError);
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: limits of resources
+#if MULTIPROCESSING_POSIX  // not on Windows: tasks' memory cannot be limited, as the next test says
 #  if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they end the process then
 TEST_P(PoolOf, RefusesATaskMoreMemoryThanItMayHave) {
   const auto allocate = [](std::size_t size) {
@@ -387,6 +387,17 @@ TEST_P(PoolOf, RefusesATaskMoreMemoryThanItMayHave) {
   EXPECT_EQ(pool.apply(allocate, large), large);
 }
 #  endif
+#endif
+
+#if MULTIPROCESSING_WINDOWS
+TEST_P(PoolOf, SaysThatItCannotLimitTheMemoryOfATask) {
+  const mp::TaskOptions limited{.max_memory = 16U << 20U};
+  const auto twice = [](int x) { return 2 * x; };
+  EXPECT_THROW(pool.apply(limited, twice, 1), std::invalid_argument);
+  EXPECT_THROW(static_cast<void>(pool.apply_async(limited, twice, 1)), std::invalid_argument);
+  EXPECT_THROW(pool.map(limited, twice, std::vector{1, 2}), std::invalid_argument);
+  EXPECT_EQ(pool.map(twice, std::vector{1, 2}), (std::vector{2, 4}));
+}
 #endif
 
 TEST_P(PoolOf, TerminatesWhateverItsWorkersDo) {

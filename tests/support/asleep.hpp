@@ -62,4 +62,19 @@ inline bool is_asleep(int id) {
 }
 #endif
 
+/// @brief Whether the thread of this process sleeps in any call now, for ever or for a while, or
+/// has ended.
+inline bool sleeps(int id) {
+#if MULTIPROCESSING_POSIX
+  std::ifstream file{"/proc/self/task/" + std::to_string(id) + "/stat"};
+  if (!file) return true;
+  std::string line;
+  std::getline(file, line);
+  const auto end_of_name = line.rfind(')');
+  return end_of_name != std::string::npos && line.compare(end_of_name, 3, ") S") == 0;
+#else
+  return sleeps_in_futex(id);
+#endif
+}
+
 }  // namespace test

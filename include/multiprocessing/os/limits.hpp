@@ -14,16 +14,20 @@ namespace multiprocessing::os {
 /// beyond that, allocations fail as if the machine had no more.
 ///
 /// POSIX: RLIMIT_DATA, which counts private writable memory, not shared memory nor code. Windows:
-/// nothing is limited.
+/// nothing is limited, and is_available() says so.
 /// @threads One object at a time in a process.
 class MemoryLimit {
  public:
   MemoryLimit() noexcept = default;
-  /// @errors POSIX `prlimit`: EPERM; no /proc: `function_not_supported`. Nothing is limited then.
+  /// @errors POSIX `prlimit`: EPERM; no /proc, or Windows: `function_not_supported`. Nothing is
+  /// limited then.
   MemoryLimit(std::size_t bytes, std::error_code& ec) noexcept;
   MemoryLimit(const MemoryLimit&) = delete;
   MemoryLimit& operator=(const MemoryLimit&) = delete;
   ~MemoryLimit();
+
+  /// @brief Whether this system can do it at all.
+  [[nodiscard]] static bool is_available() noexcept;
 
  private:
   bool is_set_ = false;

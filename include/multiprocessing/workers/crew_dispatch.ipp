@@ -38,6 +38,11 @@ inline void Crew::check_takes_tasks() {
 
 inline std::uint64_t Crew::submit(const NewTask& task) {
   check_process();
+  if (task.options->max_memory != 0 && !os::MemoryLimit::is_available()) {
+    throw std::invalid_argument{
+        "TaskOptions::max_memory: this system cannot limit the memory of a "
+        "task"};
+  }
   if (const std::uint64_t id = submit(task, nullptr); id != 0) return id;
   // Without the mutex: it may call the program, which may ask the pool.
   const std::vector<std::byte> definition = task.code->define(*task.code);

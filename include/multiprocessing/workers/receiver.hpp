@@ -21,7 +21,8 @@ struct TaskOptions {
   /// How often it is tried again when its worker died with it.
   unsigned retries = 0;
   /// How many bytes of memory more than at its beginning it may use; beyond that, allocations in
-  /// it throw std::bad_alloc. 0: no limit. Windows: not limited.
+  /// it throw std::bad_alloc. 0: no limit. Windows cannot limit it, and whoever submits the task
+  /// gets std::invalid_argument.
   std::size_t max_memory = 0;
   /// map() and its kin call it after each chunk with how many of how many items are done, one call
   /// at a time, in the thread that waits or in the pool's own. It should not throw: what it throws

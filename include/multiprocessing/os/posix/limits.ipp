@@ -61,4 +61,8 @@ inline MemoryLimit::~MemoryLimit() {
   MULTIPROCESSING_SYSTEM(prlimit)(0, RLIMIT_DATA, &limit, nullptr);
 }
 
+inline bool MemoryLimit::is_available() noexcept {
+  return true;
+}
+
 }  // namespace multiprocessing::os

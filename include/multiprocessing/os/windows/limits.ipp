@@ -5,12 +5,16 @@
 namespace multiprocessing::os {
 
 inline MemoryLimit::MemoryLimit(std::size_t /*bytes*/, std::error_code& ec) noexcept {
-  ec.clear();
+  ec = std::make_error_code(std::errc::function_not_supported);
 }
 
 inline MemoryLimit::~MemoryLimit() {
   static_cast<void>(is_set_);  // clang++ wants what a class has used
   static_cast<void>(before_);
+}
+
+inline bool MemoryLimit::is_available() noexcept {
+  return false;
 }
 
 }  // namespace multiprocessing::os
