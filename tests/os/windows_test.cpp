@@ -309,6 +309,8 @@ TEST(Job, OfADaemonEndsWhatThatHasStartedWhenItEndsItself) {
 
 // ---- consoles ----
 
+// Wine has no console to give without a display: there nobody gets a window anyway.
+
 std::string console() {
   return std::to_string(::GetConsoleCP()) + (::GetConsoleWindow() == nullptr ? " none" : " window");
 }
