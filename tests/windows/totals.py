@@ -19,7 +19,7 @@ import xml.etree.ElementTree
 # Parts of tests/ that are not built for Windows, and why.
 PARTS = {
     "compile_fail": "what does not compile is what one compiler refuses: the other one's refusals are seen on Linux",
-    "fuzz": "no fuzzer there; its corpus is replayed (serialization.Corpus, FuzzReplay)",
+    "fuzz": "no fuzzer there; its corpus is replayed (serialization.Corpus)",
     "lint": "checks of the tree's text",
     "package": "the CMake package, by this machine's compiler; windows.package.* are its like",
     "support": "the leak audit's own test reads /proc",
