@@ -179,7 +179,7 @@ TEST(LockAcquire, GoesOnThroughSignals) {
 }
 #endif
 
-#if MULTIPROCESSING_POSIX  // not on Windows: watching system calls
+#if MULTIPROCESSING_POSIX  // not on Windows: watching system calls; see fault/windows_test.cpp
 TEST(LockAcquire, OfAFreeLockNeitherCallsTheSystemNorReadsAClock) {
 #  if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "ThreadSanitizer makes system calls of its own";
@@ -614,7 +614,7 @@ TEST(EventWait, GoesOnThroughSignals) {
 }
 #endif
 
-#if MULTIPROCESSING_POSIX  // not on Windows: watching system calls
+#if MULTIPROCESSING_POSIX  // not on Windows: watching system calls; see fault/windows_test.cpp
 TEST(EventSet, WithoutWaitersAndWaitWhenItIsSetDoNotCallTheSystem) {
 #  if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "ThreadSanitizer makes system calls of its own";

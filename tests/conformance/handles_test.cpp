@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 // What travels inside messages through a duplex pipe, to processes that were started before it was
 // made: it arrives usable, and nothing of it stays behind where the receiver dies, refuses it or
-// has no room for it. Not on Windows: descriptors, and fork
+// has no room for it.
 #include <multiprocessing.hpp>
-#include <multiprocessing/reduction/dup_fd.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <multiprocessing/reduction/dup_fd.hpp>
+#endif
 
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 #include <support/line.hpp>
 #include <support/start_methods.hpp>
 
@@ -22,14 +26,18 @@
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
-#include <sys/resource.h>
-#include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <fcntl.h>
+#  include <sys/resource.h>
+#  include <unistd.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
+#if MULTIPROCESSING_POSIX
 using test::Forked;
 using test::Line;
+#endif
 
 namespace {
 
@@ -96,6 +104,16 @@ TEST_P(HandlesInMessages, SharedMemoryArrivesUsable) {
   EXPECT_EQ(memory.buf()[999], std::byte{7});
 }
 
+// What of it stayed open here, the audit of each test would find.
+TEST(HandleOfAMessage, IsClosedWhenAQueueIsTakenForSomethingElse) {
+  auto [ours, theirs] = mp::Pipe();
+  ours.send(mp::Queue<int>{});
+  ours.send(5);
+  EXPECT_THROW(static_cast<void>(theirs.recv<std::string>()), mp::SerializationError);
+  EXPECT_EQ(theirs.recv<int>(), 5);
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: descriptors, and fork
 TEST_P(HandlesInMessages, OpenFilesArriveUsableAndAreClosedOnExec) {
   const int file = ::open("written.txt", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   ASSERT_GE(file, 0);
@@ -207,5 +225,6 @@ TEST(HandleOfAMessage, DoesNotTravelInBytesNorThroughAOneWayPipe) {
   EXPECT_THROW(static_cast<void>(mp::dumps(file)), mp::SerializationError);
   EXPECT_THROW((mp::reduction::DupFd{-1}), std::system_error);
 }
+#endif
 
 }  // namespace

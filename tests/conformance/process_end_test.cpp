@@ -29,6 +29,8 @@
 #if MULTIPROCESSING_POSIX
 #  include <pthread.h>
 #  include <sys/wait.h>
+#else
+#  include <io.h>
 #endif
 #include <unistd.h>
 
@@ -53,19 +55,38 @@ int code_of(A&&... target) {
 
 // ---- exit codes ----
 
-#if MULTIPROCESSING_POSIX  // not on Windows: signals
 TEST_P(ProcessEnd, CodeIsWhatItExitsWith) {
   EXPECT_EQ(code_of([] {}), 0);
   EXPECT_EQ(code_of([] { throw mp::SystemExit(); }), 0);
   EXPECT_EQ(code_of([] { throw mp::SystemExit(3); }), 3);
+#if MULTIPROCESSING_POSIX
   EXPECT_EQ(code_of([] { throw mp::SystemExit(300); }), 300 & 0xFF);
   EXPECT_EQ(code_of([] { throw mp::SystemExit(-1); }), 255);
+#else
+  EXPECT_EQ(code_of([] { throw mp::SystemExit(300); }), 300);
+  EXPECT_EQ(code_of([] { throw mp::SystemExit(-1); }), -1);
+  EXPECT_EQ(code_of([] { throw mp::SystemExit(259); }), 259);  // the system's "still active"
+  EXPECT_EQ(code_of([] { std::exit(259); }), 259);
+  EXPECT_EQ(code_of([] { std::_Exit(259); }), 259);
+#endif
   EXPECT_EQ(code_of([] { std::exit(4); }), 4);
   EXPECT_EQ(code_of([] { std::_Exit(5); }), 5);
+  EXPECT_EQ(code_of([] { std::abort(); }), test::aborted_code);
+#if MULTIPROCESSING_POSIX
   EXPECT_EQ(code_of([] { ::raise(SIGKILL); }), test::killed_code);
-  EXPECT_EQ(code_of([] { std::abort(); }), -SIGABRT);
-}
 #endif
+}
+
+TEST_P(ProcessEnd, CodeOfACrashIsTheSystems) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer ends it in its own way";
+#endif
+  EXPECT_EQ(code_of([] {
+              int* volatile nowhere = nullptr;
+              *nowhere = 1;
+            }),
+            test::crashed_code);
+}
 
 TEST_P(ProcessEnd, ByAnExceptionIsReportedAndHasCode1) {
   const Captured errors(STDERR_FILENO);
@@ -238,13 +259,20 @@ TEST_P(ProcessEnd, OutputOfAChildThatThrowsComesBeforeItsReport) {
   EXPECT_EQ(output.text(), "log;error;Process w:\nstd::runtime_error: boom\n");
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
+bool make_pipe(std::array<int, 2>& ends) {
+#if MULTIPROCESSING_POSIX
+  return ::pipe2(ends.data(), O_CLOEXEC) == 0;
+#else
+  return ::_pipe(ends.data(), 4096, _O_BINARY | _O_NOINHERIT) == 0;
+#endif
+}
+
 TEST_P(ProcessEnd, StandardInputOfAChildIsEmpty) {
   std::array<int, 2> ends{};
-  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  ASSERT_TRUE(make_pipe(ends));
   ASSERT_EQ(::write(ends[1], "first\nsecond\n", 13), 13);
-  const int before = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-  ASSERT_EQ(::dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+  const int before = test::detail::keep_aside(STDIN_FILENO);
+  ASSERT_GE(::dup2(ends[0], STDIN_FILENO), 0);
   std::array<char, 64> text{};
   ASSERT_NE(std::fgets(text.data(), text.size(), stdin), nullptr);  // the rest is in its buffer
   EXPECT_EQ(code_of([] {
@@ -259,14 +287,10 @@ TEST_P(ProcessEnd, StandardInputOfAChildIsEmpty) {
   before < 0 ? ::close(STDIN_FILENO) : ::dup2(before, STDIN_FILENO);
   for (const int fd : {before, ends[0], ends[1]}) ::close(fd);
 }
-#endif
 
-#if MULTIPROCESSING_POSIX
 class Closed {  // a standard stream, for a while
  public:
-  explicit Closed(int number) : number_{number}, before_{::fcntl(number, F_DUPFD_CLOEXEC, 100)} {
-    ::close(number);
-  }
+  explicit Closed(int number) : number_{number}, before_{kept(number)} { ::close(number); }
   Closed(const Closed&) = delete;
   Closed& operator=(const Closed&) = delete;
   ~Closed() {
@@ -276,18 +300,30 @@ class Closed {  // a standard stream, for a while
   }
 
  private:
+  static int kept(int number) {
+#if MULTIPROCESSING_POSIX
+    return ::fcntl(number, F_DUPFD_CLOEXEC, 100);
+#else
+    const int copy = ::_dup(number);
+    if (copy < 0 || copy > STDERR_FILENO) return copy;
+    const int higher = kept(number);  // that was the place of one that is closed
+    ::close(copy);
+    return higher;
+#endif
+  }
+
   int number_;
   int before_;
 };
-#endif
 
-#if MULTIPROCESSING_POSIX
 bool is_open(int number) {
+#if MULTIPROCESSING_POSIX
   return ::fcntl(number, F_GETFD) >= 0;
-}
+#else
+  return ::_get_osfhandle(number) >= 0;
 #endif
+}
 
-#if MULTIPROCESSING_POSIX  // not on Windows: descriptors
 TEST_P(ProcessEnd, StandardStreamsThatAreClosedStaySo) {
   const Line line;
   int code = 0;
@@ -310,7 +346,6 @@ TEST_P(ProcessEnd, StandardStreamsThatAreClosedStaySo) {
   EXPECT_EQ(code, 1);
   EXPECT_EQ(line.hear(), "empty closed closed");
 }
-#endif
 
 // ---- codes that somebody else took ----
 

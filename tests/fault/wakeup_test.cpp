@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Who sleeps is woken by who has something for him, at once and not when he next looks by himself;
 // and while nobody sleeps, nobody pays for waking. Counted are the calls that wake.
-// Not on Windows: the system calls of Linux that wake
+// Not on Windows: the system calls of Linux that wake; windows_test.cpp has that system's
 #include <support/eventually.hpp>
 
 #include <gtest/gtest.h>

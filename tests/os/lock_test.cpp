@@ -4,6 +4,7 @@
 
 #include <support/asleep.hpp>
 #include <support/eventually.hpp>
+#include <support/threads.hpp>
 #if MULTIPROCESSING_POSIX
 #  include <support/forked.hpp>
 #endif
@@ -49,9 +50,16 @@ class SharedLock {
   os::SharedRegion region_;
 };
 
+using test::in_a_thread;
+
+// Windows: in another thread, which is as good: an owner is a thread, of whatever process.
 template <class Work>
-void in_a_thread(Work work) {
-  std::thread{work}.join();
+void in_another_process(Work work) {
+#if MULTIPROCESSING_POSIX
+  EXPECT_EQ(Forked{work}.join(), 0);
+#else
+  in_a_thread(work);
+#endif
 }
 
 }  // namespace
@@ -65,13 +73,12 @@ TEST(RobustLockUnlock, GivesBackWhatThisThreadHolds) {
   EXPECT_TRUE(lock->unlock());
 }
 
-#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(RobustLockUnlock, IsRefusedToEverybodyElse) {
   const SharedLock lock;
   EXPECT_FALSE(lock->unlock());
   ASSERT_EQ(lock->try_lock(), os::Acquired::yes);
   in_a_thread([&] { EXPECT_FALSE(lock->unlock()); });
-  EXPECT_EQ(Forked{[&] { EXPECT_FALSE(lock->unlock()); }}.join(), 0);
+  in_another_process([&] { EXPECT_FALSE(lock->unlock()); });
   EXPECT_TRUE(lock->is_held());
   EXPECT_TRUE(lock->unlock());
   EXPECT_FALSE(lock->unlock());
@@ -82,16 +89,16 @@ TEST(RobustLockIsHeld, FollowsTheOwnerAndDoesNotCountTheDead) {
   EXPECT_FALSE(lock->is_held());
   ASSERT_EQ(lock->try_lock(), os::Acquired::yes);
   EXPECT_TRUE(lock->is_held());
-  EXPECT_EQ(Forked{[&] { EXPECT_TRUE(lock->is_held()); }}.join(), 0);
+  in_another_process([&] { EXPECT_TRUE(lock->is_held()); });
   EXPECT_TRUE(lock->unlock());
   EXPECT_FALSE(lock->is_held());
   in_a_thread([&] { EXPECT_EQ(lock->try_lock(), os::Acquired::yes); });
   EXPECT_FALSE(lock->is_held());
-  EXPECT_EQ(Forked{[&] {
-              EXPECT_EQ(lock->try_lock(), os::Acquired::abandoned);
-              EXPECT_TRUE(lock->is_held());
-            }}.join(),
-            0);
+  EXPECT_TRUE(lock->is_abandoned());
+  in_another_process([&] {
+    EXPECT_EQ(lock->try_lock(), os::Acquired::abandoned);
+    EXPECT_TRUE(lock->is_held());
+  });
   EXPECT_FALSE(lock->is_held());
   EXPECT_EQ(lock->try_lock(), os::Acquired::abandoned);
   EXPECT_TRUE(lock->is_held());
@@ -100,6 +107,7 @@ TEST(RobustLockIsHeld, FollowsTheOwnerAndDoesNotCountTheDead) {
   EXPECT_TRUE(lock->unlock());
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: fork, and there it never must
 TEST(RobustLockMustStayMapped, IsTrueWhileAThreadOfThisProcessHoldsIt) {
   const SharedLock lock;
   EXPECT_FALSE(lock->must_stay_mapped());
@@ -113,6 +121,30 @@ TEST(RobustLockMustStayMapped, IsTrueWhileAThreadOfThisProcessHoldsIt) {
   EXPECT_FALSE(lock->must_stay_mapped());
 }
 
+#endif
+
+TEST(RobustLockLock, GetsWhatWasHeldByAThreadThatEndsWhileItWaits) {
+  for (const Deadline& deadline : {never, Deadline{24h}}) {
+    const SharedLock lock;
+    std::atomic<bool> may_end{false};
+    std::thread owner{[&] {
+      EXPECT_EQ(lock->lock(never), os::Acquired::yes);
+      eventually([&] { return may_end.load(); });
+    }};
+    ASSERT_TRUE(eventually([&] { return lock->is_held(); }));
+    test::Thread waiting{[&] {
+      EXPECT_EQ(lock->lock(deadline), os::Acquired::abandoned);
+      EXPECT_TRUE(lock->unlock());
+    }};
+    ASSERT_TRUE(eventually([&] { return waiting.sleeps(); }));
+    may_end = true;
+    owner.join();
+    waiting.join();
+    EXPECT_FALSE(lock->is_held());
+  }
+}
+
+#if MULTIPROCESSING_POSIX  // not on Windows: fork
 TEST(RobustLockLock, GetsWhatWasHeldByWhoeverDiesWhileItWaits) {
   for (const Deadline& deadline : {never, Deadline{24h}}) {
     const SharedLock lock;

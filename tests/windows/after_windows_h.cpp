@@ -8,5 +8,8 @@
 #include <windows.h>
 // Ours:
 #include <multiprocessing.hpp>
+#include <multiprocessing/base_manager.hpp>
+#include <multiprocessing/managers.hpp>
+#include <multiprocessing/network.hpp>
 
 #include "use_all.hpp"

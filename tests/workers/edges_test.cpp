@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// Not on Windows: bare forks, and /proc.
 // Pools at their edges: initializers whose errors cannot come home, workers that never get ready,
 // maps that end while their progress is being told, results that cannot be copied, forked children.
 #include <multiprocessing.hpp>
 
 #include <support/eventually.hpp>
-#include <support/forked.hpp>
 #include <support/pool_tasks.hpp>
+#if MULTIPROCESSING_POSIX
+#  include <support/forked.hpp>
+#endif
 
 #include <boost/iterator/transform_iterator.hpp>
 #include <boost/range/iterator_range.hpp>
@@ -28,7 +29,9 @@
 #include <utility>
 #include <vector>
 
-#include <malloc.h>
+#if MULTIPROCESSING_POSIX
+#  include <malloc.h>
+#endif
 
 namespace mp = multiprocessing;
 using test::eventually;
@@ -205,6 +208,7 @@ TEST(PoolResult, OfContainersOfWhatCannotBeCopiedIsMoved) {
 
 // ---- cancelled tasks ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: mallinfo2(), which counts what is in use
 std::size_t length(const std::vector<char>& bytes) {
   return bytes.size();
 }
@@ -232,9 +236,11 @@ TEST(ExecutorCancel, GivesTheArgumentsBackWhileAllWorkersAreBusy) {
   go.set();
   EXPECT_EQ(ahead.result(), size);
 }
+#endif
 
 // ---- forked children, and programs ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: bare forks, and /proc
 std::ptrdiff_t threads() {
   return std::distance(std::filesystem::directory_iterator{"/proc/self/task"}, {});
 }
@@ -260,6 +266,7 @@ TEST(PoolTrace, IsNotInheritedByPrograms) {
   std::filesystem::remove("edges.json");
   EXPECT_EQ(listed.find("edges.json"), std::string::npos) << listed;
 }
+#endif
 
 // ---- the pool in its own calls ----
 

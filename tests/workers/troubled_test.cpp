@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-// Not on Windows: it takes descriptors and memory away by setrlimit().
 // Pools and executors in trouble: no descriptor, no memory, workers that end at once, waits inside
 // callbacks. What must hold: every future is resolved, and one task's trouble is no other's.
 #include <multiprocessing.hpp>
@@ -10,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -27,9 +27,11 @@
 #include <utility>
 #include <vector>
 
-#include <malloc.h>
-#include <sys/resource.h>
-#include <unistd.h>
+#if MULTIPROCESSING_POSIX
+#  include <malloc.h>
+#  include <sys/resource.h>
+#  include <unistd.h>
+#endif
 
 namespace mp = multiprocessing;
 using namespace std::chrono_literals;
@@ -38,6 +40,10 @@ using test::exit_with;
 using test::square;
 
 namespace {
+
+std::vector<char> large(std::size_t size) {
+  return std::vector<char>(size, 'x');
+}
 
 // ---- workers that end at once ----
 
@@ -67,6 +73,7 @@ TEST(TroubledExecutor, DoesNotBreakWhenAWorkerHasDoneAllItsTasks) {
 
 // ---- no descriptor ----
 
+#if MULTIPROCESSING_POSIX  // not on Windows: it takes descriptors and memory away by setrlimit()
 void set_descriptors(rlim_t most) {
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -126,14 +133,10 @@ TEST(TroubledExecutor, APlaceWithoutAWorkerDoesNotBreakTheOthers) {
 
 // ---- no memory ----
 
-std::vector<char> large(std::size_t size) {
-  return std::vector<char>(size, 'x');
-}
-
 TEST(TroubledPool, AResultThatThereIsNoMemoryForFailsItsTaskOnly) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#  if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer's own memory counts";
-#endif
+#  endif
   mp::Pool pool{1};
   pool.apply(square, 1);
   std::error_code ec;
@@ -146,6 +149,7 @@ TEST(TroubledPool, AResultThatThereIsNoMemoryForFailsItsTaskOnly) {
   EXPECT_EQ(pool.apply(square, 4), 16);
   limit.reset();
 }
+#endif
 
 TEST(TroubledPool, TheLargestMemoryLimitIsNone) {
   mp::Pool pool{1};
@@ -240,6 +244,7 @@ TEST(TroubledFuture, RefusesNoException) {
                mp::InvalidStateError);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: mallinfo2(), which counts what is in use
 TEST(TroubledFuture, WaitsThatTimeOutLeaveNothingBehind) {
   const std::vector<mp::Future<int>> futures(1);
   static_cast<void>(mp::wait(futures, 0s));
@@ -247,6 +252,7 @@ TEST(TroubledFuture, WaitsThatTimeOutLeaveNothingBehind) {
   for (int i = 0; i < 20'000; ++i) static_cast<void>(mp::wait(futures, 0s));
   EXPECT_LT(::mallinfo2().uordblks, before + (std::size_t{1} << 20U));
 }
+#endif
 
 // ---- exceptions ----
 

@@ -8,9 +8,12 @@ void square(mp::Queue<int> results, int number) {
 }
 
 int main() {
+#if !defined(HAS_MULTIPROCESSING_MAIN)
   mp::freeze_support();
+#endif
   mp::Queue<int> results;
-  mp::Process forked({.start_method = mp::StartMethod::fork}, square, results, 3);
+  const mp::StartMethod usual = mp::get_all_start_methods().front();  // fork, where there is one
+  mp::Process forked({.start_method = usual}, square, results, 3);
   mp::Process spawned({.start_method = mp::StartMethod::spawn}, square, results, 4);
   forked.start();
   spawned.start();

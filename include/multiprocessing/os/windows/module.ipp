@@ -63,8 +63,8 @@ inline constexpr std::byte kind_hash{'H'};
     CodeView view{};
     read_image(image.base() + entry.AddressOfRawData, &view, sizeof view);
     if (view.magic != right_magic) continue;
-    ModuleId id(1, kind_debug);
-    id.insert(id.end(), view.identity.begin(), view.identity.end());
+    ModuleId id(1 + view.identity.size(), kind_debug);
+    std::copy(view.identity.begin(), view.identity.end(), id.begin() + 1);
     return id;
   }
   return {};
