@@ -3,8 +3,8 @@
 // asleep in the queue and with others at work. What must hold: nobody hangs (the watchdog), what
 // put() returned from arrives exactly once, nothing arrives twice, half-written items vanish, and
 // only what a killed consumer had in its hands is lost. No death is left to chance: the victim goes
-// on until it comes by the point, and each point that the headers name is died at. Not on Windows:
-// fork; see spawned_test.cpp
+// on until it comes by the point, and each point that the headers name is died at.
+// Not on Windows: fork; see spawned_test.cpp
 #include <multiprocessing.hpp>
 
 #include <support/asleep.hpp>
