@@ -19,7 +19,7 @@ import tempfile
 
 LINES = 150_000
 SYMBOLS = 1_500
-ROUNDS = 5
+ROUNDS = 3
 UMBRELLA = "multiprocessing.hpp"
 INCLUDE = re.compile(r"^\s*#\s*include\s*<([^>]+)>", re.MULTILINE)
 ANOTHER_SYSTEM = "multiprocessing/os/windows/"
