@@ -41,10 +41,6 @@ using test::square;
 
 namespace {
 
-std::vector<char> large(std::size_t size) {
-  return std::vector<char>(size, 'x');
-}
-
 // ---- workers that end at once ----
 
 TEST(TroubledPool, BreaksWhenInitializersExitAlsoWithALimitOfTasks) {
@@ -73,7 +69,8 @@ TEST(TroubledExecutor, DoesNotBreakWhenAWorkerHasDoneAllItsTasks) {
 
 // ---- no descriptor ----
 
-#if MULTIPROCESSING_POSIX  // not on Windows: it takes descriptors and memory away by setrlimit()
+#if MULTIPROCESSING_POSIX  // not on Windows: it takes descriptors and memory away by setrlimit(),
+                           // and limits a task's
 void set_descriptors(rlim_t most) {
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -133,6 +130,10 @@ TEST(TroubledExecutor, APlaceWithoutAWorkerDoesNotBreakTheOthers) {
 
 // ---- no memory ----
 
+std::vector<char> large(std::size_t size) {
+  return std::vector<char>(size, 'x');
+}
+
 TEST(TroubledPool, AResultThatThereIsNoMemoryForFailsItsTaskOnly) {
 #  if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer's own memory counts";
@@ -149,7 +150,6 @@ TEST(TroubledPool, AResultThatThereIsNoMemoryForFailsItsTaskOnly) {
   EXPECT_EQ(pool.apply(square, 4), 16);
   limit.reset();
 }
-#endif
 
 TEST(TroubledPool, TheLargestMemoryLimitIsNone) {
   mp::Pool pool{1};
@@ -157,6 +157,7 @@ TEST(TroubledPool, TheLargestMemoryLimitIsNone) {
   EXPECT_EQ(pool.apply({.max_memory = std::numeric_limits<std::size_t>::max()}, large, size).size(),
             size);
 }
+#endif
 
 // ---- waits inside callbacks ----
 
