@@ -5,6 +5,7 @@
 #include <multiprocessing.hpp>
 
 #include <support/codes.hpp>
+#include <support/eventually.hpp>
 
 #include <gtest/gtest.h>
 
@@ -23,7 +24,6 @@
 #include <vector>
 
 namespace mp = multiprocessing;
-using namespace std::chrono_literals;
 
 namespace {
 
@@ -53,7 +53,7 @@ class SpawnedForKills {
   [[nodiscard]] std::uint32_t count() const { return count_of(counter_); }
   // It is at work before; if it ends by itself, that is a failure.
   void kill() {
-    while (count() == 0 && process_->is_alive()) std::this_thread::sleep_for(1ms);
+    test::eventually([&] { return count() != 0 || !process_->is_alive(); });
     process_->kill();
     EXPECT_EQ(join(), test::killed_code);
   }
@@ -71,7 +71,8 @@ class SpawnedForKills {
 template <class Make>
 void kill_some(std::vector<SpawnedForKills>& all, std::mt19937& random, Make make) {
   for (unsigned killed = 0; killed < spawned_kills(); ++killed) {
-    std::this_thread::sleep_for(std::chrono::microseconds{random() % 20'000});  // any moment
+    // Orders nothing: it spreads the kills over what the others are doing.
+    std::this_thread::sleep_for(std::chrono::microseconds{random() % 20'000});
     const std::size_t place = random() % all.size();
     all[place].kill();
     make(place);

@@ -148,7 +148,8 @@ void take_or_recover(const Things& things) {
   }
   lock.release();
 }
-// Others have the time to fall asleep in front of it.
+// The time in between orders nothing, and what must hold holds without it: it lets others fall
+// asleep in front of the lock, which is the harder case.
 void take_and_release_before_others(const Things& things) {
   mp::Lock lock{things.lock};
   lock.acquire();
@@ -329,7 +330,7 @@ void leave_one_who_was_called(const Things& things) {
   std::thread caller{[&] {
     while (!is_over) {
       notify(things);
-      std::this_thread::sleep_for(1ms);
+      std::this_thread::sleep_for(1ms);  // orders nothing: it calls until the other one has died
     }
   }};
   test::leave_the_dead(things, wait_at_condition_for_ever, "condition.wait.woken");

@@ -152,6 +152,8 @@ void seven() {
 // To send a function is to look for its module, behind a lock of the loader's.
 TEST(ForkOfThreads, GivesChildrenThatNameCodeWhateverTheThreadsWereNaming) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  // Its locks are held by threads that the child does not have, and nothing of ours can wait for
+  // them: the child hangs in its first allocation.
   GTEST_SKIP() << "the sanitizer's own allocator is not made for a fork while threads are in it";
 #endif
   Busy busy;

@@ -2,13 +2,12 @@
 // What Windows alone has: quoting, wide text, more than 64 handles; owners of locks as ids; what a
 // child inherits, jobs, consoles, exit codes, memory that is committed; fragments of a pipe.
 #include <multiprocessing.hpp>
-#include <multiprocessing/queues/boost_message_queue.hpp>
 
+#include <support/boost_queue_name.hpp>
 #include <support/child.hpp>
 #include <support/eventually.hpp>
 #include <support/line.hpp>
 
-#include <boost/interprocess/shared_memory_object.hpp>
 #include <gtest/gtest.h>
 
 #if MULTIPROCESSING_WINDOWS
@@ -428,17 +427,7 @@ TEST(SharedRegion, IsCommittedAsItGrows) {
 // ---- what is wrong without the options that CMake's target brings ----
 
 TEST(BoostMessageQueue, LeavesNoNameInOptimisedProgramsEither) {
-  namespace bi = boost::interprocess;
-  std::string name;
-  const auto open = [&] {
-    static_cast<void>(bi::shared_memory_object{bi::open_only, name.c_str(), bi::read_only});
-  };
-  {
-    const auto queue = mp::BoostMessageQueue::create(2);
-    name = queue->name();
-    EXPECT_NO_THROW(open());
-  }
-  EXPECT_THROW(open(), bi::interprocess_exception);
+  test::expect_that_a_boost_queue_leaves_no_name();
 }
 
 // ---- fragments ----

@@ -6,7 +6,8 @@
 #include <multiprocessing/queues.hpp>
 #include <multiprocessing/queues/boost_message_queue.hpp>
 
-#include <boost/interprocess/shared_memory_object.hpp>
+#include <support/boost_queue_name.hpp>
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -187,17 +188,7 @@ TEST(BoostMessageQueue, RefusesAMessageThatIsTooLong) {
 }
 
 TEST(BoostMessageQueue, LeavesNoNameWhenItsMakerEnds) {
-  namespace bi = boost::interprocess;
-  std::string name;
-  const auto open = [&] {
-    static_cast<void>(bi::shared_memory_object{bi::open_only, name.c_str(), bi::read_only});
-  };
-  {
-    const auto queue = mp::BoostMessageQueue::create(2);
-    name = queue->name();
-    EXPECT_NO_THROW(open());
-  }
-  EXPECT_THROW(open(), bi::interprocess_exception);
+  test::expect_that_a_boost_queue_leaves_no_name();
 }
 
 template <class Queue>
