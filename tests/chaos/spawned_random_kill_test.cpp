@@ -24,6 +24,7 @@
 #include <vector>
 
 namespace mp = multiprocessing;
+using namespace std::chrono_literals;
 
 namespace {
 
