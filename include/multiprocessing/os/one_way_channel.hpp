@@ -28,7 +28,7 @@ namespace multiprocessing::os {
 /// that messages do not mix and that one receiver gets all of one. Windows: a pipe in message mode,
 /// whose packets are at most 64 KiB; it has a name, which is random, only while it is made.
 /// @source man 7 pipe; CreateNamedPipe.
-class OneWayEnd {
+class OneWayEnd {  // NOLINT(*-special-member-functions): what moves is not copied
  public:
   struct Shared;  // what lies in the shared page
   using Ends = std::pair<OneWayEnd, OneWayEnd>;

@@ -251,7 +251,7 @@ class BasePool {
   /// The same of a map; no progress is told behind it, whoever is just telling of some.
   template <class Core>
   static auto get_quietly(const std::shared_ptr<Core>& core) {
-    struct Quiet {
+    struct Quiet {  // NOLINT(*-special-member-functions): const, and of this scope only
       Core& core;
       ~Quiet() { core.silence(); }
     };

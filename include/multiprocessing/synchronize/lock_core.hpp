@@ -102,8 +102,10 @@ class HeldLocks {
     return held_;
   }
 
+  // NOLINTBEGIN(*-identifier-naming): takes a thread's member for a variable
   inline static thread_local constinit std::uint32_t held_ = 0;
   inline static thread_local constinit std::uint32_t forks_ = 0;
+  // NOLINTEND(*-identifier-naming)
 };
 
 /// @brief What all copies of a lock in one process share.

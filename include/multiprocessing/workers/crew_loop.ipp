@@ -218,7 +218,7 @@ inline void Crew::deliver(TaskTable::Entry entry,
     std::optional<os::IncomingMessage> arrived;
     Transit transit;
     if (channel) {
-      struct Received {
+      struct Received {  // NOLINT(*-special-member-functions): const, and of this scope only
         std::atomic<std::uint32_t>& count;
         ~Received() { ++count; }
       };

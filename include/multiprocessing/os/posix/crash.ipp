@@ -188,7 +188,7 @@ inline void change_mask(int how, int signal) noexcept {
 inline void end_by(int signal) noexcept {
   set_default(signal);
   change_mask(SIG_UNBLOCK, signal);
-  MULTIPROCESSING_SYSTEM(raise)(signal);
+  static_cast<void>(MULTIPROCESSING_SYSTEM(raise)(signal));
 }
 
 /// The unwinder asks for locks and memory where code was registered at run time; damaged memory may
@@ -208,7 +208,7 @@ inline void send_again(int signal, siginfo_t* info) noexcept {
   const long thread = MULTIPROCESSING_SYSTEM(syscall)(SYS_gettid);
   if (MULTIPROCESSING_SYSTEM(syscall)(SYS_rt_tgsigqueueinfo, MULTIPROCESSING_SYSTEM(getpid)(),
                                       thread, signal, info) != 0) {
-    MULTIPROCESSING_SYSTEM(raise)(signal);
+    static_cast<void>(MULTIPROCESSING_SYSTEM(raise)(signal));
   }
 }
 
