@@ -76,7 +76,7 @@ class ConnectionCore {
     bool is_too_long = false;
     const auto outcome = run("recv", [&](std::error_code& ec) {
       const auto received = do_receive_at_most(max, message, deadline, ec);
-      is_too_long = ec == std::errc::message_size;
+      is_too_long = ec && ec == std::errc::message_size;
       if (is_too_long) ec.clear();
       return received;
     });
@@ -106,7 +106,8 @@ class ConnectionCore {
     calls_.close([this] { do_close(); });
   }
   [[nodiscard]] native_handle_type fileno() const {
-    if (closed()) throw std::invalid_argument{"fileno: this Connection is closed"};
+    const CallsInFlight::Call call{calls_};
+    if (!call.entered()) throw std::invalid_argument{"fileno: this Connection is closed"};
     return handle();
   }
 
@@ -146,10 +147,17 @@ class ConnectionCore {
       const CallsInFlight::Call call{calls_};
       if (call.entered()) outcome = operation(ec);
     }
-    if (ec == std::errc::connection_aborted && closed()) {  // by close(), inside a message
-      ec.clear();
-      outcome = os::Outcome::interrupted;
+    if (ec) {
+      if (ec != std::errc::connection_aborted || !closed()) throw_for(ec, what);
+      outcome = os::Outcome::interrupted;  // by close(), inside a message
     }
+    if (outcome == os::Outcome::interrupted) {
+      throw std::invalid_argument{std::string{what} + ": this Connection is closed"};
+    }
+    return outcome;
+  }
+
+  [[noreturn]] static void throw_for(std::error_code ec, const char* what) {
     if (ec == std::errc::bad_message) {
       throw ConnectionError{std::string{what} + ": what came was not sent by a Connection"};
     }
@@ -163,14 +171,10 @@ class ConnectionCore {
                             ": the connection was reset, so what the other end sent last may be "
                             "lost"};
     }
-    if (ec) throw std::system_error{ec, std::string{what} + " on a Connection"};
-    if (outcome == os::Outcome::interrupted) {
-      throw std::invalid_argument{std::string{what} + ": this Connection is closed"};
-    }
-    return outcome;
+    throw std::system_error{ec, std::string{what} + " on a Connection"};
   }
 
-  CallsInFlight calls_;
+  mutable CallsInFlight calls_;
 };
 
 /// @brief How a stream arrives; set where <multiprocessing/network.hpp> is included. None: this
