@@ -195,6 +195,83 @@ TEST_P(EveryPipeChaos, AReceiverKilledAtAnyStepLosesOneMessageAtMost) {
   }
 }
 
+namespace {
+
+// Empty messages, of which nothing but their number can be wrong.
+struct Empties {
+  std::atomic<std::uint32_t> sent;
+  std::atomic<std::uint32_t> received;
+};
+
+// Receives until a message is not empty.
+void count_empties(mp::Pipe& pipe, Empties& seen) {
+  for (;;) {
+    const Bytes got = pipe.first.recv_bytes();
+    if (!got.empty()) {
+      EXPECT_EQ(number_of(got), 2U);
+      return;
+    }
+    ++seen.received;
+  }
+}
+
+void send_empties(mp::Pipe& pipe, Empties& seen, int count) {
+  for (int i = 0; i < count; ++i) {
+    pipe.second.send_bytes(Bytes{});
+    ++seen.sent;
+  }
+}
+
+}  // namespace
+
+TEST_P(EveryPipeChaos, EmptyMessagesOnSharedEndsOutliveAKilledSender) {
+  for (const auto& step : steps_of_sending(GetParam(), small_size)) {
+    SCOPED_TRACE(step);
+    mp::Pipe pipe{GetParam()};
+    Shared<Empties> seen;
+    std::array<Forked, 2> receivers{Forked{[&] { count_empties(pipe, *seen); }},
+                                    Forked{[&] { count_empties(pipe, *seen); }}};
+    test::forget_stops();
+    Forked victim{[&] {
+      test::stop_at(step, test::Stop::wait, step == "pipe.send.announced" ? 1 : 3);
+      send_empties(pipe, *seen, 10);
+    }};
+    wait_for_stop(victim);
+    Forked other{[&] { send_empties(pipe, *seen, 10); }};
+    kill_at_its_stop(victim);
+    EXPECT_EQ(other.join(), 0);
+    send_empties(pipe, *seen, 10);
+    for (std::size_t i = 0; i < receivers.size(); ++i) {
+      pipe.second.send_bytes(numbered(2, small_size));
+    }
+    for (Forked& receiver : receivers) EXPECT_EQ(receiver.join(), 0);
+    EXPECT_GE(seen->received, seen->sent);
+    EXPECT_LE(seen->received, seen->sent + 1);
+  }
+}
+
+TEST_P(EveryPipeChaos, EmptyMessagesOnSharedEndsOutliveAKilledReceiver) {
+  for (const auto& step : GetParam() ? Steps{"channel.recv.taken"}
+                                     : Steps{"pipe.recv.locked", "pipe.recv.part"}) {
+    SCOPED_TRACE(step);
+    mp::Pipe pipe{GetParam()};
+    Shared<Empties> seen;
+    test::forget_stops();
+    Forked victim{[&] {
+      test::stop_at(step, test::Stop::wait, 3);
+      count_empties(pipe, *seen);
+    }};
+    send_empties(pipe, *seen, 10);
+    kill_at_its_stop(victim);
+    Forked other{[&] { count_empties(pipe, *seen); }};
+    send_empties(pipe, *seen, 10);
+    pipe.second.send_bytes(numbered(2, small_size));
+    EXPECT_EQ(other.join(), 0);
+    EXPECT_GE(seen->received, seen->sent - 1);
+    EXPECT_LE(seen->received, seen->sent);
+  }
+}
+
 // It has taken "there is a message" back, and not yet the byte that says so.
 TEST(OneWayPipeChaos, AReceiverKilledAsItEmptiesThePipeLetsSleepersGoOn) {
   for (const bool others_wait : {false, true}) {
