@@ -4,12 +4,15 @@
 #   prerequisites <what>...     what: build, tests, clang, sanitizers, tidy, mingw
 #
 # and leaves in the array `cmake_arguments` what CMake must be told. Removes no package, changes
-# nothing that is there and new enough, and asks nobody anything. Where a thing cannot be had it says
-# which, and why, and ends the script; but what only a part needs, it does without, and says so.
+# nothing that is there and new enough, and asks for nothing but the password that sudo may want. Where a
+# thing cannot be had it says which, and why, and ends the script; but what only a part needs, it does
+# without, and says so.
 
 cmake_arguments=()
 _log=build/prerequisites.log
 _updated=no
+_terminal=no
+[ ! -t 0 ] || _terminal=yes # asked here, for what _apt calls has no input
 
 _fail() {
   printf '%s: %s\n' "$0" "$*" >&2
@@ -23,7 +26,7 @@ _as_root() {
   elif ! command -v sudo >/dev/null; then
     echo 'not root, and there is no sudo' >&2
     return 1
-  elif [ -t 0 ]; then
+  elif [ $_terminal = yes ]; then
     sudo "$@"
   else
     sudo -n "$@" # nobody could type a password
@@ -216,8 +219,7 @@ prerequisites() {
         _tool clang++ clang
         _tool ld.lld lld
         ;;
-      tidy)
-        _tool clang++ clang
+      tidy) # beside clang
         _tool clang-tidy clang-tidy
         ;;
     esac

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""What examples/run and tests/run do on machines of all kinds: each test has a tree with the scripts, and in PATH nothing
-but a shell, its tools, and programs that pretend to be apt-get, g++ and CMake, and note how they were called."""
+"""What examples/run, tests/run and benchmarks/run do on machines of all kinds: each test has a tree with the scripts, and
+in PATH nothing but a shell, its tools, and programs that pretend to be apt-get, sudo, g++ and CMake, and note how they were
+called."""
 import os
 import pathlib
+import pty
 import shutil
 import subprocess
 import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHELL = "bash env basename cat cut dirname grep head ln ls mkdir rm sed sort tail touch tr wc".split()
+SHELL = ("bash env basename cat chmod cut date dirname grep head ln ls mkdir mv nproc rm sed sort tail tee touch tr uname "
+         "wc").split()
 
 # How each pretends. A file have/<thing> is a thing that the machine has; a variable says what fails.
 PRETENDED = {
@@ -19,7 +22,8 @@ PRETENDED = {
           case $word in
             update) exit 0 ;;
             install | download) what=$word ;;
-            lib*-dev | g++ | cmake | ninja-build | python3 | doxygen | clang* | openmpi-bin | gearman-job-server)
+            -* | DPkg::*) ;;
+            *)
               [[ " $CANNOT_HAVE " != *" $word "* ]] || { echo "E: Unable to locate package $word"; exit 100; }
               packages+=("$word") ;;
           esac
@@ -39,6 +43,13 @@ PRETENDED = {
     "dpkg": """
         [ "$1" = -x ] && [ -e "$2" ] && mkdir -p "$3/usr/include/boost" && touch "$3/usr/include/boost/version.hpp"
         """,
+    "sudo": """
+        if [ "$1" = -n ]; then
+          shift
+          [ "$PASSWORD" = no ] || { echo 'sudo: a password is required'; exit 1; }
+        fi
+        USER_ID=0 exec "$@"
+        """,
     "id": """
         echo "$USER_ID"
         """,
@@ -53,12 +64,31 @@ PRETENDED = {
                 echo '-- picture is left out: no libpng'
               else
                 echo "$name" >>build/examples/programs.new
-                printf '#!/bin/sh\\necho "%s by $1"\\n[ "$1 %s" != "$FAILS" ]\\n' "$name" "$name" >"build/examples/$name"
+                printf '#!/bin/sh\\necho "%s by ${1:-itself}"\\n[ "$1 %s" != "$FAILS" ]\\n' "$name" "$name" >"build/examples/$name"
                 chmod +x "build/examples/$name"
               fi
             done
             cat build/examples/programs.new >build/examples/programs.txt
             rm build/examples/programs.new ;;
+          '--preset release'*)
+            mkdir -p build/release/benchmarks
+            touch build/release/CMakeCache.txt
+            : >build/release/benchmarks/programs.txt
+            for file in benchmarks/*.cpp; do
+              name=$(basename "$file" .cpp)
+              if [ "$name" = connection_benchmark ] && [ ! -e "$HAVE/libssl-dev" ]; then
+                echo "-- $name is left out: no multiprocessing::network"
+              else
+                echo "$name" >>build/release/benchmarks/programs.txt
+                printf '#!/bin/sh\\necho "figure %s"\\n' "$name" >"build/release/benchmarks/$name"
+                chmod +x "build/release/benchmarks/$name"
+              fi
+            done ;;
+          '--build --preset release --target '*)
+            shift 4
+            for name; do
+              [ -e "build/release/benchmarks/$name" ] || { echo "ninja: error: unknown target '$name'"; exit 1; }
+            done ;;
         esac
         """,
     "g++": """
@@ -71,12 +101,32 @@ PRETENDED = {
           *gtest*) [ -e "$HAVE/libgtest-dev" ] ;;
         esac
         """,
-    "ninja": "", "python3": "", "doxygen": "", "mpicc": "", "gearmand": "", "ctest": "",
+    "clang++": """
+        [[ " $* " != *" -fsanitize=address,undefined "* ]] || [ -e "$HAVE/libclang-rt-dev" ]
+        """,
+    "taskset": """
+        shift 2
+        exec "$@"
+        """,
+    "ninja": "", "python3": "", "doxygen": "", "mpicc": "", "gearmand": "", "ctest": "", "clang-format": "", "clang-tidy": "",
+    "x86_64-w64-mingw32-g++-posix": "", "wine": "", "ld.lld": "",
 }
 # What is a program only when its package is there.
 IN_PACKAGE = {"g++": "g++", "cmake": "cmake", "ninja": "ninja-build", "python3": "python3", "doxygen": "doxygen",
-              "mpicc": "libopenmpi-dev", "gearmand": "gearman-job-server"}
-ALL = ["boost", "libssl-dev", "libpng-dev", "libgtest-dev", *IN_PACKAGE.values()]
+              "mpicc": "libopenmpi-dev", "gearmand": "gearman-job-server", "sudo": "sudo", "clang++": "clang",
+              "clang-format": "clang-format", "clang-tidy": "clang-tidy", "wine": "wine", "ld.lld": "lld",
+              "x86_64-w64-mingw32-g++-posix": "g++-mingw-w64-x86-64-posix"}
+ALL = ["boost", "libssl-dev", "libpng-dev", "libgtest-dev", "g++", "cmake", "ninja-build", "python3", "doxygen",
+       "libopenmpi-dev", "gearman-job-server"]
+# What the presets have installed on a machine that has all of these.
+OF_PRESETS = {
+    "clang": ["clang", "clang-format"],
+    "asan": ["clang", "clang-format", "libclang-rt-dev"],
+    "tidy": ["clang", "clang-format", "clang-tidy"],
+    "mingw": ["g++-mingw-w64-x86-64-posix", "wine", "wine64", "googletest", "clang", "lld"],
+}
+# These are looked for where they lie, on this machine too.
+PLACES = {"wine64": "/usr/lib/wine/wine64", "googletest": "/usr/src/googletest/CMakeLists.txt"}
 
 
 class Machine:
@@ -89,21 +139,29 @@ class Machine:
         self.calls = pathlib.Path(folder, "calls")
         for each in (self.root, self.programs, self.have):
             each.mkdir()
-        for script in ("examples/run", "tests/run", "cmake/prerequisites.sh"):
+        for script in ("examples/run", "tests/run", "benchmarks/run", "cmake/prerequisites.sh"):
             (self.root / script).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / script, self.root / script)
-        for name in ("picture", "queue"):
-            (self.root / "examples" / f"{name}.cpp").touch()
+        (self.root / "docs").mkdir()
+        for name, main in (("hello", "int main()"), ("picture", "int main(int argc, char** argv)"),
+                           ("queue", "int main(int argc, char** argv)")):
+            (self.root / "examples" / f"{name}.cpp").write_text(main, encoding="utf-8")
+        for name in ("connection", "queue"):
+            (self.root / "benchmarks" / f"{name}_benchmark.cpp").touch()
+        for script in ("tests/windows/run", "benchmarks/plot.py"):
+            (self.root / script).parent.mkdir(exist_ok=True)
+            (self.root / script).write_text(f'#!/bin/sh\necho {script} >>"$CALLS"\n', encoding="utf-8")
+            (self.root / script).chmod(0o755)
         for thing in have:
             (self.have / thing).write_text(boost if thing == "boost" else "", encoding="utf-8")
         self.calls.touch()
-        for tool in (*SHELL, "chmod"):
+        for tool in SHELL:
             (self.programs / tool).symlink_to(shutil.which(tool))
         self.bash = shutil.which("bash")
         for name in PRETENDED:
             self.pretend(name)
         self.variables = {"USER_ID": "0", "CANNOT_HAVE": "", "DOWNLOAD": "", "CMAKE_IS": "3.25.1", "FAILS": "",
-                          "NEWEST_BOOST": "libboost1.83-dev", **variables}
+                          "NEWEST_BOOST": "libboost1.83-dev", "PASSWORD": "", **variables}
 
     def pretend(self, name):
         """A program that notes its call. Those of packages step into PATH when apt-get has been asked for them."""
@@ -129,11 +187,11 @@ done
         """It is not there at all."""
         (self.programs / name).unlink()
 
-    def run(self, script, *arguments):
+    def run(self, script, *arguments, stdin=subprocess.DEVNULL):
         """Exit code and all that is said."""
         environment = {"PATH": str(self.programs), "HAVE": str(self.have), "CALLS": str(self.calls), **self.variables}
         result = subprocess.run([self.bash, str(self.root / script), *arguments], env=environment, text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+                                stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         return result.returncode, result.stdout
 
     def called(self, beginning):
@@ -165,6 +223,11 @@ class Scripts(unittest.TestCase):
                                  for method in ("fork", "spawn", "forkserver")))
         self.assertEqual(machine.called("apt-get"), [])
 
+    def test_examples_run_shows_once_what_takes_no_method(self):
+        result = self.machine().run("examples/run", "hello")
+        self.expect(result, 0, "\n== hello\nhello by itself\n")
+        self.assertEqual(result[1].count("hello by"), 1)
+
     def test_examples_run_shows_what_is_named(self):
         machine = self.machine()
         result = machine.run("examples/run", "queue")
@@ -175,7 +238,7 @@ class Scripts(unittest.TestCase):
     def test_examples_run_refuses_a_wrong_name_before_it_begins(self):
         machine = self.machine()
         self.expect(machine.run("examples/run", "queue", "queues"), 1,
-                    "there is no example 'queues'; there are: picture queue")
+                    "there is no example 'queues'; there are: hello picture queue")
         self.assertEqual(machine.called(""), [])
 
     def test_examples_run_fails_with_an_example_when_it_has_shown_the_others(self):
@@ -194,7 +257,67 @@ class Scripts(unittest.TestCase):
                     "there is no preset 'fast'; there are: dev release clang asan tsan tidy mingw")
         self.assertEqual(machine.called(""), [])
 
+    # ---- benchmarks ----
+
+    def test_benchmarks_run_keeps_what_all_of_them_print(self):
+        machine = self.machine()
+        result = machine.run("benchmarks/run")
+        self.expect(result, 0, "figure connection_benchmark\nfigure queue_benchmark\nfigure queue_benchmark_on_one_proc")
+        self.assertNotIn("left out", result[1])
+        self.assertIn("figure connection_benchmark\n", (machine.root / "docs/figures.txt").read_text(encoding="utf-8"))
+
+    def test_benchmarks_run_leaves_out_what_cannot_be_had(self):
+        machine = self.machine("libssl-dev", CANNOT_HAVE="libssl-dev")
+        result = machine.run("benchmarks/run")
+        self.expect(result, 0, "connection_benchmark is left out: no multiprocessing::network", "figure queue_benchmark")
+        self.assertNotIn("figure connection_benchmark", result[1])
+        self.assertEqual(machine.called("cmake --build"), ["cmake --build --preset release --target queue_benchmark"])
+
+    # ---- root ----
+
+    def user_with_sudo(self, **variables):
+        """Who must install something."""
+        return Machine(self.folder, [*(each for each in ALL if each != "ninja-build"), "sudo"], USER_ID="1000", **variables)
+
+    def expect_sudo(self, machine, words):
+        calls = machine.called("sudo ")
+        self.assertTrue(calls)
+        for call in calls:
+            self.assertTrue(call.startswith(f"sudo {words} "), call)
+
+    def test_sudo_asks_for_a_password_where_there_is_a_terminal(self):
+        machine = self.user_with_sudo()
+        ours, theirs = pty.openpty()
+        try:
+            self.expect(machine.run("examples/run", "queue", stdin=theirs), 0, "queue by fork")
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        self.expect_sudo(machine, "env DEBIAN_FRONTEND=noninteractive apt-get")
+
+    def test_sudo_asks_for_none_where_nobody_could_type_it(self):
+        machine = self.user_with_sudo(PASSWORD="no")
+        self.expect(machine.run("examples/run", "queue"), 0, "queue by fork")
+        self.expect_sudo(machine, "-n env DEBIAN_FRONTEND=noninteractive apt-get")
+
+    def test_sudo_that_needs_a_password_which_nobody_can_type(self):
+        self.expect(self.user_with_sudo().run("examples/run"), 1, "sudo: a password is required",
+                    "cannot install ninja-build")
+
+    def test_without_root_and_sudo_what_is_needed_cannot_be_installed(self):
+        machine = self.machine("ninja-build", USER_ID="1000")
+        self.expect(machine.run("examples/run"), 1, "not root, and there is no sudo", "cannot install ninja-build")
+
     # ---- packages ----
+
+    def test_presets_get_what_they_need(self):
+        for preset, packages in OF_PRESETS.items():
+            with self.subTest(preset=preset), tempfile.TemporaryDirectory() as folder:
+                machine = Machine(folder)
+                self.expect(machine.run("tests/run", preset), 0, f"== {preset}")
+                asked = [call.split(" --no-remove ")[1].split() for call in machine.called("apt-get") if " install " in call]
+                packages = [each for each in packages if not os.path.exists(PLACES.get(each, ""))]
+                self.assertEqual(asked, [packages])
 
     def test_a_bare_machine_gets_what_is_needed_and_a_second_run_asks_for_nothing(self):
         machine = Machine(self.folder, have=())
