@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expect: multiprocessing: a Queue cannot carry queues or connections
+// expect: pass them to the process when starting it, or send them through a duplex Pipe
 // names: Queue
 #include <multiprocessing/queues.hpp>
 

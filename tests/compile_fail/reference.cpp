@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expect: multiprocessing: a reference cannot travel to another process
+// expect: hold and send the value itself
 // names: int& | int &
 #include <multiprocessing/serialization.hpp>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expect: multiprocessing: objects of this type cannot travel to another process
+// expect: none const or a reference
 // names: Counter
 #include <multiprocessing/serialization.hpp>
 

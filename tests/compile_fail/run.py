@@ -10,8 +10,10 @@ Without files: all *.cpp beside this script. A file holds, in comments,
     // names: a type                      somewhere in what the compiler says about it
 
 and has exactly one error: one that compilers explain is one that people can read. A file without
-`expect` is a control: it must compile.
+`expect` is a control: it must compile. No other comment stands before the first line of code: it might be
+the rest of such a line, wrapped.
 """
+import itertools
 import pathlib
 import re
 import subprocess
@@ -24,6 +26,16 @@ def comments(text, key):
     return re.findall(rf"^// {key}: (.+)$", text, re.MULTILINE)
 
 
+def faults(text):
+    """What is wrong with a file's own comments, as sentences."""
+    head = itertools.takewhile(lambda line: line.startswith("//"), text.splitlines())
+    wrong = [f"neither expect nor names: {line}" for line in head
+             if not re.match(r"// (SPDX-License-Identifier|expect|names): ", line)]
+    if comments(text, "expect") and not comments(text, "names"):
+        wrong.append("it expects an error, and no type's name in it")
+    return wrong
+
+
 def compile_file(compiler, include, options, path):
     command = [compiler, "-std=c++20", "-fsyntax-only", f"-I{include}", *options, str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -33,6 +45,8 @@ def compile_file(compiler, include, options, path):
 def complaints(path, status, output):
     """What is wrong with what the compiler said, as sentences."""
     text = path.read_text()
+    if wrong := faults(text):
+        return wrong
     expected = comments(text, "expect")
     if not expected:
         return [] if status == 0 else ["the control does not compile"]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // expect: multiprocessing: a view cannot travel to another process
+// expect: send a std::string or a std::vector
 // names: std::span<const int
 #include <multiprocessing/serialization.hpp>
 
