@@ -251,8 +251,8 @@ TEST_P(EveryPipeChaos, EmptyMessagesOnSharedEndsOutliveAKilledSender) {
 }
 
 TEST_P(EveryPipeChaos, EmptyMessagesOnSharedEndsOutliveAKilledReceiver) {
-  for (const auto& step : GetParam() ? Steps{"channel.recv.taken"}
-                                     : Steps{"pipe.recv.locked", "pipe.recv.part"}) {
+  for (const auto& step :
+       GetParam() ? Steps{"channel.recv.taken"} : Steps{"pipe.recv.locked", "pipe.recv.part"}) {
     SCOPED_TRACE(step);
     mp::Pipe pipe{GetParam()};
     Shared<Empties> seen;
