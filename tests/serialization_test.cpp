@@ -17,6 +17,7 @@
 #include <functional>
 #include <initializer_list>
 #include <iterator>
+#include <limits>
 #include <list>
 #include <map>
 #include <memory>
@@ -232,6 +233,40 @@ TEST(Bytes, ADurationATimeAndAComplexNumberAreTheirNumbers) {
   EXPECT_EQ(mp::dumps(std::complex<float>{1, -2}), bytes_of({0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0}));
 }
 
+TEST(Bytes, ADateIsItsSmallNumbers) {
+  using namespace std::chrono_literals;
+  namespace chrono = std::chrono;
+  EXPECT_EQ(mp::dumps(29d), bytes_of({29}));
+  EXPECT_EQ(mp::dumps(chrono::May), bytes_of({5}));
+  EXPECT_EQ(mp::dumps(2024y), bytes_of({0xe8, 7}));
+  EXPECT_EQ(mp::dumps(chrono::Friday), bytes_of({5}));
+  EXPECT_EQ(mp::dumps(chrono::Friday[2]), bytes_of({5, 2}));
+  EXPECT_EQ(mp::dumps(chrono::Friday[chrono::last]), bytes_of({5}));
+  EXPECT_EQ(mp::dumps(chrono::May / 17), bytes_of({5, 17}));
+  EXPECT_EQ(mp::dumps(chrono::May / chrono::last), bytes_of({5}));
+  EXPECT_EQ(mp::dumps(chrono::May / chrono::Friday[2]), bytes_of({5, 5, 2}));
+  EXPECT_EQ(mp::dumps(chrono::May / chrono::Friday[chrono::last]), bytes_of({5, 5}));
+  EXPECT_EQ(mp::dumps(2024y / 2 / 29), bytes_of({0xe8, 7, 2, 29}));
+  EXPECT_EQ(mp::dumps(2024y / 5 / chrono::Friday[chrono::last]), bytes_of({0xe8, 7, 5, 5}));
+  // Behind these there is a byte of padding, with whatever is in it.
+  const auto without_padding = [](const auto& date) {
+    auto bytes = mp::dumps(date);
+    bytes.pop_back();
+    return bytes;
+  };
+  EXPECT_EQ(without_padding(2024y / 2), bytes_of({0xe8, 7, 2}));
+  EXPECT_EQ(without_padding(2024y / 2 / chrono::last), bytes_of({0xe8, 7, 2}));
+  EXPECT_EQ(without_padding(2024y / 5 / chrono::Friday[2]), bytes_of({0xe8, 7, 5, 5, 2}));
+}
+
+TEST(Bytes, ATimeOfDayIsItsDuration) {
+  using Milliseconds = std::chrono::duration<std::int64_t, std::milli>;
+  EXPECT_EQ(mp::dumps(std::chrono::hh_mm_ss{Milliseconds{1500}}),
+            bytes_of({0xdc, 5, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(mp::dumps(std::chrono::hh_mm_ss{std::chrono::duration<std::int16_t>{-2}}),
+            bytes_of({0xfe, 0xff}));
+}
+
 TEST(Bytes, WideTextHasItsCharactersBytes) {
   EXPECT_EQ(mp::dumps(U"a"s), bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a', 0, 0, 0}));
   auto expected = bytes_of({1, 0, 0, 0, 0, 0, 0, 0, 'a'});
@@ -330,6 +365,45 @@ TEST(Loads, RefusesAKeyThatComesTwice) {
 
 TEST(Loads, RefusesBitsBehindTheLastOne) {
   EXPECT_NE(complaint<std::vector<bool>>(bytes_of({3, 0, 0, 0, 0, 0, 0, 0, 8})), "");
+}
+
+template <class Duration>
+using TimeOfDay = std::chrono::hh_mm_ss<Duration>;
+/// Whether a decoder takes so much for a time of day.
+template <class Duration>
+bool is_time_of_day(Duration duration) {
+  return complaint<TimeOfDay<Duration>>(mp::dumps(duration)).empty();
+}
+
+TEST(Loads, RefusesATimeOfDayThatItsPartsHaveNoRoomFor) {
+  namespace chrono = std::chrono;
+  using Days = chrono::duration<std::int64_t, std::ratio<86400>>;
+  using Frames = chrono::duration<std::int64_t, std::ratio<1, 60>>;
+  using Short = chrono::duration<std::int16_t>;
+  using Real = chrono::duration<double>;
+  EXPECT_FALSE(is_time_of_day(chrono::milliseconds::min()));
+  EXPECT_FALSE(is_time_of_day(chrono::milliseconds::max()));
+  EXPECT_TRUE(is_time_of_day(chrono::nanoseconds::max() / 2));
+  EXPECT_TRUE(is_time_of_day(-chrono::nanoseconds::max() / 2));
+  EXPECT_FALSE(is_time_of_day(chrono::hours::min()));
+  EXPECT_FALSE(is_time_of_day(chrono::hours::max()));
+  EXPECT_TRUE(is_time_of_day(chrono::hours{1'000'000}));
+  EXPECT_FALSE(is_time_of_day(Days::max()));
+  EXPECT_FALSE(is_time_of_day(Frames::max()));
+  EXPECT_FALSE(is_time_of_day(Short::min()));
+  EXPECT_TRUE(is_time_of_day(-Short::max()));
+  EXPECT_FALSE(is_time_of_day(Real{std::numeric_limits<double>::quiet_NaN()}));
+  EXPECT_FALSE(is_time_of_day(Real{std::numeric_limits<double>::infinity()}));
+  EXPECT_FALSE(is_time_of_day(-Real::max()));
+  EXPECT_TRUE(is_time_of_day(Real{1e9}));
+}
+
+TEST(Dumps, RefusesATimeOfDayThatAddsUpToTooMuch) {
+  namespace chrono = std::chrono;
+  EXPECT_THROW(static_cast<void>(mp::dumps(TimeOfDay<chrono::hours>{chrono::hours::max()})),
+               mp::SerializationError);
+  EXPECT_THROW(static_cast<void>(mp::dumps(TimeOfDay<chrono::seconds>{chrono::seconds::max()})),
+               mp::SerializationError);
 }
 
 TEST(Dumps, RefusesAVariantThatLostItsValue) {
@@ -567,6 +641,11 @@ TEST(Archive, TakesDatesAndTimesOfDay) {
   EXPECT_EQ(back.to_duration(), time.to_duration());
   EXPECT_EQ(mp::loads<chrono::hh_mm_ss<chrono::hours>>(mp::dumps(chrono::hh_mm_ss{7h})).hours(),
             7h);
+  // Not a whole number of microseconds, which is what an hh_mm_ss of these counts.
+  using Frames = chrono::duration<std::int64_t, std::ratio<1, 60>>;
+  for (const std::int64_t count : {1, -1, 59, 61, -7199}) {
+    EXPECT_EQ(mp::dumps(chrono::hh_mm_ss{Frames{count}}), mp::dumps(count));
+  }
 }
 
 TEST(Archive, LeavesObjectsValidWhenDecodingFails) {

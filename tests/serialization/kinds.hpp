@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <bit>
 #include <bitset>
 #include <chrono>
 #include <compare>
@@ -16,6 +17,7 @@
 #include <deque>
 #include <filesystem>
 #include <forward_list>
+#include <functional>
 #include <limits>
 #include <list>
 #include <map>
@@ -37,6 +39,8 @@ namespace kinds {
 
 enum class Color : std::uint8_t { red, green };
 enum class Answer : bool { no, yes };
+/// Without a fixed type, but no int is beyond its values.
+enum Unfixed { least = std::numeric_limits<int>::min(), most = std::numeric_limits<int>::max() };
 
 struct Point {
   double x, y, z;
@@ -198,10 +202,38 @@ struct Roomy {
   }
   bool operator==(const Roomy&) const = default;
 };
+/// Of the size from which on objects are read where they lie.
+struct Large {
+  std::array<char, 508> data{};
+  std::int32_t number = 0;
+  bool operator==(const Large&) const = default;
+};
+static_assert(multiprocessing::detail::is_read_in_place<Large>());
+union Either {
+  std::int32_t number;
+  float real;
+  bool operator==(const Either& other) const {
+    return std::bit_cast<std::int32_t>(*this) == std::bit_cast<std::int32_t>(other);
+  }
+};
+/// Can be moved, not copied.
+struct Owned {
+  std::unique_ptr<int> number;
+  [[nodiscard]] int value() const { return number ? *number : 0; }
+  bool operator==(const Owned& other) const { return value() == other.value(); }
+  bool operator<(const Owned& other) const { return value() < other.value(); }
+};
+struct OwnedHash {
+  std::size_t operator()(const Owned& owned) const { return std::hash<int>{}(owned.value()); }
+};
 
 template <class T>
 bool same(const T& a, const T& b) {
   return a == b;
+}
+template <class Duration>
+bool same(const std::chrono::hh_mm_ss<Duration>& a, const std::chrono::hh_mm_ss<Duration>& b) {
+  return a.to_duration() == b.to_duration();
 }
 template <class T>
 bool same(const std::unique_ptr<T>& a, const std::unique_ptr<T>& b) {
@@ -226,6 +258,36 @@ bool same(std::priority_queue<T, Container, Compare> a,
     if (a.top() != b.top()) return false;
   }
   return a.empty() && b.empty();
+}
+
+inline auto all_of_date(std::chrono::year year,
+                        std::chrono::month month,
+                        std::chrono::weekday weekday) {
+  constexpr auto last = std::chrono::last;
+  constexpr std::chrono::day day{17};
+  return std::tuple{day,
+                    month,
+                    year,
+                    weekday,
+                    weekday[2],
+                    weekday[last],
+                    month / day,
+                    month / last,
+                    month / weekday[2],
+                    month / weekday[last],
+                    year / month,
+                    year / month / day,
+                    year / month / last,
+                    year / month / weekday[2],
+                    year / month / weekday[last]};
+}
+/// Two elements that a list in braces would copy.
+template <class Map>
+Map owned() {
+  Map made;
+  made.emplace(Owned{std::make_unique<int>(1)}, 2);
+  made.emplace(Owned{std::make_unique<int>(3)}, 4);
+  return made;
 }
 
 /// A kind: its type and some values, the plain one and the extremes.
@@ -392,6 +454,35 @@ KIND(PmrMap,
      TYPE(std::pmr::map<int, std::pmr::string>),
      std::pmr::map<int, std::pmr::string>{{1, "one"}, {2, "two"}});
 KIND(PmrUnorderedSet, std::pmr::unordered_set<int>, std::pmr::unordered_set<int>{1, 2, 3});
+KIND(UnfixedEnumeration, Unfixed, least, most);
+KIND(Union, Either, Either{7}, Either{.real = -1.5F});
+KIND(LargeObject, Large, Large{{'l'}, 1});
+KIND(LargeVector, std::vector<Large>, std::vector<Large>(2));
+KIND(LargeDeque, std::deque<Large>, std::deque<Large>(2));
+KIND(LargeList, std::list<Large>, std::list<Large>(2));
+KIND(LargeForwardList, std::forward_list<Large>, std::forward_list<Large>(2));
+KIND(LargeMap, TYPE(std::map<char, Large>), std::map<char, Large>{{'a', {}}, {'b', {}}});
+KIND(LargeUnique, std::unique_ptr<Large>, nullptr, std::make_unique<Large>());
+KIND(LargeShared, std::shared_ptr<Large>, nullptr, std::make_shared<Large>());
+KIND(Date,
+     decltype(all_of_date({}, {}, {})),
+     all_of_date(std::chrono::year{2024}, std::chrono::May, std::chrono::Friday));
+KIND(Dates,
+     std::vector<std::chrono::year_month_day>,
+     std::vector<std::chrono::year_month_day>(3, std::chrono::May / 17 / 2024));
+KIND(TimeOfDay,
+     std::chrono::hh_mm_ss<std::chrono::nanoseconds>,
+     std::chrono::hh_mm_ss(std::chrono::nanoseconds(0)),
+     std::chrono::hh_mm_ss(std::chrono::nanoseconds(-90'061'000'000'001)),
+     std::chrono::hh_mm_ss(std::chrono::nanoseconds::max() / 2));
+KIND(HourOfDay,
+     std::chrono::hh_mm_ss<std::chrono::hours>,
+     std::chrono::hh_mm_ss(std::chrono::hours(0)),
+     std::chrono::hh_mm_ss(std::chrono::hours(-7)));
+KIND(OwnedKeys, TYPE(std::map<Owned, int>), owned<std::map<Owned, int>>());
+KIND(OwnedHashedKeys,
+     TYPE(std::unordered_map<Owned, int, OwnedHash>),
+     owned<std::unordered_map<Owned, int, OwnedHash>>());
 
 /// std::vector cannot be made from a list of these, so it has its own.
 struct Linked {
@@ -490,7 +581,23 @@ using All = testing::Types<Int,
                            PmrTexts,
                            PmrDeque,
                            PmrMap,
-                           PmrUnorderedSet>;
+                           PmrUnorderedSet,
+                           UnfixedEnumeration,
+                           Union,
+                           LargeObject,
+                           LargeVector,
+                           LargeDeque,
+                           LargeList,
+                           LargeForwardList,
+                           LargeMap,
+                           LargeUnique,
+                           LargeShared,
+                           Date,
+                           Dates,
+                           TimeOfDay,
+                           HourOfDay,
+                           OwnedKeys,
+                           OwnedHashedKeys>;
 
 }  // namespace kinds
 

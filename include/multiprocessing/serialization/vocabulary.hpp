@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -253,15 +254,51 @@ struct Standard<Date> {
   static void encode(Encoder& encoder, const Date& date) { encoder.write(&date, sizeof date); }
   static Date decode(Decoder& decoder) { return decode_bits<Date>(decoder); }
 };
+/// The duration. One that its parts, or their sum, may have no room for is refused either way: the
+/// standard library computes them unchecked.
 template <class Duration>
+requires std::is_arithmetic_v<typename Duration::rep>
 struct Standard<std::chrono::hh_mm_ss<Duration>> {
   using Time = std::chrono::hh_mm_ss<Duration>;
   using Parts = Types<Duration>;
   static constexpr std::size_t weight = weight_of<Duration>();
   static void encode(Encoder& encoder, const Time& time) {
-    detail::encode_value(encoder, std::chrono::duration_cast<Duration>(time.to_duration()));
+    check(time.hours());  // before they are added up
+    auto duration = std::chrono::duration_cast<Duration>(time.to_duration());
+    check(duration);
+    if constexpr (std::is_integral_v<typename Duration::rep>) {
+      // Of 1/60 s the precision is a microsecond: what that cuts off would cost the last 1/60.
+      if (Time{duration}.to_duration() != time.to_duration()) {
+        duration += Duration{time.is_negative() ? -1 : 1};
+      }
+    }
+    detail::encode_value(encoder, duration);
   }
-  static Time decode(Decoder& decoder) { return Time{decode_value<Duration>(decoder)}; }
+  static Time decode(Decoder& decoder) {
+    const auto duration = decode_value<Duration>(decoder);
+    check(duration);
+    return Time{duration};
+  }
+
+ private:
+  using Precision = typename Time::precision;
+  using Seconds = std::chrono::duration<long double>;
+
+  template <class Checked>
+  static void check(Checked time) {
+    Seconds limit{0x1p62L};  // half of what fits: a long double may be a double
+    if constexpr (std::is_integral_v<typename Precision::rep>) {
+      constexpr auto from = Duration::period::den;
+      constexpr auto to = Precision::period::den;
+      // Converting multiplies first: numbers get as large as in the unit that divides both.
+      limit /= static_cast<long double>(from / std::gcd(from, to)) * to;
+    }
+    limit = std::min<Seconds>(limit, std::chrono::minutes::max() / 2);  // somewhere those are ints
+    if (!(abs(Seconds{time}) <= limit) ||
+        (std::is_signed_v<typename Checked::rep> && time < -Checked::max())) {
+      throw SerializationError{"an hh_mm_ss is too long, or not a number"};
+    }
+  }
 };
 
 template <class Number>
