@@ -9,7 +9,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <functional>
 #include <iterator>
 #include <memory>
@@ -71,6 +70,7 @@ class Completions : public std::enable_shared_from_this<Completions> {
     }
   }
 
+  /// @param number the next one, from 0 on.
   template <class Future>
   void watch(const Future& future, std::size_t number) {
     const FutureCore* const core = future.core().get();
@@ -81,6 +81,10 @@ class Completions : public std::enable_shared_from_this<Completions> {
       has_runner_ = true;
     }
     watched_.push_back(future.core());
+    {
+      const std::lock_guard lock{mutex_};
+      behind_.resize(number + 1, none);
+    }
     future.core()->when_done(
         [weak = weak_from_this(), number, core] {
           if (const auto self = weak.lock()) self->add(number, *core);
@@ -89,9 +93,9 @@ class Completions : public std::enable_shared_from_this<Completions> {
   }
   [[nodiscard]] std::optional<std::size_t> next() {
     const std::lock_guard lock{mutex_};
-    if (done_.empty()) return std::nullopt;
-    const std::size_t number = done_.front();
-    done_.pop_front();
+    if (first_ == none) return std::nullopt;
+    const std::size_t number = std::exchange(first_, behind_[first_]);
+    if (first_ == none) last_ = none;
     return number;
   }
   [[nodiscard]] bool has(std::size_t count) {
@@ -129,9 +133,13 @@ class Completions : public std::enable_shared_from_this<Completions> {
   }
 
  private:
-  void add(std::size_t number, const FutureCore& core) {
+  static constexpr std::size_t none = static_cast<std::size_t>(-1);
+
+  /// Needs no memory: one that is done is never missed.
+  void add(std::size_t number, const FutureCore& core) noexcept {
     const std::lock_guard lock{mutex_};
-    done_.push_back(number);
+    (last_ == none ? first_ : behind_[last_]) = number;
+    last_ = number;
     ++count_;
     failed_ = failed_ || (core.error() && !core.is_cancelled());
     bell_.notify_all();
@@ -139,7 +147,9 @@ class Completions : public std::enable_shared_from_this<Completions> {
 
   std::mutex mutex_;
   std::condition_variable bell_;
-  std::deque<std::size_t> done_;
+  std::vector<std::size_t> behind_;  // each one: which became done next
+  std::size_t first_ = none;         // of those not taken
+  std::size_t last_ = none;
   std::size_t count_ = 0;
   bool failed_ = false;
   std::vector<std::weak_ptr<FutureCore>> watched_;

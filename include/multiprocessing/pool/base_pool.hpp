@@ -168,8 +168,8 @@ class BasePool {
   /// @brief No more tasks from now on: further calls throw std::invalid_argument. Workers end when
   /// all is done.
   void close() { runner_->close(); }
-  /// @brief Stops at once: tasks fail with CancelledError, workers get SIGTERM, and SIGKILL half a
-  /// second later. Twice is fine.
+  /// @brief Stops at once: workers get SIGTERM, and SIGKILL half a second later; then tasks fail
+  /// with CancelledError, and their callbacks run in this thread. Twice is fine.
   void terminate() {
     const auto runner = runner_;  // a callback may destroy this pool
     runner->terminate(os::Signal::terminate);

@@ -93,6 +93,8 @@ inline std::uint64_t Crew::submit(const NewTask& task, const std::vector<std::by
     }
     if (background_sleeps_ && driver_ == std::thread::id{}) background_bell_.notify_one();
   }
+  if (to_start.empty()) return id;
+  const auto self = shared_from_this();  // a start that fails may call back, and that may end this
   for (Place* const place : to_start) start(*place);
   return id;
 }

@@ -88,7 +88,7 @@ inline void Crew::join() {
 
 /// Nothing is left to do: the workers end by themselves.
 inline void Crew::join_workers() {
-  std::vector<std::shared_ptr<PoolWorker>> workers;
+  Workers workers;
   {
     const Locked lock{mutex_};
     for (const auto& place : places_) {
@@ -119,7 +119,7 @@ inline void Crew::terminate(os::Signal first) {
         },
         true);
   }
-  end_processes(first);
+  await_end(dismiss(first));
   resolve_failed();  // callbacks may wait for each other's results
   stop_background();
   const Locked lock{mutex_};

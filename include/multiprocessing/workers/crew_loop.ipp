@@ -101,7 +101,8 @@ inline bool Crew::step(const Deadline& deadline) {
   if (!got && !deadline.is_now()) {
     got = take_result(header, message, Deadline{deadline.left(tick)});
   }
-  const std::int64_t now = got ? header.ended : now_in_nanoseconds();
+  // Not when this result was made: behind slow callbacks that was long ago.
+  const std::int64_t now = now_in_nanoseconds();
   if (message.capacity() <= most_kept_for_messages) message_ = std::move(message);
   if (now - looked_ > std::chrono::nanoseconds{tick}.count()) {
     looked_ = now;
@@ -183,6 +184,7 @@ inline void Crew::handle(const ResultHeader& header,
     }
     if (header.by_channel != 0) channel = place.channel;
     ++place.stats.done;
+    place.has_begun = true;
     place.failures = 0;
     place.stats.busy += std::chrono::nanoseconds{header.ended - header.begun};
     try {

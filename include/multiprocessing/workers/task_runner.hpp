@@ -74,7 +74,8 @@ class TaskRunner {
   /// @brief Until all tasks are done and all workers have ended. After close(). Called inside a
   /// callback, it does not wait for those whose callbacks wait here.
   virtual void join() = 0;
-  /// @brief Cancels all tasks, ends all workers. Takes at most three seconds.
+  /// @brief Cancels all tasks, ends all workers. Takes at most three seconds, and what the
+  /// callbacks of those tasks take.
   virtual void terminate(os::Signal first) = 0;
   /// @brief Lets go of the background thread, which ends as soon as nothing is left to do.
   virtual void retire() = 0;
