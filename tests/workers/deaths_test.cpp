@@ -119,8 +119,8 @@ TEST(WorkersTime, IsLookedAtBetweenResultsWhoseCallbacksAreSlow) {
 
 // It is no replacement's turn again and again while another worker is at work.
 TEST(WorkersDeath, OfOneThatHasBegunNothingPutsItsReplacementOff) {
-  constexpr int deaths = 6;
-  constexpr auto pauses = 10ms + 20ms + 40ms + 80ms + 160ms;  // before the last one that is killed
+  constexpr int deaths = 7;
+  constexpr auto last_pause = 640ms;  // twice as long each time
   mp::Event go;
   mp::Pool pool{2};
   const auto busy = pool.apply_async(test::wait_for, go);
@@ -142,11 +142,13 @@ TEST(WorkersDeath, OfOneThatHasBegunNothingPutsItsReplacementOff) {
     last = *pool.stats().workers[place].pid;
   };
   next();
-  test::expect_at_least(pauses, [&] {
-    for (int i = 0; i + 1 < deaths; ++i) {
-      test::kill_process(last);
-      next();
-    }
+  for (int i = 1; i < deaths; ++i) {
+    test::kill_process(last);
+    next();
+  }
+  test::expect_at_least(last_pause, [&] {
+    test::kill_process(last);
+    next();
   });
   EXPECT_EQ(pool.apply(square, 3), 9);
   go.set();
@@ -172,8 +174,15 @@ TEST(WorkersDeath, ThatBreaksAnExecutorIsToldBeforeTheOthersHaveEnded) {
   const mp::os::UniqueHandle process = mp::os::open_process(pid, ec);
   ASSERT_FALSE(ec);
   std::atomic<int> ended{-1};
-  const auto died = executor.submit(test::kill_itself, 1);
+  mp::Event go;
+  const auto died = executor.submit(
+      [](const mp::Event& event) {
+        test::wait_for(event);
+        return test::kill_itself(1);
+      },
+      go);
   died.add_done_callback([&](const auto&) { ended = has_ended(process.get()) ? 1 : 0; });
+  go.set();
   EXPECT_THROW(died.result(), mp::BrokenProcessPool);
   EXPECT_THROW(stubborn.result(), mp::BrokenProcessPool);
   EXPECT_TRUE(eventually([&] { return ended >= 0; }));
@@ -214,28 +223,36 @@ TEST(WorkersDeath, IsSeenAlsoWhenNotAllCanBeAskedAtOnce) {
 
 // The last of the starts that fail may be submit()'s own, and breaks the executor there.
 TEST(WorkersDeath, ACallbackMayDestroyTheExecutorThatSubmitBreaks) {
+  auto executor = std::make_unique<mp::ProcessPoolExecutor>(
+      mp::ExecutorOptions{.max_workers = 1, .max_tasks_per_child = 1});
+  mp::Event begin;
+  std::atomic<bool> is_held{false};
+  std::atomic<bool> go{false};
+  // It holds the executor's own thread up, with no worker left.
+  const auto first = executor->submit(test::wait_for, begin);
+  first.add_done_callback([&](const mp::Future<void>& future) {
+    const std::vector unending{future, mp::Future<void>{}};
+    while (executor->stats().workers[0].pid) mp::wait(unending, 20ms);
+    is_held = true;
+    eventually([&] { return go.load(); });
+  });
+  begin.set();
+  eventually([&] { return is_held.load(); });
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
-  auto executor = std::make_unique<mp::ProcessPoolExecutor>(1U);
   const int next = ::dup(0);
   ::close(next);
   rlimit low = before;
   low.rlim_cur = static_cast<rlim_t>(next);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
-  const auto me = std::this_thread::get_id();
-  std::atomic<int> told{0};
-  const auto first = executor->submit(square, 1);
-  first.add_done_callback([&](const auto&) {
-    if (std::this_thread::get_id() == me) executor.reset();
-    ++told;
+  const auto second = executor->submit(square, 1);
+  second.add_done_callback([&](const auto&) {
+    go = true;
+    executor.reset();
   });
-  try {
-    while (executor) executor->submit(square, 2);
-  } catch (const mp::BrokenProcessPool&) {  // the executor's own thread was faster
-  }
+  while (executor) executor->submit(square, 2);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
-  EXPECT_TRUE(eventually([&] { return told == 1; }));
-  EXPECT_THROW(first.result(), mp::BrokenProcessPool);
+  EXPECT_THROW(second.result(), mp::BrokenProcessPool);
 }
 #endif
 

@@ -203,10 +203,11 @@ template <class F>
 class AsCompleted {
  public:
   /// @brief What as_completed() returns.
-  AsCompleted(std::vector<F> futures, Timeout timeout)
+  AsCompleted(std::vector<F> futures, Timeout timeout, std::stop_token stop)
       : futures_{std::move(futures)},
         completions_{std::make_shared<detail::Completions>()},
-        deadline_{timeout} {
+        deadline_{timeout},
+        stop_{std::move(stop)} {
     for (std::size_t i = 0; i < futures_.size(); ++i) completions_->watch(futures_[i], i);
   }
   AsCompleted(const AsCompleted&) = delete;
@@ -216,12 +217,14 @@ class AsCompleted {
   ~AsCompleted() = default;
 
   /// @brief The next one that is done; none: those were all.
-  /// @throws TimeoutError the time is over; says how many are left.
+  /// @throws TimeoutError the time is over; says how many are left. CancelledError a stop was
+  /// requested, by `stop` or the one that as_completed() got.
   /// @throws std::logic_error it would have to wait, and one's executor belongs to another process.
   std::optional<F> next(const std::stop_token& stop = {}) {
     if (given_ >= futures_.size()) return std::nullopt;  // fewer: moved from
-    if (!completions_->wait([this] { return completions_->has(given_ + 1); }, deadline_, stop)) {
-      if (stop.stop_requested()) throw CancelledError{"the wait for futures was stopped"};
+    const std::stop_token& stopped = stop.stop_possible() ? stop : stop_;
+    if (!completions_->wait([this] { return completions_->has(given_ + 1); }, deadline_, stopped)) {
+      if (stopped.stop_requested()) throw CancelledError{"the wait for futures was stopped"};
       throw TimeoutError{std::to_string(futures_.size() - given_) + " (of " +
                          std::to_string(futures_.size()) + ") futures unfinished"};
     }
@@ -266,17 +269,21 @@ class AsCompleted {
   std::vector<F> futures_;
   std::shared_ptr<detail::Completions> completions_;
   detail::Deadline deadline_;
+  std::stop_token stop_;
   std::size_t given_ = 0;
 };
 
 /// @brief Goes through futures of any executors in the order in which they become done.
 /// @param futures a range of them; one that is there twice comes once.
 /// @param timeout for all of them, from now on.
+/// @param stop ends each wait with CancelledError when a stop is requested.
 /// @returns a range to go through once, see AsCompleted.
 template <detail::FutureRange Futures>
-[[nodiscard]] auto as_completed(Futures&& futures, Timeout timeout = forever) {
+[[nodiscard]] auto as_completed(Futures&& futures,
+                                Timeout timeout = forever,
+                                const std::stop_token& stop = {}) {
   auto all = detail::distinct(futures);
-  return AsCompleted<typename decltype(all)::value_type>{std::move(all), timeout};
+  return AsCompleted<typename decltype(all)::value_type>{std::move(all), timeout, stop};
 }
 
 }  // namespace multiprocessing

@@ -88,7 +88,8 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   inline bool kill(std::uint64_t task) override;
   inline void close() override;
   inline void cancel_waiting() override;
-  inline void join() override;
+  inline bool join(const Deadline& deadline = Deadline{forever},
+                   const std::stop_token& stop = {}) override;
   inline void terminate(os::Signal first = os::Signal::terminate) override;
   inline void retire() override;
   [[nodiscard]] inline PoolStats stats() override;
@@ -223,7 +224,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   static void await_end(const Workers& workers);
   template <class Act>
   static void with_each(const Workers& workers, const Act& act);
-  void join_workers();
+  bool join_workers(const Deadline& deadline = Deadline{forever}, const std::stop_token& stop = {});
   void stop_background();
   static void register_living(const std::shared_ptr<Crew>& crew);
   static void finish_living() noexcept;

@@ -199,8 +199,9 @@ class WorkerLoop {
       arrived = Transit{std::move(parts.objects), std::move(message->handles)};
     }
     std::optional<os::MemoryLimit> limit;
-    std::error_code ignored;  // a system that cannot limit does not
-    if (task_.max_memory != 0) limit.emplace(task_.max_memory, ignored);
+    std::error_code ec;
+    if (task_.max_memory != 0) limit.emplace(task_.max_memory, ec);
+    if (ec) throw std::system_error{ec, "TaskOptions::max_memory: limiting a task's memory"};
     Decoder arguments{rest, &arrived};
     Encoder result{result_, &departing_};
     code_[task_.code].call(page, arguments, result);
