@@ -189,11 +189,12 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   void take_next_from_block(std::uint32_t place);
   void handle(const ResultHeader& header,
               std::span<const std::byte> value,
-              const std::exception_ptr& failure);
+              const std::exception_ptr& no_value);
+  bool take_handles(const ResultHeader& header, Transit& transit);
   void deliver(TaskTable::Entry entry,
                const ResultHeader& header,
                std::span<const std::byte> value,
-               const std::shared_ptr<DuplexCore>& channel);
+               Transit& transit);
   void fail(TaskTable::Entry entry, std::exception_ptr error);
   void finish(TaskTable::Entry& entry, bool returned);
   void resolve_failed();
