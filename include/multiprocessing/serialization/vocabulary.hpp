@@ -288,10 +288,10 @@ struct Standard<std::chrono::hh_mm_ss<Duration>> {
   static void check(Checked time) {
     Seconds limit{0x1p62L};  // half of what fits: a long double may be a double
     if constexpr (std::is_integral_v<typename Precision::rep>) {
-      constexpr auto from = Duration::period::den;
-      constexpr auto to = Precision::period::den;
       // Converting multiplies first: numbers get as large as in the unit that divides both.
-      limit /= static_cast<long double>(from / std::gcd(from, to)) * to;
+      constexpr auto to = Precision::period::den;
+      constexpr auto beside = Duration::period::den / std::gcd(Duration::period::den, to);
+      limit /= static_cast<long double>(beside) * to;
     }
     limit = std::min<Seconds>(limit, std::chrono::minutes::max() / 2);  // somewhere those are ints
     if (!(abs(Seconds{time}) <= limit) ||

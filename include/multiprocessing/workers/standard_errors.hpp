@@ -71,16 +71,16 @@ class RegexErrorWithText : public std::regex_error {
 
 /// @brief What streams throw: a std::ios_base::failure, or of a type without a name below it.
 [[nodiscard]] inline const std::type_info& failure_of_streams() {
-  static const std::type_info& type = []() -> const std::type_info& {
+  static const std::type_info* const type = []() -> const std::type_info* {
     try {
       std::ios without_buffer{nullptr};
       without_buffer.exceptions(std::ios_base::badbit);
     } catch (const std::ios_base::failure& error) {
-      return typeid(error);
+      return &typeid(error);
     }
-    return typeid(std::ios_base::failure);
+    return &typeid(std::ios_base::failure);
   }();
-  return type;
+  return *type;
 }
 
 /// @brief What is known of an exception of one of the types below.
