@@ -20,7 +20,9 @@
 #  include <cstdlib>
 #  include <cstring>
 #  include <filesystem>
+#  include <initializer_list>
 #  include <memory>
+#  include <span>
 #  include <string>
 #  include <system_error>
 #  include <thread>
@@ -77,6 +79,34 @@ TEST(WaitAny, SaysWhichOfHundredsAreReady) {
   EXPECT_FALSE(ec);
   setter.join();
   for (std::size_t i = 0; i < count; ++i) EXPECT_EQ(ready[i], i == 150) << i;
+}
+
+TEST(WaitAny, SeesAtOnceWhichOfHundredsAreReady) {
+  constexpr std::size_t count = 200;
+  std::error_code ec;
+  std::vector<os::UniqueHandle> events;
+  std::vector<mp::native_handle_type> handles;
+  for (std::size_t i = 0; i < count; ++i) {
+    events.push_back(os::make_event(ec));
+    ASSERT_FALSE(ec);
+    handles.push_back(events.back().get());
+  }
+  const auto look = [&](std::span<bool> into) {
+    return os::wait_any(handles, into, {}, Deadline{0s}, ec);
+  };
+  std::array<bool, count> ready{};
+  EXPECT_EQ(look(ready), os::Waited::timed_out);
+  for (const std::size_t one : std::initializer_list<std::size_t>{0, 62, 63, 150, count - 1}) {
+    os::set_event(handles[one]);
+    EXPECT_EQ(look(ready), os::Waited::ready);
+    EXPECT_FALSE(ec);
+    for (std::size_t i = 0; i < count; ++i) EXPECT_EQ(ready[i], i == one) << i;
+    os::reset_event(handles[one]);
+  }
+  EXPECT_EQ(look(ready), os::Waited::timed_out);
+  events.back() = {};
+  static_cast<void>(look(ready));
+  EXPECT_TRUE(ec);
 }
 
 TEST(WaitAny, RefusesWhatIsNoHandleAmongHundreds) {
@@ -337,6 +367,108 @@ TEST(Console, OfAChildOfAProgramWithoutOneIsNone) {
   parent.start();
   EXPECT_EQ(line.hear(), "0 none");
   EXPECT_TRUE(parent.join());
+}
+
+extern "C" {  // since Windows 10 1809; MinGW's headers have only the rest
+WINBASEAPI HRESULT WINAPI CreatePseudoConsole(COORD, HANDLE, HANDLE, DWORD, void**);
+WINBASEAPI void WINAPI ClosePseudoConsole(void*);
+}
+
+// A console that nobody sees: Wine has that one without a display, too.
+class PseudoConsole {
+ public:
+  PseudoConsole() {
+    os::UniqueHandle read;
+    os::UniqueHandle write;
+    make_pipe(read, input_);
+    make_pipe(output_, write);
+    EXPECT_EQ(::CreatePseudoConsole({80, 25}, read.get(), write.get(), 0, &console_), S_OK);
+  }
+  PseudoConsole(const PseudoConsole&) = delete;
+  PseudoConsole& operator=(const PseudoConsole&) = delete;
+  ~PseudoConsole() { ::ClosePseudoConsole(console_); }
+
+  // Runs one of this program's tests in it. @returns the exit code.
+  DWORD run(const std::wstring& test) {
+    constexpr DWORD_PTR pseudo_console = 0x00020016;  // PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE
+    SIZE_T size = 0;
+    ::InitializeProcThreadAttributeList(nullptr, 1, 0, &size);
+    std::vector<std::byte> memory(size);
+    STARTUPINFOEXW start{};
+    start.StartupInfo.cb = sizeof start;
+    start.lpAttributeList = reinterpret_cast<LPPROC_THREAD_ATTRIBUTE_LIST>(memory.data());
+    std::error_code ec;
+    const os::UniqueHandle output = os::windows::inheritable(os::windows::output_of(2), ec);
+    start.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+    start.StartupInfo.hStdOutput = start.StartupInfo.hStdError = output.get();
+    EXPECT_TRUE(::InitializeProcThreadAttributeList(start.lpAttributeList, 1, 0, &size));
+    EXPECT_TRUE(::UpdateProcThreadAttribute(start.lpAttributeList, 0, pseudo_console, console_,
+                                            sizeof console_, nullptr, nullptr));
+    const std::wstring program = os::windows::to_wide(os::executable_path());
+    std::wstring line = L"test --gtest_filter=" + test;
+    PROCESS_INFORMATION made{};
+    EXPECT_TRUE(::CreateProcessW(program.c_str(), line.data(), nullptr, nullptr, TRUE,
+                                 EXTENDED_STARTUPINFO_PRESENT, nullptr, nullptr, &start.StartupInfo,
+                                 &made));
+    ::DeleteProcThreadAttributeList(start.lpAttributeList);
+    const os::UniqueHandle thread{made.hThread};
+    const os::UniqueHandle process{made.hProcess};
+    ::WaitForSingleObject(process.get(), INFINITE);
+    DWORD code = 1;
+    ::GetExitCodeProcess(process.get(), &code);
+    return code;
+  }
+
+ private:
+  static void make_pipe(os::UniqueHandle& read, os::UniqueHandle& write) {
+    HANDLE ends[2] = {};
+    EXPECT_TRUE(::CreatePipe(&ends[0], &ends[1], nullptr, 0));
+    read = os::UniqueHandle{ends[0]};
+    write = os::UniqueHandle{ends[1]};
+  }
+  os::UniqueHandle input_;
+  os::UniqueHandle output_;
+  void* console_ = nullptr;
+};
+
+std::atomic<int> interrupts{0};
+BOOL WINAPI count_interrupts(DWORD event) {
+  if (event != CTRL_C_EVENT) return FALSE;
+  ++interrupts;
+  return TRUE;
+}
+
+TEST(Console, LeavesCtrlCToAPoolsParent) {
+  constexpr const wchar_t* variable = L"MULTIPROCESSING_TEST_IN_CONSOLE";
+  if (::GetEnvironmentVariableW(variable, nullptr, 0) == 0) {
+    ::SetEnvironmentVariableW(variable, L"1");
+    EXPECT_EQ(PseudoConsole{}.run(L"Console.LeavesCtrlCToAPoolsParent"), 0U);
+    ::SetEnvironmentVariableW(variable, nullptr);
+    return;
+  }
+  ::SetConsoleCtrlHandler(nullptr, FALSE);  // who started the tests may have switched it off
+  ::SetConsoleCtrlHandler(count_interrupts, TRUE);
+  mp::Process other{test::wait_for_ever};
+  other.start();
+  mp::Pool pool{2};
+  mp::Event go;
+  std::vector<mp::AsyncResult<int>> results;
+  for (int i = 0; i < 2; ++i) {
+    results.push_back(pool.apply_async(
+        [](mp::Event event, int x) {
+          event.wait();
+          return x;
+        },
+        go, i));
+  }
+  test::eventually([&] { return pool.stats().running == 2; });
+  ASSERT_TRUE(::GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0));
+  test::eventually([] { return interrupts == 1; });
+  other
+      .join();  // it has heard it; its exit code is Windows' STATUS_CONTROL_C_EXIT, or 0 under Wine
+  go.set();
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(results[static_cast<std::size_t>(i)].get(), i);
+  EXPECT_EQ(pool.stats().restarts, 0U);
 }
 
 // ---- ends ----

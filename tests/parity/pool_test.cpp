@@ -468,6 +468,14 @@ TEST_P(PoolMaking, HasManyWorkers) {
   mp::Pool pool{many};
   EXPECT_EQ(pool.map(square, numbers(1000)), squares(1000));
   EXPECT_EQ(mp::active_children().size(), many);
+  std::vector<mp::AsyncResult<void>> results;
+  for (unsigned i = 0; i < many; ++i) results.push_back(pool.apply_async(test::wait_for_ever));
+  test::eventually([&] { return pool.stats().running == many; });
+  test::kill_process(*pool.stats().workers.back().pid);
+  const auto has_failed = [](const auto& result) { return result.ready(); };
+  test::eventually([&] { return std::ranges::any_of(results, has_failed); });
+  EXPECT_THROW(std::ranges::find_if(results, has_failed)->get(), mp::BrokenProcessPool);
+  EXPECT_EQ(std::ranges::count_if(results, has_failed), 1);
 }
 
 #if MULTIPROCESSING_POSIX  // not on Windows: limits of resources

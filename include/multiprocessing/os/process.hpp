@@ -83,7 +83,7 @@ void discard_process(int pid) noexcept;
 
 /// @brief This process serves others from now on: Ctrl-C is meant for those who work, so it is
 /// ignored, and the system says how children ended. Handlers are replaced. Once in a process.
-/// Windows: nothing is done.
+/// Windows: what it starts ignores Ctrl-C, too; nobody ignores Ctrl-Break.
 void leave_signals_to_others() noexcept;
 
 /// @brief As fork_process(), in such a process: the child has the handlers that were there before,

@@ -128,7 +128,9 @@ inline void discard_process(int pid) noexcept {
   wait_ready(process.get(), detail::Deadline{forever});
 }
 
-inline void leave_signals_to_others() noexcept {}
+inline void leave_signals_to_others() noexcept {
+  MULTIPROCESSING_SYSTEM(SetConsoleCtrlHandler)(nullptr, TRUE);
+}
 
 inline int fork_served_process(std::error_code& ec) noexcept {
   return fork_process(ec);

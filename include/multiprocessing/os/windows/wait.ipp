@@ -4,6 +4,7 @@
 #include <multiprocessing/os/wait.hpp>
 #include <multiprocessing/os/windows/api.ipp>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -234,6 +235,34 @@ inline Waited wait_for(std::span<HANDLE> objects,
   }
 }
 
+// The same for any number of them.
+inline Waited wait_for_many(std::span<const HANDLE> objects,
+                            const Interrupt& interrupt,
+                            const detail::Deadline& deadline,
+                            std::error_code& ec) noexcept {
+  if (interrupt.is_raised()) return Waited::interrupted;
+  // Not by threads, which may begin when the time is over.
+  for (auto left = objects; !left.empty();) {
+    const auto some = left.first(left.size() < most_at_once ? left.size() : most_at_once);
+    const DWORD result = MULTIPROCESSING_SYSTEM(WaitForMultipleObjects)(
+        static_cast<DWORD>(some.size()), some.data(), FALSE, 0);
+    if (result == WAIT_FAILED) {
+      ec = last_error();
+      return Waited::timed_out;
+    }
+    if (result != WAIT_TIMEOUT) return Waited::ready;
+    left = left.subspan(some.size());
+  }
+  if (deadline.is_now()) return Waited::timed_out;
+  const ManyObjects many{objects, ec};
+  if (ec) return Waited::timed_out;
+  std::array<HANDLE, 2> any{many.any(), nullptr};
+  const Waited waited = wait_for(any, interrupt, deadline, ec);
+  if (many.error() == 0) return waited;
+  ec = as_error(many.error());
+  return Waited::timed_out;
+}
+
 }  // namespace windows
 
 inline UniqueHandle make_event(std::error_code& ec) noexcept {
@@ -276,18 +305,12 @@ inline Waited wait_any(std::span<const native_handle_type> handles,
     objects.push_back(watched.back().object());
     any_ready = any_ready || watched.back().is_ready_at_once();
   }
-  std::unique_ptr<windows::ManyObjects> many;
-  if (objects.size() > windows::most_at_once) {
-    many = std::make_unique<windows::ManyObjects>(objects, ec);
-    if (ec) return Waited::timed_out;
-    objects.assign(1, many->any());
-  }
-  objects.push_back(nullptr);
   Waited waited = interrupt.is_raised() ? Waited::interrupted : Waited::ready;
-  if (!any_ready) waited = windows::wait_for(objects, interrupt, deadline, ec);
-  if (many && many->error() != 0) {
-    ec = windows::as_error(many->error());
-    return Waited::timed_out;
+  if (!any_ready && objects.size() > windows::most_at_once) {
+    waited = windows::wait_for_many(objects, interrupt, deadline, ec);
+  } else if (!any_ready) {
+    objects.push_back(nullptr);
+    waited = windows::wait_for(objects, interrupt, deadline, ec);
   }
   if (waited != Waited::ready) return waited;
   for (std::size_t i = 0; i < handles.size(); ++i) ready[i] = watched[i].is_ready();
