@@ -246,11 +246,15 @@ TEST(WorkersDeath, ACallbackMayDestroyTheExecutorThatSubmitBreaks) {
   low.rlim_cur = static_cast<rlim_t>(next);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
   const auto second = executor->submit(square, 1);
-  second.add_done_callback([&](const auto&) {
+  bool is_kept = false;
+  second.add_done_callback([&](const auto& future) {
+    const std::weak_ptr runner{future.core()->runner()};
     go = true;
     executor.reset();
+    is_kept = !runner.expired();  // submit() goes on behind this
   });
   while (executor) executor->submit(square, 2);
+  EXPECT_TRUE(is_kept);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_THROW(second.result(), mp::BrokenProcessPool);
 }
