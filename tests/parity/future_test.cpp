@@ -399,7 +399,8 @@ TEST_P(ExecutorFutures, AreAwaitedByCoroutines) {
   EXPECT_EQ(sum, 0);
   EXPECT_EQ(other, 0);
   go.set();
-  EXPECT_TRUE(eventually([&] { return sum != 0 && other != 0; }));  // nobody asks for the results
+  EXPECT_TRUE(
+      test::eventually([&] { return sum != 0 && other != 0; }));  // nobody asks for the results
   EXPECT_EQ(sum, 25);
   EXPECT_EQ(other, -25);
 }
