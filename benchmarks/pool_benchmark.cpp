@@ -230,7 +230,9 @@ void deaths() {
   mp::Pool pool{workers};
   const auto ours = [&] {
     const auto result = pool.apply_async([] { pause(); });
-    while (pool.stats().running != 1) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    while (pool.stats().running != 1) {  // nobody tells when one begins; this is not measured
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
     const int other = pool.apply(getpid);  // the one that answers is not the one
     int victim = 0;
     for (const auto& worker : pool.stats().workers) {
