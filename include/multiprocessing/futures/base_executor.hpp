@@ -17,7 +17,6 @@
 #include <exception>
 #include <memory>
 #include <ranges>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 
@@ -70,11 +69,11 @@ class BaseExecutor {
     if constexpr (sizeof...(Xs) == 1) {
       return detail::iterate<false, Function>(
           runner_, options.task, function, std::forward<Xs>(ranges)..., !options.unordered,
-          options.chunksize, options.buffersize, options.timeout, true);
+          options.chunksize, options.buffersize, options.timeout);
     } else {
       return detail::iterate<true, Function>(
           runner_, options.task, function, detail::Zip<Xs...>{std::forward<Xs>(ranges)...},
-          !options.unordered, options.chunksize, options.buffersize, options.timeout, true);
+          !options.unordered, options.chunksize, options.buffersize, options.timeout);
     }
   }
 
@@ -82,11 +81,6 @@ class BaseExecutor {
   /// @param wait until all is done and the workers have ended; else that happens in the background.
   /// @param cancel_futures cancels what no worker has begun.
   void shutdown(bool wait = true, bool cancel_futures = false);
-  /// @brief The same with a limit. @param timeout how long to wait, as for Pool::join().
-  /// @param cancel_futures as above. @param stop ends the wait when a stop is requested.
-  /// @returns whether all is done and the workers have ended; if not, that happens in the
-  /// background.
-  bool shutdown(Timeout timeout, bool cancel_futures = false, const std::stop_token& stop = {});
   /// @brief Stops at once: all futures are cancelled, workers get SIGTERM, and SIGKILL half a
   /// second later. Nothing more can be submitted. @python{3.14}
   void terminate_workers() {
@@ -133,17 +127,6 @@ inline void BaseExecutor::shutdown(bool wait, bool cancel_futures) {
   } else {
     runner->retire();
   }
-}
-
-inline bool BaseExecutor::shutdown(Timeout timeout,
-                                   bool cancel_futures,
-                                   const std::stop_token& stop) {
-  const auto runner = runner_;
-  runner->close();
-  if (cancel_futures) runner->cancel_waiting();
-  if (runner->join(detail::Deadline{timeout}, stop)) return true;
-  runner->retire();
-  return false;
 }
 
 }  // namespace multiprocessing

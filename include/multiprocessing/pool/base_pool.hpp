@@ -2,11 +2,9 @@
 #pragma once
 /// @file base_pool.hpp
 /// @brief What can be asked of a pool, wherever its workers are.
-#include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/process.hpp>
 #include <multiprocessing/pool/async_result.hpp>
-#include <multiprocessing/timeout.hpp>
 #include <multiprocessing/workers/by_value.hpp>
 #include <multiprocessing/workers/map_core.hpp>
 #include <multiprocessing/workers/result_iterator.hpp>
@@ -18,7 +16,6 @@
 #include <exception>
 #include <memory>
 #include <ranges>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 
@@ -41,8 +38,7 @@ class BasePool {
   /// @overload
   template <class F, class... A>
   auto apply(TaskOptions options, F&& function, A&&... arguments) {
-    const auto core = start_call(options, nullptr, false, function, arguments...);
-    return get(core, options.stop, [&] { core->cancel(); });
+    return get(start_call(options, nullptr, false, function, arguments...));
   }
 
   /// @brief The same without waiting. The arguments are encoded when it returns; what that throws
@@ -83,7 +79,7 @@ class BasePool {
   template <class F, std::ranges::input_range Xs>
   auto map(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return get_quietly(
-        start<false>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize), options);
+        start<false>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
   }
   /// @brief The same without waiting. The input has been read when it returns.
   template <class F, std::ranges::input_range Xs>
@@ -99,18 +95,8 @@ class BasePool {
   /// @overload
   template <class C, class E, class F, std::ranges::input_range Xs>
   auto map_async(Callbacks<C, E> callbacks, F&& function, Xs&& xs, std::size_t chunksize = 0) {
-    return map_async(TaskOptions{}, std::move(callbacks), function, std::forward<Xs>(xs),
-                     chunksize);
-  }
-  /// @overload
-  template <class C, class E, class F, std::ranges::input_range Xs>
-  auto map_async(TaskOptions options,
-                 Callbacks<C, E> callbacks,
-                 F&& function,
-                 Xs&& xs,
-                 std::size_t chunksize = 0) {
     return as_result(
-        start<false>(options, &callbacks, true, function, std::forward<Xs>(xs), chunksize));
+        start<false>(TaskOptions{}, &callbacks, true, function, std::forward<Xs>(xs), chunksize));
   }
 
   /// @brief As map, with `function(a, b, ...)` for every tuple (a, b, ...) of a range.
@@ -122,7 +108,7 @@ class BasePool {
   template <class F, std::ranges::input_range Xs>
   auto starmap(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return get_quietly(
-        start<true>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize), options);
+        start<true>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
   }
   /// @brief The same without waiting. The input has been read when it returns.
   template <class F, std::ranges::input_range Xs>
@@ -138,18 +124,8 @@ class BasePool {
   /// @overload
   template <class C, class E, class F, std::ranges::input_range Xs>
   auto starmap_async(Callbacks<C, E> callbacks, F&& function, Xs&& xs, std::size_t chunksize = 0) {
-    return starmap_async(TaskOptions{}, std::move(callbacks), function, std::forward<Xs>(xs),
-                         chunksize);
-  }
-  /// @overload
-  template <class C, class E, class F, std::ranges::input_range Xs>
-  auto starmap_async(TaskOptions options,
-                     Callbacks<C, E> callbacks,
-                     F&& function,
-                     Xs&& xs,
-                     std::size_t chunksize = 0) {
     return as_result(
-        start<true>(options, &callbacks, true, function, std::forward<Xs>(xs), chunksize));
+        start<true>(TaskOptions{}, &callbacks, true, function, std::forward<Xs>(xs), chunksize));
   }
 
   /// @brief map, result by result, in order, while later ones are being made: see ResultIterator.
@@ -192,20 +168,17 @@ class BasePool {
   /// @brief No more tasks from now on: further calls throw std::invalid_argument. Workers end when
   /// all is done.
   void close() { runner_->close(); }
-  /// @brief Stops at once: workers get SIGTERM, and SIGKILL half a second later; then tasks fail
-  /// with CancelledError, and their callbacks run in this thread. Twice is fine.
+  /// @brief Stops at once: tasks fail with CancelledError, workers get SIGTERM, and SIGKILL half a
+  /// second later. Twice is fine.
   void terminate() {
     const auto runner = runner_;  // a callback may destroy this pool
     runner->terminate(os::Signal::terminate);
   }
   /// @brief Waits until all tasks are done and the workers have ended.
-  /// @param timeout how long to wait; a distributed pool's agents may take ten seconds more to end.
-  /// @param stop ends the wait when a stop is requested.
-  /// @returns whether they have ended. If not, all goes on, and it may be called again.
   /// @throws std::invalid_argument neither close() nor terminate() was called.
-  bool join(Timeout timeout = forever, const std::stop_token& stop = {}) {
+  void join() {
     const auto runner = runner_;
-    return runner->join(detail::Deadline{timeout}, stop);
+    runner->join();
   }
   /// @brief What it has done, and is doing.
   [[nodiscard]] PoolStats stats() const { return runner_->stats(); }
@@ -271,26 +244,19 @@ class BasePool {
   }
   /// Of a result that nobody else asks for.
   template <class Core>
-  static auto get(const std::shared_ptr<Core>& core,
-                  const std::stop_token& stop,
-                  const auto& give_up) {
-    if (!core->wait(forever, stop)) {
-      give_up();
-      throw CancelledError{"the wait for a result was stopped"};
-    }
+  static auto get(const std::shared_ptr<Core>& core) {
+    core->wait(forever);
     return core->take_last();
   }
   /// The same of a map; no progress is told behind it, whoever is just telling of some.
   template <class Core>
-  auto get_quietly(const std::shared_ptr<Core>& core, const TaskOptions& options) {
+  static auto get_quietly(const std::shared_ptr<Core>& core) {
     struct Quiet {  // NOLINT(*-special-member-functions): const, and of this scope only
       Core& core;
       ~Quiet() { core.silence(); }
     };
     const Quiet quiet{*core};
-    return get(core, options.stop, [&] {
-      for (const auto task : core->tasks) runner_->cancel(task);
-    });
+    return get(core);
   }
 
   std::shared_ptr<detail::TaskRunner> runner_;

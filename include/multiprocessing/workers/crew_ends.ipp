@@ -60,7 +60,7 @@ inline void Crew::close() {
   for (const auto& place : places_) tell_to_end(*place);
 }
 
-inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
+inline void Crew::join() {
   check_process();
   {
     const Locked lock{mutex_};
@@ -69,30 +69,26 @@ inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
                                   " is still running: close() or terminate() comes first"};
     }
   }
-  bool is_done = false;
   if (const std::size_t own = Telling::count(*this); own != 0) {
     // They count as open until they have returned from here, and so do others' that wait here too.
     held_by_joins_.fetch_add(own);
     call_followers(nullptr);
-    is_done = wait(
-        nullptr, [this] { return open_.load() <= held_by_joins_.load(); }, deadline, stop);
+    wait(
+        nullptr, [this] { return open_.load() <= held_by_joins_.load(); }, Deadline{forever});
     held_by_joins_.fetch_sub(own);
   } else {
-    is_done = wait(
-        nullptr, [this] { return open_.load() == 0; }, deadline, stop);
+    wait(
+        nullptr, [this] { return open_.load() == 0; }, Deadline{forever});
   }
-  if (!is_done) return false;
   stop_background();
-  if (!join_workers(deadline, stop)) return false;
+  join_workers();
   const Locked lock{mutex_};
   trace_.finish();
-  return true;
 }
 
 /// Nothing is left to do: the workers end by themselves.
-/// @returns false: that took too long, or `stop` was requested.
-inline bool Crew::join_workers(const Deadline& deadline, const std::stop_token& stop) {
-  Workers workers;
+inline void Crew::join_workers() {
+  std::vector<std::shared_ptr<PoolWorker>> workers;
   {
     const Locked lock{mutex_};
     for (const auto& place : places_) {
@@ -101,12 +97,7 @@ inline bool Crew::join_workers(const Deadline& deadline, const std::stop_token& 
       workers.push_back(place->process);
     }
   }
-  const auto moment = stop.stop_possible() ? std::chrono::nanoseconds{tick} : std::chrono::hours{1};
-  for (const auto& worker : workers) {
-    while (!worker->join(deadline.left(moment))) {
-      if (deadline.passed() || stop.stop_requested()) return false;
-    }
-  }
+  for (const auto& worker : workers) worker->join();
   const Locked lock{mutex_};
   for (const auto& place : places_) {
     if (place->state != Place::State::alive) continue;
@@ -114,7 +105,6 @@ inline bool Crew::join_workers(const Deadline& deadline, const std::stop_token& 
     place->process.reset();
     place->channel.reset();
   }
-  return true;
 }
 
 inline void Crew::terminate(os::Signal first) {
@@ -129,7 +119,7 @@ inline void Crew::terminate(os::Signal first) {
         },
         true);
   }
-  await_end(dismiss(first));
+  end_processes(first);
   resolve_failed();  // callbacks may wait for each other's results
   stop_background();
   const Locked lock{mutex_};

@@ -8,18 +8,14 @@
 #include <algorithm>
 #include <any>
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <functional>
-#include <future>
-#include <ios>
 #include <limits>
 #include <memory>
 #include <new>
 #include <optional>
-#include <regex>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -47,33 +43,11 @@ std::exception_ptr with_nested(E error, const std::exception_ptr& nested) {
   }
 }
 
-/// @brief The categories that mean the same in every process.
-[[nodiscard]] inline std::array<const std::error_category*, 3> known_categories() noexcept {
-  return {&std::system_category(), &std::generic_category(), &std::iostream_category()};
-}
-
-/// @brief The category's place there; behind the last one: it has none.
-[[nodiscard]] inline std::size_t place_of(const std::error_category& category) noexcept {
-  const auto all = known_categories();
-  return static_cast<std::size_t>(std::find(all.begin(), all.end(), &category) - all.begin());
-}
-
-/// @brief A std::regex_error with the text of another one: its own constructor takes none.
-class RegexErrorWithText : public std::regex_error {
- public:
-  RegexErrorWithText(std::regex_constants::error_type code, std::string text)
-      : regex_error{code}, text_{std::move(text)} {}
-  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
-
- private:
-  std::string text_;
-};
-
 /// @brief What is known of an exception of one of the types below.
 struct ErrorParts {
   std::string text;
   int code = 0;
-  std::uint8_t category = 0;  ///< Of the code: its place in known_categories().
+  bool is_generic = false;  ///< The code is of the generic category, else of the system's.
   std::vector<std::byte> bytes;
   std::vector<std::filesystem::path> paths;
 };
@@ -81,7 +55,8 @@ struct ErrorParts {
 template <class E>
 std::exception_ptr make_error(const ErrorParts& parts, const std::exception_ptr& nested) {
   if constexpr (std::is_base_of_v<std::system_error, E>) {
-    const std::error_code code{parts.code, *known_categories().at(parts.category)};
+    const std::error_code code{parts.code,
+                               parts.is_generic ? std::generic_category() : std::system_category()};
     const std::string end = ": " + code.message();
     std::string text = parts.text;
     if constexpr (std::is_same_v<E, std::filesystem::filesystem_error>) {
@@ -94,18 +69,8 @@ std::exception_ptr make_error(const ErrorParts& parts, const std::exception_ptr&
                          nested);
     } else {
       if (text.ends_with(end)) text.resize(text.size() - end.size());
-      if constexpr (std::is_same_v<E, std::ios_base::failure>) {
-        return with_nested(E{text, code}, nested);
-      } else {
-        return with_nested(E{code, text}, nested);
-      }
+      return with_nested(E{code, text}, nested);
     }
-  } else if constexpr (std::is_same_v<E, std::future_error>) {
-    return with_nested(E{static_cast<std::future_errc>(parts.code)}, nested);
-  } else if constexpr (std::is_same_v<E, std::regex_error>) {
-    const E plain{static_cast<std::regex_constants::error_type>(parts.code)};
-    if (parts.text.empty() || parts.text == plain.what()) return with_nested(plain, nested);
-    return with_nested(RegexErrorWithText{plain.code(), parts.text}, nested);
   } else if constexpr (std::is_same_v<E, BufferTooShort>) {
     return with_nested(E{parts.bytes}, nested);
   } else if constexpr (std::is_same_v<E, SystemExit>) {
@@ -126,16 +91,12 @@ ErrorParts parts_of(const std::exception& error) {
   if constexpr (std::is_base_of_v<std::system_error, E>) {
     const auto& own = dynamic_cast<const E&>(error);
     parts.code = own.code().value();
-    parts.category = static_cast<std::uint8_t>(place_of(own.code().category()));
+    parts.is_generic = own.code().category() == std::generic_category();
     if constexpr (std::is_same_v<E, std::filesystem::filesystem_error>) {
       parts.paths = {own.path1(), own.path2()};
     }
   } else if constexpr (std::is_same_v<E, BufferTooShort>) {
     parts.bytes = dynamic_cast<const E&>(error).message;
-  } else if constexpr (std::is_same_v<E, std::future_error>) {
-    parts.code = dynamic_cast<const E&>(error).code().value();
-  } else if constexpr (std::is_same_v<E, std::regex_error>) {
-    parts.code = static_cast<int>(dynamic_cast<const E&>(error).code());
   } else if constexpr (std::is_same_v<E, LostTasks>) {
     constexpr std::size_t most = std::numeric_limits<int>::max();
     parts.code = static_cast<int>(std::min(dynamic_cast<const E&>(error).count, most));
@@ -149,32 +110,18 @@ ErrorParts parts_of(const std::exception& error) {
 /// @brief Whether the exception is an E that std::throw_with_nested made; that type has no name.
 template <class E>
 bool is_nesting(const std::exception& error) {
-  if constexpr (!std::is_same_v<E, std::exception>) {
-    if (dynamic_cast<const E*>(&error) == nullptr) return false;
-  }
-  ErrorParts parts = parts_of<E>(error);
-  if constexpr (std::is_same_v<E, std::regex_error>) parts.text.clear();  // else it is another type
+  if (dynamic_cast<const E*>(&error) == nullptr) return false;
   try {
-    std::rethrow_exception(make_error<E>(parts, std::make_exception_ptr(std::exception{})));
+    std::rethrow_exception(
+        make_error<E>(parts_of<E>(error), std::make_exception_ptr(std::exception{})));
   } catch (const std::exception& model) {
     return typeid(model) == typeid(error);
   }
 }
 
-/// @brief Whether the exception is an E alone, and of no class derived from it.
-template <class E>
-bool is_exactly(const std::exception& error) {
-  if constexpr (std::is_same_v<E, std::ios_base::failure>) {
-    if (typeid(error).name() == std::string_view{"St13__ios_failure"}) return true;  // libstdc++'s
-  } else if constexpr (std::is_same_v<E, std::regex_error>) {
-    if (typeid(error) == typeid(RegexErrorWithText)) return true;
-  }
-  return typeid(error) == typeid(E);
-}
-
 /// @brief One of the types. Its place in the table is what travels.
 struct ErrorType {
-  bool (*is_exactly)(const std::exception&);
+  const std::type_info* type;
   bool (*is_nesting)(const std::exception&);
   ErrorParts (*parts)(const std::exception&);
   std::exception_ptr (*make)(const ErrorParts&, const std::exception_ptr&);
@@ -183,7 +130,7 @@ struct ErrorType {
 template <class... E>
 [[nodiscard]] inline const auto& error_types_of() {
   static const std::array<ErrorType, sizeof...(E)> all{
-      ErrorType{&is_exactly<E>, &is_nesting<E>, &parts_of<E>, &make_error<E>}...};
+      ErrorType{&typeid(E), &is_nesting<E>, &parts_of<E>, &make_error<E>}...};
   return all;
 }
 
@@ -197,8 +144,7 @@ template <class... E>
       std::filesystem::filesystem_error, ProcessError, TimeoutError, BufferTooShort, EOFError,
       ConnectionError, SerializationError, Empty, Full, AbandonedLock, BrokenProcessPool,
       CancelledError, InvalidStateError, SystemExit, ShutDown, BrokenBarrierError, LostTasks,
-      AuthenticationError, std::ios_base::failure, std::future_error, std::regex_error,
-      std::exception>();
+      AuthenticationError>();
 }
 
 /// @brief The exception's place in the table; none: it is not one of these, or a part of it cannot
@@ -207,11 +153,14 @@ template <class... E>
                                                                    bool nests) {
   // Another category is an object of that process; its numbers mean nothing here.
   if (const auto* own = dynamic_cast<const std::system_error*>(&error)) {
-    if (place_of(own->code().category()) == known_categories().size()) return std::nullopt;
+    const std::error_category& category = own->code().category();
+    if (category != std::generic_category() && category != std::system_category()) {
+      return std::nullopt;
+    }
   }
   const auto& all = error_types();
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (nests ? all[i].is_nesting(error) : all[i].is_exactly(error)) {
+    if (nests ? all[i].is_nesting(error) : *all[i].type == typeid(error)) {
       return static_cast<std::uint8_t>(i);
     }
   }
@@ -223,7 +172,7 @@ inline void encode_standard_error(Encoder& encoder,
                                   const std::exception& error) {
   encoder.write_number(which);
   const ErrorParts parts = error_types()[which].parts(error);
-  encoder(parts.text, parts.code, parts.category, parts.bytes, parts.paths);
+  encoder(parts.text, parts.code, parts.is_generic, parts.bytes, parts.paths);
 }
 
 struct StandardError {
@@ -239,10 +188,9 @@ struct StandardError {
   const auto which = decoder.read_number<std::uint8_t>();
   if (which >= error_types().size()) throw SerializationError{"the bytes hold no exception"};
   StandardError error{&error_types()[which], {}};
-  decoder(error.parts.text, error.parts.code, error.parts.category, error.parts.bytes,
+  decoder(error.parts.text, error.parts.code, error.parts.is_generic, error.parts.bytes,
           error.parts.paths);
-  if (error.parts.category >= known_categories().size() ||
-      (error.parts.paths.size() != 0 && error.parts.paths.size() != 2)) {
+  if (error.parts.paths.size() != 0 && error.parts.paths.size() != 2) {
     throw SerializationError{"the bytes hold no exception"};
   }
   return error;
