@@ -324,6 +324,10 @@ void wait_at_condition_for_ever(const Things& things) {
   }
   condition.release();
 }
+// A call that comes before it sleeps does not wake it: it waits until one does.
+void wait_at_condition_until_killed(const Things& things) {
+  for (;;) wait_at_condition_for_ever(things);
+}
 // Called, and died before it knew; the call is the next one's.
 void leave_one_who_was_called(const Things& things) {
   std::atomic<bool> is_over{false};
@@ -333,7 +337,7 @@ void leave_one_who_was_called(const Things& things) {
       std::this_thread::sleep_for(1ms);  // orders nothing: it calls until the other one has died
     }
   }};
-  test::leave_the_dead(things, wait_at_condition_for_ever, "condition.wait.woken");
+  test::leave_the_dead(things, wait_at_condition_until_killed, "condition.wait.woken");
   is_over = true;
   caller.join();
 }

@@ -180,7 +180,8 @@ TEST(NoMemory, IsNotNeededByTheSquareToCancelMany) {
   const std::size_t before = test::asked_for;
   executor.shutdown(false, true);
   EXPECT_LT(test::asked_for - before, enough);
-  for (const auto& future : futures) EXPECT_TRUE(future.cancelled());
+  // The pool's own thread may be at one of them.
+  for (const auto& future : futures) EXPECT_TRUE(eventually([&] { return future.cancelled(); }));
   go.set();
 }
 

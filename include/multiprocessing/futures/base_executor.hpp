@@ -79,7 +79,8 @@ class BaseExecutor {
 
   /// @brief No more tasks from now on.
   /// @param wait until all is done and the workers have ended; else that happens in the background.
-  /// @param cancel_futures cancels what no worker has begun.
+  /// @param cancel_futures cancels what no worker has begun; without `wait`, another thread may
+  /// still be telling one of them when this returns.
   void shutdown(bool wait = true, bool cancel_futures = false);
   /// @brief Stops at once: all futures are cancelled, workers get SIGTERM, and SIGKILL half a
   /// second later. Nothing more can be submitted. @python{3.14}

@@ -82,8 +82,9 @@ class FutureCore : public Receiver {
   }
 
   bool cancel() {
-    if (const auto runner = runner_.lock()) return is_cancelled() || runner->cancel(task_);
-    return set_status_if_pending(Status::cancelled);
+    const auto runner = runner_.lock();
+    if (runner && !is_cancelled() && !runner->cancel(task_)) return false;
+    return set_status_if_pending(Status::cancelled);  // another thread may be about to do so
   }
   bool kill() {
     const auto runner = runner_.lock();
