@@ -16,6 +16,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -23,6 +24,7 @@
 #include <iterator>
 #include <memory>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -302,6 +304,45 @@ TEST(PoolJoin, ACallbackMayDestroyThePoolInIt) {
   pool->join();
   result.wait();
   EXPECT_TRUE(has_returned);
+}
+
+// Takes every task back; another thread has yet to tell the future so.
+class SlowToTell final : public mp::detail::TaskRunner {
+ public:
+  std::uint64_t submit(const mp::detail::NewTask& /*task*/) override { return 0; }
+  void work_in_background() override {}
+  void check_takes_tasks() override {}
+  bool wait(const mp::detail::Receiver* /*of*/,
+            const std::function<bool()>& done,
+            const mp::detail::Deadline& /*deadline*/,
+            const std::stop_token& /*stop*/) override {
+    return done();
+  }
+  bool cancel(std::uint64_t /*task*/) override { return true; }
+  bool is_running(std::uint64_t /*task*/) override { return false; }
+  bool kill(std::uint64_t /*task*/) override { return false; }
+  void close() override {}
+  void cancel_waiting() override {}
+  void join() override {}
+  void terminate(mp::os::Signal /*first*/) override {}
+  void retire() override {}
+  mp::PoolStats stats() override { return {}; }
+  unsigned workers() override { return 0; }
+  [[nodiscard]] bool is_ours() const noexcept override { return true; }
+};
+
+TEST(CancelledFuture, SaysSoAsSoonAsCancelHas) {
+  const auto core = std::make_shared<mp::detail::ResultCore<int>>();
+  const auto runner = std::make_shared<SlowToTell>();
+  core->attach(runner);
+  const mp::Future<int> future{core};
+  int told = 0;
+  future.add_done_callback([&](const mp::Future<int>& /*future*/) { ++told; });
+  EXPECT_TRUE(future.cancel());
+  EXPECT_TRUE(future.cancelled());
+  core->on_cancelled(0, std::make_exception_ptr(mp::CancelledError{"late"}));
+  EXPECT_EQ(told, 1);
+  EXPECT_THROW(static_cast<void>(future.result()), mp::CancelledError);
 }
 
 }  // namespace
