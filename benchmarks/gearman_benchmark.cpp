@@ -27,6 +27,7 @@ namespace mp = multiprocessing;
 using benchmark::figure;
 using benchmark::seconds_of;
 
+#if defined(BENCHMARKS_LIBGEARMAN)
 namespace {
 
 constexpr double microseconds = 1e6;
@@ -43,7 +44,6 @@ pid_t start(const Part& part) {
   _exit(1);
 }
 
-#if defined(BENCHMARKS_LIBGEARMAN)
 std::string echo(const std::string& text) {
   return text;
 }
@@ -108,9 +108,9 @@ void measure() {
            {{"libgearman", round_trips(times, [&] { client.round_trip(payload); })}});
   }
 }
-#endif
 
 }  // namespace
+#endif
 
 int main() {
   mp::freeze_support();
