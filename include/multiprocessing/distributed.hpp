@@ -154,8 +154,9 @@ class Pool : public BasePool {
   /// @brief Terminates; takes at most some seconds.
   ~Pool() = default;
 
-  /// @brief Waits until each agent is ready, or lost. @returns false: not within the time.
-  /// @throws BrokenProcessPool none is left.
+  /// @brief Waits until each agent is ready, or lost. Hold no lock meanwhile that a done callback
+  /// takes: the thread that runs callbacks also hears the agents.
+  /// @returns false: not within the time. @throws BrokenProcessPool none is left.
   bool bootup(Timeout timeout = forever) const {
     return fleet_->bootup(multiprocessing::detail::Deadline{timeout});
   }
