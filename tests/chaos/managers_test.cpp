@@ -500,7 +500,7 @@ TEST(ManagerRandomKill, LosesNoIncrementOfThoseThatLive) {
   const int kills = test::kills(200) / 4;
   const auto end = std::chrono::steady_clock::now() + enough_killing;
   const mp::Manager manager;
-  const auto counts = manager.dict<std::string, long>({{"all", 0}});
+  const auto counts = manager.dict<std::string, long>({{"all", 0}, {"living", 0}});
   const auto list = manager.list<std::string>();
   const Shared<std::atomic<bool>> stop;
   const Shared<std::atomic<long>> made;

@@ -17,6 +17,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -161,6 +162,8 @@ TEST_P(EveryPipeChaos, AReceiverKilledAtAnyStepLosesOneMessageAtMost) {
           for (std::uint32_t i = 1; i <= Received::most && (i <= fewest || !seen->enough); ++i) {
             pipe.second.send_bytes(numbered(i, i % 2 == 0 ? small_size : large_size));
             seen->sent = i;
+            // Not all at once: a victim that has not begun yet would get none.
+            if (i > Received::most / 2) std::this_thread::sleep_for(std::chrono::milliseconds{50});
           }
         }};
         pipe.second.close();
@@ -299,7 +302,11 @@ TEST(OneWayPipeChaos, AReceiverKilledAsItEmptiesThePipeLetsSleepersGoOn) {
       pipe.second.send_bytes(numbered(++number, small_size));
       eventually([&] { return seen->count == number || test::stops_reached() != 0; });
     };
-    while (test::stops_reached() == 0 && number < 1000) send_one();
+    while (test::stops_reached() == 0 && number < 1000) {
+      send_one();
+      // Not all at once: a victim that has not begun yet would get none.
+      if (number > 500) std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    }
     kill_at_its_stop(victim);
     if (!other) other.emplace(receive_all(false));
     for (int i = 0; i < 3; ++i) {

@@ -195,7 +195,9 @@ TEST_P(QueueForm, KilledAnywhereInItLetsSleepersGoOn) {
     // With somebody asleep there is nothing to drop.
     const bool drops =
         shuts(form) && (point == "ring.shutdown.dropped" || point == "ring.commit.filled");
-    EXPECT_EQ(victim.exitcode(), drops ? 0 : -SIGKILL);
+    // A sleeper that woke by itself may have rung before the victim could.
+    const bool rang_first = point == "bell.ring.counted" && victim.exitcode() == 0;
+    EXPECT_EQ(victim.exitcode(), drops || rang_first ? 0 : -SIGKILL);
     const bool done = drops || is_done(form, points, point);
     if (!done) {
       if (takes) {

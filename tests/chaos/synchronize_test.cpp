@@ -476,7 +476,9 @@ TEST_P(EventStopPoint, OfSetLetsAllGoWhoSleep) {
       test::stop_at(point, GetParam());
       event.set();
     });
-    ASSERT_TRUE(eventually([] { return test::stops_reached() == 1; }));
+    ASSERT_TRUE(eventually([&] { return test::stops_reached() == 1 || !victim->is_alive(); }));
+    // A waiter that woke by itself may have rung before the victim could.
+    EXPECT_TRUE(test::stops_reached() == 1 || point == "bell.ring.counted");
     waiters.expect_all_back();
     EXPECT_TRUE(event.is_set());
     event.clear();

@@ -118,7 +118,9 @@ TEST(SemaphoreStopPoint, OfReleaseLetsAsManyGoAsItGave) {
     mp::Semaphore units{0};
     std::vector<Process> waiters;
     for (int i = 0; i < 3; ++i) waiters.push_back(asleep([&] { units.acquire(); }));
-    EXPECT_EQ(code_of(victim_at(point, [&] { units.release(3); })), -SIGKILL);
+    const int code = code_of(victim_at(point, [&] { units.release(3); }));
+    // One that woke by itself may have rung before the victim could.
+    EXPECT_TRUE(code == -SIGKILL || (code == 0 && point == "bell.ring.counted")) << code;
     for (const auto& waiter : waiters) EXPECT_EQ(code_of(waiter), 0);
     EXPECT_EQ(units.get_value(), 0U);
   }

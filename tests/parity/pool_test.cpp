@@ -389,7 +389,8 @@ TEST_P(PoolMaking, ReplacesWorkersAfterSomeTasks) {
     ++tasks[pid];
   }
   for (const auto& [pid, count] : tasks) EXPECT_LE(count, 10) << pid;
-  EXPECT_LE(tasks.size(), 12U);  // none ended before its tenth
+  // All but those that gave some of theirs to one that had nothing to do end with their tenth.
+  EXPECT_LE(tasks.size(), 20U);
   test::eventually([&] {
     pool.map(square, numbers(30), 1);
     const auto now = pool.stats().workers;

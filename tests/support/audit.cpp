@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
@@ -102,14 +103,15 @@ void LeakAudit::OnTestStart(const testing::TestInfo&) {
 void LeakAudit::OnTestEnd(const testing::TestInfo& info) {
   auto lines = differences(before_, belongings(keep_));
   // So many looks, and not so much time: a machine that stood still takes one of them.
-  for (int looks = 400; !lines.empty() && looks > 0; --looks) {
+  const char* const text = std::getenv("MULTIPROCESSING_TEST_AUDIT_LOOKS");
+  for (int looks = text == nullptr ? 4000 : std::atoi(text); !lines.empty() && looks > 0; --looks) {
     std::this_thread::sleep_for(5ms);
     lines = differences(before_, belongings(keep_));
   }
   if (lines.empty()) return;
-  std::string text = std::string{info.test_suite_name()} + "." + info.name() + " leaves things:";
-  for (const auto& line : lines) text += "\n  " + line;
-  ADD_FAILURE() << text;
+  std::string said = std::string{info.test_suite_name()} + "." + info.name() + " leaves things:";
+  for (const auto& line : lines) said += "\n  " + line;
+  ADD_FAILURE() << said;
   for (const auto& process : family()) {  // the next test is to start from a clean table
     if (before_.processes.contains(process.pid)) continue;
     end_process(process.pid);

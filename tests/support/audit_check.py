@@ -27,7 +27,8 @@ def run(program, test, **environment):
     return subprocess.run(
         [program, f"--gtest_filter={test}"], text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0", **environment})
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0",
+             "MULTIPROCESSING_TEST_AUDIT_LOOKS": "400", **environment})
 
 
 def check(program, test, text):

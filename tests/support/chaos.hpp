@@ -15,6 +15,7 @@
 #include <utility>
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 namespace test {
 
@@ -39,7 +40,10 @@ using Process = std::unique_ptr<multiprocessing::Process<>>;
 
 template <class Work>
 Process started(Work work) {
-  auto process = std::make_unique<multiprocessing::Process<>>(std::move(work));
+  auto process = std::make_unique<multiprocessing::Process<>>([work = std::move(work)]() mutable {
+    ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // its siblings may look whether it sleeps
+    work();
+  });
   process->start();
   return process;
 }

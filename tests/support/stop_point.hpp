@@ -107,12 +107,22 @@ inline StopName stop_name(std::string_view text) {
   return name;
 }
 
+// Who waits comes by the same points again and again: each is noted once.
+inline bool is_noted(const StopBoard& board, const char* name) noexcept {
+  for (std::size_t i = 0; i < board.names.size() && i < board.names_taken; ++i) {
+    if (board.written[i] && std::strncmp(board.names[i].data(), name, longest_stop_name - 1) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace detail
 
 /// @brief What MULTIPROCESSING_STOP_POINT calls. Allocates nothing, waits for nobody.
 inline void stop_point(const char* name) noexcept {
   auto& board = detail::made_before_any_fork;
-  if (board.recording) {
+  if (board.recording && !detail::is_noted(board, name)) {
     const unsigned mine = board.names_taken++;
     if (mine < board.names.size()) {
       std::strncpy(board.names[mine].data(), name, detail::longest_stop_name - 1);
@@ -162,8 +172,7 @@ inline void record_stop_points() {
   board.names_taken = 0;
   board.recording = true;
 }
-/// @brief Their names, each once, in the order of the first time; no more are noted. At most 256
-///        passes are seen.
+/// @brief Their names, each once, in the order of the first time; no more are noted.
 inline std::vector<std::string> recorded_stop_points() {
   auto& board = detail::stop_board();
   board.recording = false;

@@ -8,12 +8,14 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include <execinfo.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,7 +29,10 @@ std::string running;  // the test's name, for the handler
 double seconds_per_test = 100;
 std::function<void()> last_wish;
 timer_t timer;
-std::atomic<int> stacks_printed{0};
+// Those of forked children too.
+std::atomic<int>& stacks_printed = *new (mmap(
+    nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+                                       std::atomic<int>{0};
 // The time is given in parts, so that a machine that stood still takes one of them, not all.
 constexpr int parts = 5;
 std::atomic<int> parts_left{0};
@@ -60,7 +65,7 @@ void print_stack(int) {
 void bite(int) {
   if (--parts_left > 0) return;
   std::signal(SIGALRM, SIG_DFL);
-  alarm(10);
+  alarm(30);
   say("\nwatchdog: " + running + " has not ended after " +
       std::to_string(static_cast<int>(seconds_per_test)) +
       " s. (addr2line -Cfe <program> <offset> turns the addresses into lines.)\n");
@@ -70,14 +75,15 @@ void bite(int) {
     for (int i = 0; i < 50 && stacks_printed == before; ++i) std::this_thread::sleep_for(10ms);
   }
   const auto others = family();
+  const int all = stacks_printed + static_cast<int>(others.size());
   for (const auto& process : others) {
     const std::string folder = "/proc/" + std::to_string(process.pid);
     say("--- process " + std::to_string(process.pid) + " (" + process.command + "), state " +
         process.state + ", waits in " + first_line(folder + "/wchan") + "\n");
     kill(process.pid, stack_signal());  // a forked child has our handler; any other ends by it
   }
-  // Time for their stacks to be written: nothing tells when they are.
-  for (int naps = 100; !others.empty() && naps > 0; --naps) std::this_thread::sleep_for(10ms);
+  // A spawned one writes none.
+  for (int naps = 1000; stacks_printed < all && naps > 0; --naps) std::this_thread::sleep_for(10ms);
   for (const auto& process : others) kill(process.pid, SIGKILL);
   last_wish();
   std::signal(SIGABRT, SIG_DFL);
