@@ -246,7 +246,7 @@ TEST(BaseManager, KeepsResultsInTheServer) {
     EXPECT_EQ(twice.call<&Counter::add>(1), 9);
     EXPECT_EQ(manager.number_of_objects(), 2U);
   }
-  EXPECT_EQ(manager.number_of_objects(), 1U);
+  eventually([&] { return manager.number_of_objects() == 1; });
   EXPECT_EQ(counter.call<&Counter::value>(), 4);
 }
 

@@ -126,8 +126,8 @@ void print_agents(const mp::distributed::ProcessPoolExecutor& executor) {
 int main_of(const std::string& what, const std::vector<std::string>& hosts) {
   if (what == "twice") {  // two pools at once, and one after the other
     for (int i = 0; i < 2; ++i) {
-      mp::distributed::ProcessPoolExecutor one{options(hosts, 0)};
-      mp::distributed::Pool other{{.processes = 1, .launch = {.hosts = hosts}}};
+      mp::distributed::ProcessPoolExecutor one{options(hosts, 3)};
+      mp::distributed::Pool other{{.processes = 1, .launch = {.hosts = hosts, .retries = 3}}};
       if (one.submit(work, 3).result() + other.apply(work, 4) != 7) return 1;
     }
     std::cout << "done" << std::endl;

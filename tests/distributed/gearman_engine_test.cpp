@@ -149,6 +149,7 @@ class GearmanMaster : public testing::Test {
 
   test::FakeServer server_;
   std::binary_semaphore is_back_{0};
+  std::binary_semaphore has_said_{0};
   std::optional<mp::detail::GearmanEngine> engine_;
 
  private:
@@ -162,11 +163,13 @@ TEST_F(GearmanMaster, ReadsWhatAgentsSaidWhileItWasBusyBeforeItBelievesThemLost)
     server_.say(begun("H:1"));
     is_back_.acquire();
     server_.say(begun("H:1") + result("H:1", 1));
+    has_said_.release();
   });
   engine_->send(0, task(1));
   while (!ask(RequestFrame::is_running, 1)) static_cast<void>(engine_->poll(10ms));
   std::this_thread::sleep_for(3200ms);  // a callback that takes its time
   is_back_.release();
+  has_said_.acquire();
   EXPECT_EQ(hear_result().outcome, ResultFrame::value);
 }
 
@@ -196,9 +199,9 @@ TEST_F(GearmanMaster, WaitsForTheNextAgentAsLongAsTheServerHasTheTask) {
       gearman::count_function(gearman::task_function(), 0) + "\t0\t0\t1\n.\n";
   begin([this, status] {
     static_cast<void>(hear_job("H:1"));
-    server_.say(begun("H:1"));  // by an agent that dies
     const std::string waits = "H:1\0001\0000\0000\0000"s;
-    int looks = 0;  // one a second
+    server_.say(begun("H:1") + response(Command::status_res, waits));  // by an agent that dies
+    int looks = 0;                                                     // one a second
     while (const auto word = hear()) {
       if (word->command == Command::get_status) server_.say(response(Command::status_res, waits));
       if (word->line != "status") continue;

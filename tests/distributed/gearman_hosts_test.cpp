@@ -228,7 +228,7 @@ TEST_F(GearmanHost, ThatIsCutOffIsNoticedAlsoWhereTheServerHasNone) {
                     << error.what();
               }
               // With a retry, another does it.
-              const auto again = executor.submit({.retries = 1}, wait_for_file, "go");
+              const auto again = executor.submit({.retries = 5}, wait_for_file, "go");
               const Agent other{server.server(), 1};
               make_file("go");
               EXPECT_GT(again.result(), 0);

@@ -142,7 +142,7 @@ TEST_F(GearmanLoss, OfAnAgentThatIsStoppedIsNoticedAndItsLateResultPassedOver) {
   mp::distributed::ProcessPoolExecutor executor{
       {.launch = {.server = server.server(), .silence = 3s}}};
   const auto lost = executor.submit(wait_for_file, "go");
-  const auto tried_again = executor.submit({.retries = 1}, wait_for_file, "go");
+  const auto tried_again = executor.submit({.retries = 5}, wait_for_file, "go");
   eventually([&] { return lost.running(); });
   ::kill(stopped.pid(), SIGSTOP);
   EXPECT_NE(error_of(lost).find("nothing was heard"), std::string::npos);
@@ -152,7 +152,7 @@ TEST_F(GearmanLoss, OfAnAgentThatIsStoppedIsNoticedAndItsLateResultPassedOver) {
     EXPECT_GT(tried_again.result(), 0);
   }
   ::kill(stopped.pid(), SIGCONT);
-  EXPECT_EQ(executor.submit(square_slowly, 3).result(), 9) << "it goes on";
+  EXPECT_EQ(executor.submit({.retries = 5}, square_slowly, 3).result(), 9) << "it goes on";
 }
 
 TEST_F(GearmanLoss, OfAMastersAnswerGivesTheTaskBackAsItWas) {

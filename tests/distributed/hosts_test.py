@@ -76,6 +76,13 @@ class Run:
         return self.process.wait(PATIENCE)
 
 
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has done all already
+        pass
+
+
 class OnMpi(unittest.TestCase):
     def setUp(self):
         self.before = ours()
@@ -117,6 +124,20 @@ class OnMpi(unittest.TestCase):
         said = subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, check=False)
         return "Open MPI" in said.stdout or "OpenRTE" in said.stdout
 
+    def named(self, start, spoil, mend=lambda: None):
+        """A run that has lost tasks: on a busy machine all may be done before it is spoilt."""
+        for _ in range(10):
+            run = start("named")
+            run.until("running")
+            spoil(run)
+            done = run.until("done")
+            if done != "done 120 broken 0 wrong 0":
+                self.assertRegex(done, r"^done \d+ broken [1-9]\d* wrong 0$")
+                return run
+            mend()
+            run.end()
+        self.fail("all was done each time")
+
     def said(self, run, line):
         self.assertEqual(run.until(line.split(" ")[0]), line, "\n".join(run.lines[-30:]))
         self.assertEqual(run.end(), 0, "\n".join(run.lines[-30:]))
@@ -145,13 +166,13 @@ class Static(OnMpi):
     def test_a_master_that_is_killed_takes_all_with_it(self):
         run = self.static("forever")
         run.until("running")
-        os.kill(run.master, signal.SIGKILL)
+        kill(run.master)
         self.assertNotEqual(run.end(), 0)
 
     def test_an_agent_that_is_killed_ends_the_job(self):
         run = self.static("forever")
         run.until("running")
-        os.kill(next(iter(run.agents.values()))[0], signal.SIGKILL)
+        kill(next(iter(run.agents.values()))[0])
         self.assertNotEqual(run.end(), 0)
 
 
@@ -164,7 +185,7 @@ class Alone(OnMpi):
     def test_a_master_that_is_killed_takes_all_with_it(self):
         run = self.started([FARM, "forever"])
         run.until("running")
-        os.kill(run.master, signal.SIGKILL)
+        kill(run.master)
         run.process.wait()
 
 
@@ -193,22 +214,18 @@ class Spawned(OnMpi):
     def test_an_agent_that_is_killed_has_its_tasks_done_by_the_other(self):
         run = self.spawned("run")
         run.until("running")
-        os.kill(next(iter(run.agents.values()))[0], signal.SIGKILL)
+        kill(next(iter(run.agents.values()))[0])
         self.said(run, "done 120 broken 0 wrong 0")
 
     def test_tasks_lost_with_an_agent_name_the_host(self):
-        run = self.spawned("named")
-        run.until("running")
-        host, pids = next(iter(run.agents.items()))
-        os.kill(pids[0], signal.SIGKILL)
-        self.assertRegex(run.until("done"), r"^done \d+ broken [1-9]\d* wrong 0$")
-        self.assertIn(f"on host {host}", run.until("said"))
+        run = self.named(self.spawned, lambda run: kill(next(iter(run.agents.values()))[0]))
+        self.assertIn(f"on host {next(iter(run.agents))}", run.until("said"))
         self.assertEqual(run.end(), 0)
 
     def test_a_master_that_is_killed_takes_all_with_it(self):
         run = self.spawned("forever")
         run.until("running")
-        os.kill(run.master, signal.SIGKILL)
+        kill(run.master)
         run.process.wait()
 
 
@@ -279,7 +296,7 @@ class OnThreeHosts(OnMpi):
 
     def tearDown(self):
         for host in ("hostb", "hostc"):
-            self.hosts.ip("-n", self.hosts.name("switch"), "link", "set", host, "up")
+            self.join(host)
         super().tearDown()
 
     def spread(self, what):
@@ -290,6 +307,9 @@ class OnThreeHosts(OnMpi):
     def cut(self, host):
         self.hosts.ip("-n", self.hosts.name("switch"), "link", "set", host, "down")
 
+    def join(self, host):
+        self.hosts.ip("-n", self.hosts.name("switch"), "link", "set", host, "up")
+
     def test_runs_its_tasks_on_both_hosts(self):
         run = self.spread("run")
         self.said(run, "done 120 broken 0 wrong 0")
@@ -298,7 +318,7 @@ class OnThreeHosts(OnMpi):
     def test_an_agent_that_is_killed_has_its_tasks_done_by_the_other(self):
         run = self.spread("run")
         run.until("running")
-        os.kill(run.agents["hostb"][0], signal.SIGKILL)
+        kill(run.agents["hostb"][0])
         self.said(run, "done 120 broken 0 wrong 0")
 
     def test_a_host_that_is_cut_off_has_its_tasks_done_by_the_other(self):
@@ -310,10 +330,8 @@ class OnThreeHosts(OnMpi):
         print(f"    cut off, all done {time.monotonic() - since:.1f} s later", flush=True)
 
     def test_tasks_lost_with_a_host_that_is_cut_off_name_it(self):
-        run = self.spread("named")
-        run.until("running")
-        self.cut("hostb")
-        self.assertRegex(run.until("done"), r"^done \d+ broken [1-9]\d* wrong 0$")
+        run = self.named(self.spread, lambda run: self.cut("hostb"),
+                         lambda: self.join("hostb"))
         self.assertIn("on host hostb", run.until("said"))
         self.assertEqual(run.end(), 0)
 
@@ -335,7 +353,7 @@ class OnThreeHosts(OnMpi):
     def test_a_master_that_is_killed_takes_all_with_it(self):
         run = self.spread("forever")
         run.until("running")
-        os.kill(run.master, signal.SIGKILL)
+        kill(run.master)
         run.process.wait()
 
 

@@ -209,9 +209,9 @@ TYPED_TEST(EveryExecutor, CancelsWhatIsNotBegunAndKillsWhatIs) {
   eventually([&] { return std::count_if(busy.begin(), busy.end(), runs) >= 2; });
   std::stable_partition(busy.begin(), busy.end(), runs);
   EXPECT_FALSE(busy[0].cancel());
-  EXPECT_TRUE(busy[15].cancel());
+  EXPECT_TRUE(eventually([&] { return busy[15].cancel(); }));
   EXPECT_TRUE(busy[15].cancelled());
-  for (const auto& each : busy) each.kill();
+  for (const auto& each : busy) eventually([&] { return each.kill() || each.done(); });
   for (const auto& each : busy) EXPECT_THROW(each.result(), mp::CancelledError);
   EXPECT_EQ(executor.submit(square, 3).result(), 9);
 }
@@ -443,18 +443,27 @@ TEST(DistributedAgent, EndsWithItsPoolAlsoWhereACallbackDoesNotReturn) {
   fleet->bootup(mp::detail::Deadline{mp::forever});
   std::promise<void> gate;
   std::atomic<bool> is_inside{false};
-  auto future = submitted(fleet, &square, 3);
+  const std::string mark = std::filesystem::absolute("go").string();
+  auto future = submitted(
+      fleet,
+      +[](std::string file) {
+        eventually([&] { return std::filesystem::exists(file); });
+        return 9;
+      },
+      mark);
   future.add_done_callback([&](const auto&) {
     is_inside = true;
     gate.get_future().wait();
   });
+  std::ofstream{mark}.put('x');  // only now may it end: the callback would be called here
   eventually([&] { return is_inside.load(); });
+  std::filesystem::remove(mark);
   const auto agents = fleet->agents();
   ASSERT_EQ(agents.size(), 2U);
   auto never = submitted(fleet, &sleep_long);
   EXPECT_FALSE(never.running());  // nobody can say, and nobody waits for ever to hear it
   fleet->terminate(mp::os::Signal::terminate);
-  EXPECT_TRUE(never.done());
+  eventually([&] { return never.done(); });
   for (const auto& agent : agents) eventually([&] { return has_ended(agent.pid); });
   gate.set_value();
   eventually([&] { return test::names_in("/proc/self/task").size() == threads; });

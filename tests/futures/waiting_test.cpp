@@ -3,6 +3,7 @@
 #include <multiprocessing/futures.hpp>
 
 #if MULTIPROCESSING_POSIX
+#  include <support/eventually.hpp>
 #  include <support/forked.hpp>
 #endif
 
@@ -67,6 +68,6 @@ TEST(FuturesWait, OfAForkedChildForItsParentsFuturesThrows) {
     EXPECT_THROW(mp::wait(both), std::logic_error);
   }};
   EXPECT_EQ(child.join(), 0);
-  EXPECT_TRUE(futures[1].kill());
+  EXPECT_TRUE(test::eventually([&] { return futures[1].kill(); }));
 }
 #endif

@@ -3,6 +3,7 @@
 // maps that end while their progress is being told, results that cannot be copied, forked children.
 #include <multiprocessing.hpp>
 
+#include <support/asleep.hpp>
 #include <support/eventually.hpp>
 #include <support/pool_tasks.hpp>
 #if MULTIPROCESSING_POSIX
@@ -300,8 +301,15 @@ TEST(PoolJoin, ACallbackMayDestroyThePoolInIt) {
                                         }},
                                         test::wait_for, go);
   pool->close();
-  go.set();
+  const int me = test::thread_id();
+  std::atomic<bool> joins{false};
+  std::thread opener{[&] {  // not before we are in join(): the pool may be no more
+    eventually([&] { return joins && test::sleeps_in_futex(me); });
+    go.set();
+  }};
+  joins = true;
   pool->join();
+  opener.join();
   result.wait();
   EXPECT_TRUE(has_returned);
 }

@@ -173,8 +173,14 @@ TEST(NoMemory, IsNotNeededByTheSquareToCancelMany) {
   constexpr std::size_t enough = std::size_t{64} << 20U;
   mp::Event go;
   mp::ProcessPoolExecutor executor{1};
-  const auto busy = executor.submit(test::wait_for, go);
-  ASSERT_TRUE(eventually([&] { return busy.running(); }));
+  mp::Event here;
+  const auto busy = executor.submit(
+      [](mp::Event begun, mp::Event until) {
+        begun.set();
+        until.wait();
+      },
+      here, go);
+  here.wait();
   std::vector<mp::Future<int>> futures;
   for (int i = 0; i < many; ++i) futures.push_back(executor.submit(square, i));
   const std::size_t before = test::asked_for;

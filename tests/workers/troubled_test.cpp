@@ -176,8 +176,14 @@ TEST(TroubledExecutor, MayBeShutDownInACallback) {
 TEST(TroubledExecutor, MayBeShutDownInSeveralCallbacksAtOnce) {
   mp::ProcessPoolExecutor executor{1};
   mp::Event go;
-  const auto running = executor.submit(test::wait_for, go);
-  ASSERT_TRUE(eventually([&] { return running.running(); }));
+  mp::Event here;
+  const auto running = executor.submit(
+      [](mp::Event begun, mp::Event until) {
+        begun.set();
+        until.wait();
+      },
+      here, go);
+  here.wait();
   const auto first = executor.submit(square, 3);
   const auto second = executor.submit(square, 4);
   std::atomic<int> begun{0};
