@@ -407,7 +407,8 @@ TEST(BaseManager, CallsItsInitializerInTheServer) {
 }
 
 TEST(BaseManager, ListensWhereItIsTold) {
-  const mp::Address path{MULTIPROCESSING_WINDOWS ? R"(\\.\pipe\multiprocessing-test-manager)"
+  const mp::Address path{MULTIPROCESSING_WINDOWS ? R"(\\.\pipe\multiprocessing-test-manager)" +
+                                                       std::to_string(mp::os::process_id())
                                                  : std::filesystem::absolute("m.socket").string()};
   mp::BaseManager by_path{{.address = path, .shutdown_timeout = mp::forever}};
   by_path.start();

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -61,7 +62,10 @@ std::atomic<int> reapings_asked{0};
 bool memory_is_born_sealed = false;  // as where vm.memfd_noexec is set
 bool has_foreign_rights = false;     // as a set-user-ID program
 
+std::mutex guard;  // of the above: threads ask at the same time
+
 bool fails(const std::string& call) {
+  const std::lock_guard lock{guard};
   auto& queue = errors[call];
   if (queue.empty()) return false;
   errno = queue.front();

@@ -167,7 +167,8 @@ TEST(NamedPipe, ListenerSpeaksTheHandshakeOfPythons) {
 }
 
 TEST(NamedPipe, ClientSpeaksTheHandshakeOfPythons) {
-  const std::string path = R"(\\.\pipe\multiprocessing-test-python)";
+  const std::string path =
+      R"(\\.\pipe\multiprocessing-test-python)" + std::to_string(mp::os::process_id());
   const Raw listener = Raw::listener(path);
   std::thread server{[&] {
     listener.accept();

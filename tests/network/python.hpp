@@ -26,29 +26,29 @@ struct Python {
   int version = 0;
 };
 
-/// @brief Those from 3.8 on that are here: the one of the build, and those of pyenv.
+/// @brief Those from 3.8 on that are here: those of pyenv, and the one of the build. None is run to
+/// find that out: every test of the program asks.
 inline const std::vector<Python>& pythons() {
   static const std::vector<Python> all = [] {
-    std::vector<std::string> programs{MULTIPROCESSING_TEST_PYTHON};
+    std::vector<Python> found;
+    const auto add = [&](const std::string& program, int version) {
+      const bool is_known =
+          std::ranges::any_of(found, [&](const Python& other) { return other.version == version; });
+      if (version >= 308 && !is_known && ::access(program.c_str(), X_OK) == 0) {
+        found.push_back({program, version});
+      }
+    };
     const char* const home = std::getenv("HOME");
     std::error_code ignored;
     const std::filesystem::path folder =
         std::filesystem::path{home == nullptr ? "/" : home} / ".pyenv/versions";
     for (const auto& entry : std::filesystem::directory_iterator{folder, ignored}) {
-      programs.push_back((entry.path() / "bin/python3").string());
+      int major = 0;
+      int minor = 0;
+      if (std::sscanf(entry.path().filename().c_str(), "%d.%d", &major, &minor) != 2) continue;
+      add((entry.path() / "bin/python3").string(), major * 100 + minor);
     }
-    std::vector<Python> found;
-    for (const std::string& program : programs) {
-      const std::string command =
-          program + " -c 'import sys; print(sys.version_info[0] * 100 + sys.version_info[1])' 2>&1";
-      std::FILE* const pipe = ::popen(command.c_str(), "re");
-      int version = 0;
-      if (pipe == nullptr || std::fscanf(pipe, "%d", &version) != 1) version = 0;
-      if (pipe != nullptr) ::pclose(pipe);
-      const bool is_known =
-          std::ranges::any_of(found, [&](const Python& other) { return other.version == version; });
-      if (version >= 308 && !is_known) found.push_back({program, version});
-    }
+    add(MULTIPROCESSING_TEST_PYTHON, MULTIPROCESSING_TEST_PYTHON_VERSION);
     return found;
   }();
   return all;

@@ -321,7 +321,7 @@ TEST_F(Channel, IsNotLedAstrayByAPassageThatChangesMeanwhile) {
   header.size = size;
   std::vector<std::byte> room(size + os::posix::Passage::piece, std::byte{'.'});
   int received = 0;
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 300 || received == 0; ++i) {  // the other thread may come late
     send_raw(ends_.first.get(), &header, sizeof header, stranger.get());
     os::IncomingMessage message;
     message.offer(std::span{room}.first(size), 0);
@@ -331,7 +331,6 @@ TEST_F(Channel, IsNotLedAstrayByAPassageThatChangesMeanwhile) {
     ASSERT_TRUE(std::all_of(room.begin() + size, room.end(),
                             [](auto one) { return one == std::byte{'.'}; }));
   }
-  EXPECT_GT(received, 0);
   ends = true;
   changing.join();
   ::munmap(mapped, whole);

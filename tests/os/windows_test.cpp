@@ -243,11 +243,6 @@ class Tether {
   os::UniqueHandle held_;
 };
 
-void wait_until_told(const test::Line& line) {
-  line.say("here");
-  static_cast<void>(line.hear());
-}
-
 void be_there(const test::Line& up, const test::Line& down) {
   up.say("here");
   static_cast<void>(down.hear());
@@ -448,8 +443,14 @@ TEST(Console, LeavesCtrlCToAPoolsParent) {
   }
   ::SetConsoleCtrlHandler(nullptr, FALSE);  // who started the tests may have switched it off
   ::SetConsoleCtrlHandler(count_interrupts, TRUE);
-  mp::Process other{test::wait_for_ever};
+  const test::Line line;
+  mp::Process other{[](const test::Line& to) {
+                      to.say("here");
+                      test::wait_for_ever();
+                    },
+                    line};
   other.start();
+  EXPECT_EQ(line.hear(), "here");  // it has the console by now
   mp::Pool pool{2};
   mp::Event go;
   std::vector<mp::AsyncResult<int>> results;
@@ -475,8 +476,7 @@ TEST(Console, LeavesCtrlCToAPoolsParent) {
 
 TEST(CollectProcess, TellsNothingWhileItRunsAndThenTheCode) {
   std::error_code ec;
-  const test::Line line;
-  mp::Process process{wait_until_told, line};
+  mp::Process process{test::wait_for_ever};
   process.start();
   const os::UniqueHandle opened = os::open_process(*process.pid(), ec);
   ASSERT_FALSE(ec);
