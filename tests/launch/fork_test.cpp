@@ -128,7 +128,7 @@ TEST(ForkOfThreads, GivesChildrenThatWorkWhateverTheThreadsWereDoing) {
   busy.with([&] { put_and_get(queue); });
   busy.with([] { start_and_join(); });
   busy.with([] { mp::log(mp::LogLevel::info, [] { return std::string(50, 'x'); }); });
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 60; ++round) {
     mp::Process process(forked, [&] {
       allocate();
       put_and_get(queue);
@@ -163,7 +163,7 @@ TEST(ForkOfThreads, GivesChildrenThatNameCodeWhateverTheThreadsWereNaming) {
       static_cast<void>(pipe->second.recv<mp::Task>());
     });
   }
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < 40; ++round) {
     mp::Process process(forked, [] {
       mp::Process other({.start_method = mp::StartMethod::spawn}, seven);
       other.start();

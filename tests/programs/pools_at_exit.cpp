@@ -54,7 +54,7 @@ void forget(const mp::Queue<int>& done, bool is_static) {
 #if MULTIPROCESSING_POSIX
 // Who was killed as the program ended may take a moment.
 bool is_empty(pid_t group) {
-  for (int looks = 3000; looks > 0; --looks) {
+  for (int looks = 60000; looks > 0; --looks) {
     if (::kill(-group, 0) != 0) return true;
     ::usleep(1000);
   }

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
@@ -55,6 +56,9 @@ bool has_argument(int argc, char** argv, std::string_view start) {
 
 int main(int argc, char** argv) {
   test::start_of_main();
+#if !defined(_WIN32)  // nohup, or a shell's `&`, has them ignored, which is inherited
+  for (const int number : {SIGINT, SIGQUIT, SIGHUP}) std::signal(number, SIG_DFL);
+#endif
   const bool death_test = has_argument(argc, argv, "--gtest_internal_run_death_test");
   testing::InitGoogleTest(&argc, argv);
   if (death_test || testing::GTEST_FLAG(list_tests)) return RUN_ALL_TESTS();

@@ -14,7 +14,8 @@ namespace test {
 /// @brief Its tests run once for each start method, which is the default meanwhile.
 class EveryStartMethod : public testing::TestWithParam<multiprocessing::StartMethod> {
  protected:
-  void SetUp() override { multiprocessing::set_start_method(GetParam(), true); }
+  // Before a fixture's members are made.
+  EveryStartMethod() { multiprocessing::set_start_method(GetParam(), true); }
   void TearDown() override {
     auto& state = multiprocessing::detail::process_state();
     const std::lock_guard lock{state.mutex};
