@@ -162,7 +162,7 @@ TEST_P(EveryPipeChaos, AReceiverKilledAtAnyStepLosesOneMessageAtMost) {
           for (std::uint32_t i = 1; i <= Received::most && (i <= fewest || !seen->enough); ++i) {
             pipe.second.send_bytes(numbered(i, i % 2 == 0 ? small_size : large_size));
             seen->sent = i;
-            // Not all at once: a victim that has not begun yet would get none.
+            // Orders nothing: the second half takes 50 s, or a victim that has not begun gets none.
             if (i > Received::most / 2) std::this_thread::sleep_for(std::chrono::milliseconds{50});
           }
         }};
@@ -304,7 +304,7 @@ TEST(OneWayPipeChaos, AReceiverKilledAsItEmptiesThePipeLetsSleepersGoOn) {
     };
     while (test::stops_reached() == 0 && number < 1000) {
       send_one();
-      // Not all at once: a victim that has not begun yet would get none.
+      // Orders nothing: the second half takes 50 s, or a victim that has not begun gets none.
       if (number > 500) std::this_thread::sleep_for(std::chrono::milliseconds{100});
     }
     kill_at_its_stop(victim);

@@ -433,12 +433,7 @@ TEST_P(PoolOf, TakesTasksWithHandlesBackAnyNumberOfTimes) {
     to.put(x);
     return x;
   };
-  const auto first = executor.submit(
-      [](mp::Event begun, mp::Event until) {
-        begun.set();
-        until.wait();
-      },
-      here, go);
+  const auto first = executor.submit(test::say_and_wait, here, go);
   here.wait();
   const std::string text(2000, 'x');
   int cancelled = 0;

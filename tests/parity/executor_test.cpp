@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -266,7 +267,8 @@ TEST_P(Executor, GivesEachFutureAnErrorOfItsOwnWhenItBreaks) {
   auto& all = breakable();
   std::vector<mp::Future<void>> futures;
   for (int i = 0; i < 6; ++i) futures.push_back(all.submit(test::wait_for_ever));
-  eventually([&] { return futures[0].running(); });
+  const auto runs = [](const auto& each) { return each.running(); };
+  eventually([&] { return std::count_if(futures.begin(), futures.end(), runs) == 2; });
   test::kill_process(*all.stats().workers[1].pid);
   std::vector<std::exception_ptr> errors;
   for (const auto& future : futures) {

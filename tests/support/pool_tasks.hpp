@@ -29,6 +29,11 @@ inline int own_pid() {
 inline void wait_for(const multiprocessing::Event& event) {
   multiprocessing::Event{event}.wait();
 }
+/// @brief The same; says that it runs, which is later than Future::running().
+inline void say_and_wait(const multiprocessing::Event& begun, const multiprocessing::Event& event) {
+  multiprocessing::Event{begun}.set();
+  wait_for(event);
+}
 [[noreturn]] inline int throw_range_error(int x) {
   throw std::range_error{"bad " + std::to_string(x)};
 }

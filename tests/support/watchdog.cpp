@@ -82,7 +82,8 @@ void bite(int) {
         process.state + ", waits in " + first_line(folder + "/wchan") + "\n");
     kill(process.pid, stack_signal());  // a forked child has our handler; any other ends by it
   }
-  // A spawned one writes none.
+  // Naps, for a handler of signals can be woken by nobody; 10 s at most, for who was spawned writes
+  // none.
   for (int naps = 1000; stacks_printed < all && naps > 0; --naps) std::this_thread::sleep_for(10ms);
   for (const auto& process : others) kill(process.pid, SIGKILL);
   last_wish();

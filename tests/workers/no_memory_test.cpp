@@ -174,12 +174,7 @@ TEST(NoMemory, IsNotNeededByTheSquareToCancelMany) {
   mp::Event go;
   mp::ProcessPoolExecutor executor{1};
   mp::Event here;
-  const auto busy = executor.submit(
-      [](mp::Event begun, mp::Event until) {
-        begun.set();
-        until.wait();
-      },
-      here, go);
+  const auto busy = executor.submit(test::say_and_wait, here, go);
   here.wait();
   std::vector<mp::Future<int>> futures;
   for (int i = 0; i < many; ++i) futures.push_back(executor.submit(square, i));

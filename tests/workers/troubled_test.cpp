@@ -177,12 +177,7 @@ TEST(TroubledExecutor, MayBeShutDownInSeveralCallbacksAtOnce) {
   mp::ProcessPoolExecutor executor{1};
   mp::Event go;
   mp::Event here;
-  const auto running = executor.submit(
-      [](mp::Event begun, mp::Event until) {
-        begun.set();
-        until.wait();
-      },
-      here, go);
+  const auto running = executor.submit(test::say_and_wait, here, go);
   here.wait();
   const auto first = executor.submit(square, 3);
   const auto second = executor.submit(square, 4);
