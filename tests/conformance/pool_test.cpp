@@ -55,11 +55,18 @@ using test::square;
 
 namespace {
 
+int left_by_parent = 0;  // what only a forked worker finds
+
 class PoolOf : public test::EveryStartMethod {
  protected:
+  const int mark_ = left_by_parent = 7;
   mp::Pool pool{2};
 };
 TEST_EVERY_START_METHOD(PoolOf);
+
+TEST_P(PoolOf, HasWorkersOfTheStartMethodThatWasSet) {
+  EXPECT_EQ(pool.apply([] { return left_by_parent; }), forks() ? mark_ : 0);
+}
 
 std::string text_of(const std::exception_ptr& error) {
   try {
