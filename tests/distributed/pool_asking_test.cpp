@@ -134,11 +134,13 @@ TEST_F(DistributedAsking, ForAgentsCallsNothingBack) {
   for (int i = 0; i < 10; ++i) {
     std::atomic<bool> is_here{false};
     std::atomic<bool> is_over{false};
-    auto soon = submitted(square, 2);
+    const Gate gate;
+    auto soon = submitted(&Gate::wait, gate.path());
     soon.add_done_callback([&](const auto&) {
       is_here = std::this_thread::get_id() == me;
       is_over = true;
     });
+    gate.open();
     do {
       EXPECT_EQ(fleet->workers(), 4U);
     } while (!is_over);
