@@ -341,14 +341,14 @@ TEST(OneWayChannel, RefusesWhatItDidNotSend) {
   const auto [receiving, sending] = os::OneWayEnd::create(ec);
   ASSERT_FALSE(ec);
   RawRing ring{sending};
-  const auto answer_to = [&receiving = receiving, &ring](os::posix::PartHeader header,
-                                                         std::uint64_t size) {
+  const auto answer_to = [&end = receiving, &ring](os::posix::PartHeader header,
+                                                   std::uint64_t size) {
     ring.write(header, size);
     std::error_code waiting;
     std::error_code error;
     os::IncomingMessage message;
-    static_cast<void>(receiving.wait({}, now, waiting));
-    static_cast<void>(receiving.receive(message, {}, now, error));
+    static_cast<void>(end.wait({}, now, waiting));
+    static_cast<void>(end.receive(message, {}, now, error));
     EXPECT_EQ(waiting, error);
     ring.forget();
     return error;
