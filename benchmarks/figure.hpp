@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -31,6 +32,24 @@ inline std::string text(double value) {
   std::array<char, 32> digits{};
   std::snprintf(digits.data(), digits.size(), value >= 1000 ? "%.0f" : "%.4g", value);
   return digits.data();
+}
+
+/// The one that a share of them is not larger than.
+inline double percentile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  const auto last = static_cast<double>(values.size() - 1);
+  return values[static_cast<std::size_t>(last * share)];
+}
+
+inline void print_figure(const std::string& name,
+                         double ours,
+                         const std::string& peer,
+                         double theirs,
+                         double ratio,
+                         const std::string& unit) {
+  std::printf("figure %s ours=%s %s=%s ratio=%.3f %s\n", name.c_str(), text(ours).c_str(),
+              peer.c_str(), text(theirs).c_str(), ratio, unit.c_str());
+  std::fflush(stdout);
 }
 
 /// One contestant: `run` makes one measurement, in the figure's unit.
@@ -62,11 +81,9 @@ inline void figure(const std::string& name,
     }
   }
   for (std::size_t i = 0; i < peers.size(); ++i) {
-    std::printf("figure %s ours=%s %s=%s ratio=%.3f %s\n", name.c_str(),
-                text(median(our_values)).c_str(), peers[i].name.c_str(),
-                text(median(values[i])).c_str(), median(ratios[i]), unit.c_str());
+    print_figure(name, median(our_values), peers[i].name, median(values[i]), median(ratios[i]),
+                 unit);
   }
-  std::fflush(stdout);
 }
 
 }  // namespace benchmark

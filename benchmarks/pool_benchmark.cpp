@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 // Pool and executor, by fork, beside CPython's with as many workers; as a bound, a thread pool of
-// this process (Boost.Asio's), and the queue.
+// this process (Boost.Asio's), OpenMP where there is one, and the queue.
 #include <multiprocessing.hpp>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_future.hpp>
 
+#include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdlib>
 #include <functional>
@@ -14,6 +17,7 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -36,12 +40,43 @@ int square(int x) {
   return x * x;
 }
 
-// About so many milliseconds of a processor's work.
-double work(int milliseconds) {
+double work(int additions) {
   volatile double sum = 0;
-  for (int i = 0; i < milliseconds * 500'000; ++i) sum = sum + 1;
+  for (int i = 0; i < additions; ++i) sum = sum + 1;
   return sum;
 }
+// How many additions take a processor a millisecond: of several tries, the fastest was disturbed
+// least.
+int additions_of_a_millisecond() {
+  constexpr int tries = 20;
+  constexpr int some = 1'000'000;
+  double fastest = 1;
+  for (int i = 0; i < tries; ++i) fastest = std::min(fastest, seconds_of([] { work(some); }));
+  return static_cast<int>(some / (fastest * 1e3));
+}
+
+#ifdef _OPENMP
+template <class F>
+void by_openmp(const F& function, const std::vector<int>& items) {
+  std::vector<decltype(function(0))> results(items.size());
+#  pragma omp parallel for num_threads(workers) schedule(dynamic, 1 + items.size() / 4096)
+  for (std::size_t i = 0; i < items.size(); ++i) results[i] = function(items[i]);
+}
+template <class F>
+std::vector<benchmark::Contestant> with_openmp(std::vector<benchmark::Contestant> peers,
+                                               const F& function,
+                                               const std::vector<int>& items) {
+  peers.push_back(
+      {"OpenMP", [&] { return seconds_of([&] { by_openmp(function, items); }) * 1e3; }});
+  return peers;
+}
+#else
+std::vector<benchmark::Contestant> with_openmp(std::vector<benchmark::Contestant> peers,
+                                               const auto&,
+                                               const std::vector<int>&) {
+  return peers;
+}
+#endif
 
 // They end when nobody holds their pipes, which workers that are forked later do.
 std::vector<std::unique_ptr<Elsewhere>> others;
@@ -119,7 +154,9 @@ void throughput() {
   const auto million = numbers(1'000'000);
   figure(
       "pool_map_1e6", "ms", [&] { return seconds_of([&] { pool.map(square, million); }) * 1e3; },
-      {{"CPython", [ask = cpython("map", 1'000'000)] { return ask() / 1e3; }}}, 5);
+      with_openmp({{"CPython", [ask = cpython("map", 1'000'000)] { return ask() / 1e3; }}}, square,
+                  million),
+      5);
 
   mp::ProcessPoolExecutor executor{workers};
   boost::asio::thread_pool threads{workers};
@@ -148,20 +185,93 @@ void throughput() {
            }}});
 
   constexpr int tasks = 200;
-  const std::vector<int> one_each(tasks, 1);
-  figure("pool_200_tasks_of_1ms", "ms",
-         [&] { return seconds_of([&] { pool.map(work, one_each, 1); }) * 1e3; },
-         {{"thread_pool", [&] {
-             return seconds_of([&] {
-                      std::vector<std::future<double>> all;
-                      for (int i = 0; i < tasks; ++i) {
-                        all.push_back(boost::asio::post(
-                            threads, boost::asio::use_future([] { return work(1); })));
-                      }
-                      for (auto& future : all) future.get();
-                    }) *
-                    1e3;
-           }}});
+  const int millisecond = additions_of_a_millisecond();
+  const std::vector<int> one_each(tasks, millisecond);
+  figure(
+      "pool_200_tasks_of_1ms", "ms",
+      [&] { return seconds_of([&] { pool.map(work, one_each, 1); }) * 1e3; },
+      with_openmp({{"thread_pool",
+                    [&] {
+                      return seconds_of([&] {
+                               std::vector<std::future<double>> all;
+                               for (int i = 0; i < tasks; ++i) {
+                                 all.push_back(boost::asio::post(
+                                     threads, boost::asio::use_future(
+                                                  [millisecond] { return work(millisecond); })));
+                               }
+                               for (auto& future : all) future.get();
+                             }) *
+                             1e3;
+                    }}},
+                  work, one_each));
+}
+
+// How much faster all processors are than one: the ratio is the share of what is possible.
+void speed_up() {
+  const unsigned processors = mp::process_cpu_count();
+  const std::vector<int> tasks(std::size_t{100} * processors, additions_of_a_millisecond());
+  mp::Pool one{1};
+  mp::Pool all{processors};
+  const auto time_of = [&](mp::Pool& pool) {
+    return seconds_of([&] { pool.map(work, tasks, 1); });
+  };
+  figure("pool_speed_up_of_1ms_tasks", "x",
+         [&] {
+           const double alone = time_of(one);
+           return alone / time_of(all);
+         },
+         {{"processors", [&] { return static_cast<double>(processors); }}});
+}
+
+// From the signal to the exception that says so, while somebody waits.
+void deaths() {
+  constexpr int rounds = 200;
+  constexpr double nearly_all = 0.99;
+  mp::Pool pool{workers};
+  const auto ours = [&] {
+    const auto result = pool.apply_async([] { pause(); });
+    while (pool.stats().running != 1) {  // nobody tells when one begins; this is not measured
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
+    const int other = pool.apply(getpid);  // the one that answers is not the one
+    int victim = 0;
+    for (const auto& worker : pool.stats().workers) {
+      if (worker.pid && *worker.pid != other) victim = *worker.pid;
+    }
+    return seconds_of([&] {
+             kill(victim, SIGKILL);
+             try {
+               result.get();
+               std::abort();
+             } catch (const mp::BrokenProcessPool&) {
+             }
+           }) *
+           1e3;
+  };
+  const auto bare = [] {
+    return seconds_of([] {
+             const pid_t child = fork();
+             if (child == 0) {
+               pause();
+               _exit(0);
+             }
+             kill(child, SIGKILL);
+             waitpid(child, nullptr, 0);
+           }) *
+           1e3;
+  };
+  std::vector<double> told;
+  std::vector<double> waited;
+  for (int round = 0; round < rounds; ++round) {
+    told.push_back(ours());
+    waited.push_back(bare());
+  }
+  const auto print = [&](const std::string& name, double mine, double theirs) {
+    benchmark::print_figure(name, mine, "fork_kill_waitpid", theirs, mine / theirs, "ms");
+  };
+  print("pool_worker_death_told", benchmark::median(told), benchmark::median(waited));
+  print("pool_worker_death_told_99th", benchmark::percentile(told, nearly_all),
+        benchmark::percentile(waited, nearly_all));
 }
 
 constexpr unsigned crowd = 16;
@@ -193,6 +303,8 @@ int main() {
   mp::freeze_support();
   round_trips();
   throughput();
+  speed_up();
+  deaths();
   starts();
   while (!others.empty()) others.pop_back();
 }

@@ -22,7 +22,8 @@ namespace multiprocessing {
 struct PoolOptions {
   /// How many workers. 0: process_cpu_count().
   unsigned processes = 0;
-  /// A worker is replaced after so many tasks (chunks, of a map). 0: never.
+  /// A worker is replaced after at most so many tasks (chunks, of a map): after fewer, where
+  /// another one had nothing to do and got some of them. 0: never.
   unsigned maxtasksperchild = 0;
   /// Every worker does this first. What it throws breaks the pool.
   Task initializer = {};
@@ -68,7 +69,8 @@ class Pool : public BasePool {
   Pool& operator=(const Pool&) = delete;
   Pool(Pool&&) noexcept = default;
   Pool& operator=(Pool&&) = delete;
-  /// @brief Terminates; takes at most some seconds, whatever workers and callbacks do.
+  /// @brief Terminates. Workers have ended within some seconds, whatever they do; callbacks of
+  /// what was still open run here, and are waited for.
   ~Pool() = default;
 
  private:

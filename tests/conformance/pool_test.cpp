@@ -626,6 +626,18 @@ TEST_P(PoolOf, WritesATimelineThatIsWhole) {
     std::ifstream file{"run.json"};
     return std::string{std::istreambuf_iterator<char>{file}, {}};
   }();
+#if MULTIPROCESSING_POSIX  // not on Windows: there is no Python
+  const char* const parse = R"(python3 -c '
+import json
+events = json.load(open("run.json"))
+tasks = [each for each in events if each["ph"] == "X"]
+names = [each for each in events if each["ph"] == "M"]
+assert len(tasks) == 6 and len(names) == 2 and len(events) == 8, events
+assert all(each["ts"] > 0 and each["dur"] >= 0 and each["name"] for each in tasks), tasks
+assert {each["pid"] for each in tasks} <= {each["pid"] for each in names}, events
+')";
+  EXPECT_EQ(std::system(parse), 0) << text;
+#endif
   std::filesystem::remove("run.json");
   EXPECT_EQ(text.front(), '[');
   EXPECT_EQ(text.substr(text.size() - 2), "]\n");

@@ -157,7 +157,7 @@ inline void messages(Input input) {
         return;
       case 4: {
         const detail::ChannelParts parts{input};
-        mp::Decoder decoder{parts.value};
+        mp::Decoder decoder{input.subspan(16 * (1 + parts.objects.size()))};
         static_cast<void>(detail::decode_exception(decoder));
         return;
       }

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <coroutine>
 #include <exception>
@@ -167,6 +168,15 @@ TEST(FutureResult, EndsItsWaitWhenAStopIsRequested) {
   std::stop_source source;
   std::thread thread{[&] { source.request_stop(); }};
   EXPECT_THROW(future.result(mp::forever, source.get_token()), mp::CancelledError);
+  thread.join();
+}
+
+TEST(FutureException, EndsItsWaitWhenAStopIsRequested) {
+  const Future future;
+  std::stop_source source;
+  std::thread thread{[&] { source.request_stop(); }};
+  EXPECT_THROW(static_cast<void>(future.exception(mp::forever, source.get_token())),
+               mp::CancelledError);
   thread.join();
 }
 
@@ -370,6 +380,29 @@ TEST_P(ExecutorFutures, AreEachReturnedOnceAlsoWhenTheyAreGivenTwice) {
   EXPECT_TRUE(same(result.done, {future}));
   EXPECT_TRUE(same(result.not_done, {}));
   EXPECT_EQ(future.result(0s), 9);
+}
+
+Detached add_when_done(Future one, Future two, std::atomic<int>& sum) {
+  const int first = co_await one;
+  try {
+    sum = first + co_await two;
+  } catch (const std::range_error&) {
+    sum = -first;
+  }
+}
+
+TEST_P(ExecutorFutures, AreAwaitedByCoroutines) {
+  std::atomic<int> sum{0};
+  std::atomic<int> other{0};
+  add_when_done(executor.submit(square_when, go, 3), executor.submit(test::square, 4), sum);
+  add_when_done(executor.submit(test::square, 5), executor.submit(throw_when, go), other);
+  EXPECT_EQ(sum, 0);
+  EXPECT_EQ(other, 0);
+  go.set();
+  EXPECT_TRUE(
+      test::eventually([&] { return sum != 0 && other != 0; }));  // nobody asks for the results
+  EXPECT_EQ(sum, 25);
+  EXPECT_EQ(other, -25);
 }
 
 TEST_P(ExecutorFutures, EndAWaitWhenTheFirstIsDone) {

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <limits>
 #include <new>
@@ -166,6 +167,18 @@ TEST(NoMemory, LosesNoTaskOfAPoolThatIsTerminated) {
   }
   too_large = std::numeric_limits<std::size_t>::max();
   for (const auto& result : results) EXPECT_THROW(result.get(), mp::CancelledError);
+}
+
+TEST(NoMemory, IsNotNeededToSeeThatAFutureIsDone) {
+  constexpr int many = 1000;
+  const std::vector<mp::Future<int>> futures(many);
+  auto all = mp::as_completed(futures, std::chrono::seconds{0});
+  left = 0;
+  for (const auto& future : futures) future.set_result(7);
+  const bool needed_some = std::exchange(left, -1) != 0;
+  EXPECT_FALSE(needed_some);
+  for (int i = 0; i < many; ++i) EXPECT_EQ(all.next().value().result(), 7);
+  EXPECT_FALSE(all.next());
 }
 
 TEST(NoMemory, IsNotNeededByTheSquareToCancelMany) {

@@ -105,6 +105,20 @@ TEST(TroubledPool, OneTaskWithoutDescriptorsCostsNoOtherItsArguments) {
   EXPECT_EQ(pool.apply(size_of, queue, 4), 4);
 }
 
+TEST(TroubledPool, ATaskWhoseMemoryCannotBeLimitedIsNotRun) {
+  mp::Pool pool{1};
+  pool.apply(allow_no_descriptors);  // nobody can say there how much is in use
+  try {
+    pool.apply({.max_memory = std::size_t{1} << 30U}, exit_with, 3);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code(), std::errc::function_not_supported);
+    EXPECT_NE(std::string{error.what()}.find("max_memory"), std::string::npos) << error.what();
+  }
+  pool.apply(allow_descriptors);
+  EXPECT_EQ(pool.apply({.max_memory = std::size_t{1} << 30U}, square, 3), 9);
+}
+
 TEST(TroubledExecutor, APlaceWithoutAWorkerDoesNotBreakTheOthers) {
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -306,7 +320,7 @@ TEST(TroubledTask, AnErrorWithOnePathIsRefused) {
     std::vector<std::byte> bytes;
     mp::Encoder encoder{bytes};
     encoder.write_number(*which);
-    encoder(std::string{"t"}, ENOENT, false, std::vector<std::byte>{},
+    encoder(std::string{"t"}, ENOENT, std::uint8_t{0}, std::vector<std::byte>{},
             std::vector<std::filesystem::path>(paths, "one"));
     mp::Decoder decoder{bytes};
     if (paths % 2 == 0) {

@@ -76,7 +76,8 @@ class Fleet final : public TaskRunner, public std::enable_shared_from_this<Fleet
   inline bool kill(std::uint64_t task) override;
   inline void close() override;
   inline void cancel_waiting() override;
-  inline void join() override;
+  inline bool join(const Deadline& deadline = Deadline{forever},
+                   const std::stop_token& stop = {}) override;
   inline void terminate(os::Signal first) override;
   inline void retire() override;
   [[nodiscard]] inline PoolStats stats() override;

@@ -96,7 +96,7 @@ inline void Fleet::close() {
   if (state_ == State::running) state_ = State::closed;
 }
 
-inline void Fleet::join() {
+inline bool Fleet::join(const Deadline& deadline, const std::stop_token& stop) {
   check_process();
   {
     const std::lock_guard lock{mutex_};
@@ -105,19 +105,22 @@ inline void Fleet::join() {
                                   " is still running: close() or terminate() comes first"};
     }
   }
+  bool is_done = false;
   if (const std::size_t own = Telling::count(*this); own != 0) {
     // They count as open until they have returned from here, and so do others' that wait here too.
     held_by_joins_.fetch_add(own);
     call_followers(nullptr);
-    wait(
-        nullptr, [this] { return open_.load() <= held_by_joins_.load(); }, Deadline{forever});
+    is_done = wait(
+        nullptr, [this] { return open_.load() <= held_by_joins_.load(); }, deadline, stop);
     held_by_joins_.fetch_sub(own);
   } else {
-    wait(
-        nullptr, [this] { return open_.load() == 0; }, Deadline{forever});
+    is_done = wait(
+        nullptr, [this] { return open_.load() == 0; }, deadline, stop);
   }
+  if (!is_done) return false;
   constexpr std::chrono::seconds longest{10};  // what the workers do at their exit takes its time
   end(LeaveFrame::finish, longest);
+  return true;
 }
 
 inline void Fleet::terminate(os::Signal first) {

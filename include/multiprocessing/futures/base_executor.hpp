@@ -17,6 +17,7 @@
 #include <exception>
 #include <memory>
 #include <ranges>
+#include <stop_token>
 #include <type_traits>
 #include <utility>
 
@@ -69,11 +70,11 @@ class BaseExecutor {
     if constexpr (sizeof...(Xs) == 1) {
       return detail::iterate<false, Function>(
           runner_, options.task, function, std::forward<Xs>(ranges)..., !options.unordered,
-          options.chunksize, options.buffersize, options.timeout);
+          options.chunksize, options.buffersize, options.timeout, true);
     } else {
       return detail::iterate<true, Function>(
           runner_, options.task, function, detail::Zip<Xs...>{std::forward<Xs>(ranges)...},
-          !options.unordered, options.chunksize, options.buffersize, options.timeout);
+          !options.unordered, options.chunksize, options.buffersize, options.timeout, true);
     }
   }
 
@@ -82,6 +83,11 @@ class BaseExecutor {
   /// @param cancel_futures cancels what no worker has begun; without `wait`, another thread may
   /// still be telling one of them when this returns.
   void shutdown(bool wait = true, bool cancel_futures = false);
+  /// @brief The same with a limit. @param timeout how long to wait, as for Pool::join().
+  /// @param cancel_futures as above. @param stop ends the wait when a stop is requested.
+  /// @returns whether all is done and the workers have ended; if not, that happens in the
+  /// background.
+  bool shutdown(Timeout timeout, bool cancel_futures = false, const std::stop_token& stop = {});
   /// @brief Stops at once: all futures are cancelled, workers get SIGTERM, and SIGKILL half a
   /// second later. Nothing more can be submitted. @python{3.14}
   void terminate_workers() {
@@ -128,6 +134,17 @@ inline void BaseExecutor::shutdown(bool wait, bool cancel_futures) {
   } else {
     runner->retire();
   }
+}
+
+inline bool BaseExecutor::shutdown(Timeout timeout,
+                                   bool cancel_futures,
+                                   const std::stop_token& stop) {
+  const auto runner = runner_;
+  runner->close();
+  if (cancel_futures) runner->cancel_waiting();
+  if (runner->join(detail::Deadline{timeout}, stop)) return true;
+  runner->retire();
+  return false;
 }
 
 }  // namespace multiprocessing

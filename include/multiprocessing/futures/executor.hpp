@@ -21,7 +21,7 @@ struct ExecutorOptions {
   unsigned max_workers = 0;
   /// Every worker does this first. What it throws breaks the executor.
   Task initializer = {};
-  /// A worker is replaced after so many tasks. 0: never.
+  /// A worker is replaced after at most so many tasks, see PoolOptions::maxtasksperchild. 0: never.
   unsigned max_tasks_per_child = 0;
   /// Default: get_start_method().
   std::optional<StartMethod> start_method = {};

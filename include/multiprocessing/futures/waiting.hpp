@@ -9,7 +9,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <functional>
 #include <iterator>
 #include <memory>
@@ -71,6 +70,7 @@ class Completions : public std::enable_shared_from_this<Completions> {
     }
   }
 
+  /// @param number the next one, from 0 on.
   template <class Future>
   void watch(const Future& future, std::size_t number) {
     const FutureCore* const core = future.core().get();
@@ -81,6 +81,10 @@ class Completions : public std::enable_shared_from_this<Completions> {
       has_runner_ = true;
     }
     watched_.push_back(future.core());
+    {
+      const std::lock_guard lock{mutex_};
+      behind_.resize(number + 1, none);
+    }
     future.core()->when_done(
         [weak = weak_from_this(), number, core] {
           if (const auto self = weak.lock()) self->add(number, *core);
@@ -89,9 +93,9 @@ class Completions : public std::enable_shared_from_this<Completions> {
   }
   [[nodiscard]] std::optional<std::size_t> next() {
     const std::lock_guard lock{mutex_};
-    if (done_.empty()) return std::nullopt;
-    const std::size_t number = done_.front();
-    done_.pop_front();
+    if (first_ == none) return std::nullopt;
+    const std::size_t number = std::exchange(first_, behind_[first_]);
+    if (first_ == none) last_ = none;
     return number;
   }
   [[nodiscard]] bool has(std::size_t count) {
@@ -129,9 +133,13 @@ class Completions : public std::enable_shared_from_this<Completions> {
   }
 
  private:
-  void add(std::size_t number, const FutureCore& core) {
+  static constexpr std::size_t none = static_cast<std::size_t>(-1);
+
+  /// Needs no memory: one that is done is never missed.
+  void add(std::size_t number, const FutureCore& core) noexcept {
     const std::lock_guard lock{mutex_};
-    done_.push_back(number);
+    (last_ == none ? first_ : behind_[last_]) = number;
+    last_ = number;
     ++count_;
     failed_ = failed_ || (core.error() && !core.is_cancelled());
     bell_.notify_all();
@@ -139,7 +147,9 @@ class Completions : public std::enable_shared_from_this<Completions> {
 
   std::mutex mutex_;
   std::condition_variable bell_;
-  std::deque<std::size_t> done_;
+  std::vector<std::size_t> behind_;  // each one: which became done next
+  std::size_t first_ = none;         // of those not taken
+  std::size_t last_ = none;
   std::size_t count_ = 0;
   bool failed_ = false;
   std::vector<std::weak_ptr<FutureCore>> watched_;
@@ -193,10 +203,11 @@ template <class F>
 class AsCompleted {
  public:
   /// @brief What as_completed() returns.
-  AsCompleted(std::vector<F> futures, Timeout timeout)
+  AsCompleted(std::vector<F> futures, Timeout timeout, std::stop_token stop)
       : futures_{std::move(futures)},
         completions_{std::make_shared<detail::Completions>()},
-        deadline_{timeout} {
+        deadline_{timeout},
+        stop_{std::move(stop)} {
     for (std::size_t i = 0; i < futures_.size(); ++i) completions_->watch(futures_[i], i);
   }
   AsCompleted(const AsCompleted&) = delete;
@@ -206,12 +217,14 @@ class AsCompleted {
   ~AsCompleted() = default;
 
   /// @brief The next one that is done; none: those were all.
-  /// @throws TimeoutError the time is over; says how many are left.
+  /// @throws TimeoutError the time is over; says how many are left. CancelledError a stop was
+  /// requested, by `stop` or the one that as_completed() got.
   /// @throws std::logic_error it would have to wait, and one's executor belongs to another process.
   std::optional<F> next(const std::stop_token& stop = {}) {
     if (given_ >= futures_.size()) return std::nullopt;  // fewer: moved from
-    if (!completions_->wait([this] { return completions_->has(given_ + 1); }, deadline_, stop)) {
-      if (stop.stop_requested()) throw CancelledError{"the wait for futures was stopped"};
+    const std::stop_token& stopped = stop.stop_possible() ? stop : stop_;
+    if (!completions_->wait([this] { return completions_->has(given_ + 1); }, deadline_, stopped)) {
+      if (stopped.stop_requested()) throw CancelledError{"the wait for futures was stopped"};
       throw TimeoutError{std::to_string(futures_.size() - given_) + " (of " +
                          std::to_string(futures_.size()) + ") futures unfinished"};
     }
@@ -256,17 +269,21 @@ class AsCompleted {
   std::vector<F> futures_;
   std::shared_ptr<detail::Completions> completions_;
   detail::Deadline deadline_;
+  std::stop_token stop_;
   std::size_t given_ = 0;
 };
 
 /// @brief Goes through futures of any executors in the order in which they become done.
 /// @param futures a range of them; one that is there twice comes once.
 /// @param timeout for all of them, from now on.
+/// @param stop ends each wait with CancelledError when a stop is requested.
 /// @returns a range to go through once, see AsCompleted.
 template <detail::FutureRange Futures>
-[[nodiscard]] auto as_completed(Futures&& futures, Timeout timeout = forever) {
+[[nodiscard]] auto as_completed(Futures&& futures,
+                                Timeout timeout = forever,
+                                const std::stop_token& stop = {}) {
   auto all = detail::distinct(futures);
-  return AsCompleted<typename decltype(all)::value_type>{std::move(all), timeout};
+  return AsCompleted<typename decltype(all)::value_type>{std::move(all), timeout, stop};
 }
 
 }  // namespace multiprocessing

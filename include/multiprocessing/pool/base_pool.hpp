@@ -2,9 +2,11 @@
 #pragma once
 /// @file base_pool.hpp
 /// @brief What can be asked of a pool, wherever its workers are.
+#include <multiprocessing/exceptions.hpp>
 #include <multiprocessing/logging.hpp>
 #include <multiprocessing/os/process.hpp>
 #include <multiprocessing/pool/async_result.hpp>
+#include <multiprocessing/timeout.hpp>
 #include <multiprocessing/workers/by_value.hpp>
 #include <multiprocessing/workers/map_core.hpp>
 #include <multiprocessing/workers/result_iterator.hpp>
@@ -16,6 +18,7 @@
 #include <exception>
 #include <memory>
 #include <ranges>
+#include <stop_token>
 #include <type_traits>
 #include <utility>
 
@@ -38,7 +41,8 @@ class BasePool {
   /// @overload
   template <class F, class... A>
   auto apply(TaskOptions options, F&& function, A&&... arguments) {
-    return get(start_call(options, nullptr, false, function, arguments...));
+    const auto core = start_call(options, nullptr, false, function, arguments...);
+    return get(core, options.stop, [&] { core->cancel(); });
   }
 
   /// @brief The same without waiting. The arguments are encoded when it returns; what that throws
@@ -79,7 +83,7 @@ class BasePool {
   template <class F, std::ranges::input_range Xs>
   auto map(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return get_quietly(
-        start<false>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
+        start<false>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize), options);
   }
   /// @brief The same without waiting. The input has been read when it returns.
   template <class F, std::ranges::input_range Xs>
@@ -95,8 +99,18 @@ class BasePool {
   /// @overload
   template <class C, class E, class F, std::ranges::input_range Xs>
   auto map_async(Callbacks<C, E> callbacks, F&& function, Xs&& xs, std::size_t chunksize = 0) {
+    return map_async(TaskOptions{}, std::move(callbacks), function, std::forward<Xs>(xs),
+                     chunksize);
+  }
+  /// @overload
+  template <class C, class E, class F, std::ranges::input_range Xs>
+  auto map_async(TaskOptions options,
+                 Callbacks<C, E> callbacks,
+                 F&& function,
+                 Xs&& xs,
+                 std::size_t chunksize = 0) {
     return as_result(
-        start<false>(TaskOptions{}, &callbacks, true, function, std::forward<Xs>(xs), chunksize));
+        start<false>(options, &callbacks, true, function, std::forward<Xs>(xs), chunksize));
   }
 
   /// @brief As map, with `function(a, b, ...)` for every tuple (a, b, ...) of a range.
@@ -108,7 +122,7 @@ class BasePool {
   template <class F, std::ranges::input_range Xs>
   auto starmap(TaskOptions options, F&& function, Xs&& xs, std::size_t chunksize = 0) {
     return get_quietly(
-        start<true>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize));
+        start<true>(options, nullptr, false, function, std::forward<Xs>(xs), chunksize), options);
   }
   /// @brief The same without waiting. The input has been read when it returns.
   template <class F, std::ranges::input_range Xs>
@@ -124,8 +138,18 @@ class BasePool {
   /// @overload
   template <class C, class E, class F, std::ranges::input_range Xs>
   auto starmap_async(Callbacks<C, E> callbacks, F&& function, Xs&& xs, std::size_t chunksize = 0) {
+    return starmap_async(TaskOptions{}, std::move(callbacks), function, std::forward<Xs>(xs),
+                         chunksize);
+  }
+  /// @overload
+  template <class C, class E, class F, std::ranges::input_range Xs>
+  auto starmap_async(TaskOptions options,
+                     Callbacks<C, E> callbacks,
+                     F&& function,
+                     Xs&& xs,
+                     std::size_t chunksize = 0) {
     return as_result(
-        start<true>(TaskOptions{}, &callbacks, true, function, std::forward<Xs>(xs), chunksize));
+        start<true>(options, &callbacks, true, function, std::forward<Xs>(xs), chunksize));
   }
 
   /// @brief map, result by result, in order, while later ones are being made: see ResultIterator.
@@ -168,17 +192,20 @@ class BasePool {
   /// @brief No more tasks from now on: further calls throw std::invalid_argument. Workers end when
   /// all is done.
   void close() { runner_->close(); }
-  /// @brief Stops at once: tasks fail with CancelledError, workers get SIGTERM, and SIGKILL half a
-  /// second later. Twice is fine.
+  /// @brief Stops at once: workers get SIGTERM, and SIGKILL half a second later; then tasks fail
+  /// with CancelledError, and their callbacks run in this thread. Twice is fine.
   void terminate() {
     const auto runner = runner_;  // a callback may destroy this pool
     runner->terminate(os::Signal::terminate);
   }
   /// @brief Waits until all tasks are done and the workers have ended.
+  /// @param timeout how long to wait; a distributed pool's agents may take ten seconds more to end.
+  /// @param stop ends the wait when a stop is requested.
+  /// @returns whether they have ended. If not, all goes on, and it may be called again.
   /// @throws std::invalid_argument neither close() nor terminate() was called.
-  void join() {
+  bool join(Timeout timeout = forever, const std::stop_token& stop = {}) {
     const auto runner = runner_;
-    runner->join();
+    return runner->join(detail::Deadline{timeout}, stop);
   }
   /// @brief What it has done, and is doing.
   [[nodiscard]] PoolStats stats() const { return runner_->stats(); }
@@ -244,19 +271,26 @@ class BasePool {
   }
   /// Of a result that nobody else asks for.
   template <class Core>
-  static auto get(const std::shared_ptr<Core>& core) {
-    core->wait(forever);
+  static auto get(const std::shared_ptr<Core>& core,
+                  const std::stop_token& stop,
+                  const auto& give_up) {
+    if (!core->wait(forever, stop)) {
+      give_up();
+      throw CancelledError{"the wait for a result was stopped"};
+    }
     return core->take_last();
   }
   /// The same of a map; no progress is told behind it, whoever is just telling of some.
   template <class Core>
-  static auto get_quietly(const std::shared_ptr<Core>& core) {
+  auto get_quietly(const std::shared_ptr<Core>& core, const TaskOptions& options) {
     struct Quiet {  // NOLINT(*-special-member-functions): const, and of this scope only
       Core& core;
       ~Quiet() { core.silence(); }
     };
     const Quiet quiet{*core};
-    return get(core);
+    return get(core, options.stop, [&] {
+      for (const auto task : core->tasks) runner_->cancel(task);
+    });
   }
 
   std::shared_ptr<detail::TaskRunner> runner_;

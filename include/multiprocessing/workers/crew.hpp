@@ -88,7 +88,8 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   inline bool kill(std::uint64_t task) override;
   inline void close() override;
   inline void cancel_waiting() override;
-  inline void join() override;
+  inline bool join(const Deadline& deadline = Deadline{forever},
+                   const std::stop_token& stop = {}) override;
   inline void terminate(os::Signal first = os::Signal::terminate) override;
   inline void retire() override;
   [[nodiscard]] inline PoolStats stats() override;
@@ -122,7 +123,8 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
     std::uint64_t killed = 0;      ///< The task because of which it is being ended.
     bool killed_for_time = false;
     Clock::time_point kill_at;
-    unsigned failures = 0;  ///< In a row, before any work was done.
+    bool has_begun = false;  ///< This worker began a task.
+    unsigned failures = 0;   ///< Workers in a row that began none, or could not be started.
     Clock::time_point restart_at;
     WorkerStats stats;
   };
@@ -187,11 +189,12 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   void take_next_from_block(std::uint32_t place);
   void handle(const ResultHeader& header,
               std::span<const std::byte> value,
-              const std::exception_ptr& failure);
+              const std::exception_ptr& no_value);
+  bool take_handles(const ResultHeader& header, Transit& transit);
   void deliver(TaskTable::Entry entry,
                const ResultHeader& header,
                std::span<const std::byte> value,
-               const std::shared_ptr<DuplexCore>& channel);
+               Transit& transit);
   void fail(TaskTable::Entry entry, std::exception_ptr error);
   void finish(TaskTable::Entry& entry, bool returned);
   void resolve_failed();
@@ -204,6 +207,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   void start(Place& place) noexcept;
   void start_process(Place& place);
   void look_after_workers();
+  void find_dead(std::span<const native_handle_type> sentinels, std::span<bool> is_dead);
   void bury(Place& place, PoolWorker& worker);
   [[nodiscard]] bool works_somewhere() const;  // the mutex is held
   [[nodiscard]] std::string describe(std::uint64_t task);
@@ -216,8 +220,12 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   void break_down(const std::string& why,
                   const std::exception_ptr& because,
                   const std::function<std::string()>& crash = {});
-  void end_processes(os::Signal first);
-  void join_workers();
+  using Workers = std::vector<std::shared_ptr<PoolWorker>>;
+  [[nodiscard]] Workers dismiss(os::Signal first);
+  static void await_end(const Workers& workers);
+  template <class Act>
+  static void with_each(const Workers& workers, const Act& act);
+  bool join_workers(const Deadline& deadline = Deadline{forever}, const std::stop_token& stop = {});
   void stop_background();
   static void register_living(const std::shared_ptr<Crew>& crew);
   static void finish_living() noexcept;
@@ -268,6 +276,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   Clock::time_point left_at_;       // when a driver left last
   std::int64_t looked_ = 0;         // the driver's: when it looked after the workers last
   std::vector<std::byte> message_;  // the driver's
+  bool is_blind_ = false;           // the driver's: it has said so
   bool has_background_ = false;
   bool background_sleeps_ = false;
   bool background_ends_ = false;

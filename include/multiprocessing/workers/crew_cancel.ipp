@@ -24,7 +24,7 @@ inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
   // While the worker is just taking something; it may have lost its processor there.
   constexpr std::chrono::milliseconds longest{20};
   const auto end = Clock::now() + longest;
-  do {
+  for (;;) {
     const TaskTable::Entry* const entry = table_.find(task);
     if (entry == nullptr) return Withdrawn::unknown;
     if (entry->place == TaskTable::nowhere) return Withdrawn::yes;
@@ -32,9 +32,10 @@ inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
     const bool has_left = place.tasks->qsize() == 0;
     if (has_begun(*entry)) return Withdrawn::begun;
     if (has_left) return Withdrawn::unknown;  // begun and ended before this look
+    if (Clock::now() >= end) return Withdrawn::unknown;
+    // Megabytes may take longer than that: whether it is back is looked at all the same.
     if (take_back(place, ahead) == 0) std::this_thread::yield();
-  } while (Clock::now() < end);
-  return Withdrawn::unknown;
+  }
 }
 
 inline bool Crew::cancel(std::uint64_t task) {

@@ -72,7 +72,7 @@ inline std::uint64_t Crew::submit(const NewTask& task, const std::vector<std::by
         entry.extra->timeout = options.timeout;
         entry.extra->max_memory = options.max_memory;
         entry.extra->retries_left = options.retries;
-        if (has_handles || options.retries != 0) {
+        if (options.retries != 0) {
           entry.extra->arguments.assign(task.arguments.begin(), task.arguments.end());
         }
         if (has_handles) entry.extra->transit = std::move(*task.transit);
@@ -93,6 +93,8 @@ inline std::uint64_t Crew::submit(const NewTask& task, const std::vector<std::by
     }
     if (background_sleeps_ && driver_ == std::thread::id{}) background_bell_.notify_one();
   }
+  if (to_start.empty()) return id;
+  const auto self = shared_from_this();  // a start that fails may call back, and that may end this
   for (Place* const place : to_start) start(*place);
   return id;
 }
@@ -130,7 +132,7 @@ inline bool Crew::hand_out(Place& place,
     TaskTable::Extra& extra = *entry.extra;
     header.max_memory = extra.max_memory;
     if (!extra.transit.objects().empty()) {
-      const auto message = channel_message(entry.id, extra.arguments, extra.transit);
+      const auto message = channel_message(entry.id, extra.transit);
       try {
         if (!place.channel->send({0, message, extra.transit.departing(), place.process->sentinel()},
                                  Deadline{std::chrono::seconds{0}})) {
@@ -143,8 +145,6 @@ inline bool Crew::hand_out(Place& place,
         return false;
       }
       header.in_channel = ++place.in_channel;
-      header.flags |= TaskHeader::by_channel;
-      arguments = {};
     }
   }
   place.sent.push_back({entry.id, arguments.size()});
@@ -308,10 +308,6 @@ inline void Crew::put_back(Place& place,
                            std::uint64_t task,
                            std::span<const std::byte> arguments,
                            std::size_t position) {
-  TaskTable::Entry* const entry = table_.find(task);
-  if (entry != nullptr && entry->extra && !entry->extra->transit.objects().empty()) {
-    arguments = entry->extra->arguments;
-  }
   waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(position),
                   Waiting{task, {arguments.begin(), arguments.end()}});
   const auto sent = std::find_if(place.sent.begin(), place.sent.end(),
@@ -321,7 +317,7 @@ inline void Crew::put_back(Place& place,
     place.sent.erase(sent);
   }
   if (place.assigned > 0) --place.assigned;
-  if (entry != nullptr) entry->place = TaskTable::nowhere;
+  if (TaskTable::Entry* const entry = table_.find(task)) entry->place = TaskTable::nowhere;
 }
 
 /// Its receiver is told by resolve_failed().

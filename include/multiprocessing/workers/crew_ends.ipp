@@ -60,7 +60,7 @@ inline void Crew::close() {
   for (const auto& place : places_) tell_to_end(*place);
 }
 
-inline void Crew::join() {
+inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
   check_process();
   {
     const Locked lock{mutex_};
@@ -69,26 +69,30 @@ inline void Crew::join() {
                                   " is still running: close() or terminate() comes first"};
     }
   }
+  bool is_done = false;
   if (const std::size_t own = Telling::count(*this); own != 0) {
     // They count as open until they have returned from here, and so do others' that wait here too.
     held_by_joins_.fetch_add(own);
     call_followers(nullptr);
-    wait(
-        nullptr, [this] { return open_.load() <= held_by_joins_.load(); }, Deadline{forever});
+    is_done = wait(
+        nullptr, [this] { return open_.load() <= held_by_joins_.load(); }, deadline, stop);
     held_by_joins_.fetch_sub(own);
   } else {
-    wait(
-        nullptr, [this] { return open_.load() == 0; }, Deadline{forever});
+    is_done = wait(
+        nullptr, [this] { return open_.load() == 0; }, deadline, stop);
   }
+  if (!is_done) return false;
   stop_background();
-  join_workers();
+  if (!join_workers(deadline, stop)) return false;
   const Locked lock{mutex_};
   trace_.finish();
+  return true;
 }
 
 /// Nothing is left to do: the workers end by themselves.
-inline void Crew::join_workers() {
-  std::vector<std::shared_ptr<PoolWorker>> workers;
+/// @returns false: that took too long, or `stop` was requested.
+inline bool Crew::join_workers(const Deadline& deadline, const std::stop_token& stop) {
+  Workers workers;
   {
     const Locked lock{mutex_};
     for (const auto& place : places_) {
@@ -97,7 +101,12 @@ inline void Crew::join_workers() {
       workers.push_back(place->process);
     }
   }
-  for (const auto& worker : workers) worker->join();
+  const auto moment = stop.stop_possible() ? std::chrono::nanoseconds{tick} : std::chrono::hours{1};
+  for (const auto& worker : workers) {
+    while (!worker->join(deadline.left(moment))) {
+      if (deadline.passed() || stop.stop_requested()) return false;
+    }
+  }
   const Locked lock{mutex_};
   for (const auto& place : places_) {
     if (place->state != Place::State::alive) continue;
@@ -105,6 +114,7 @@ inline void Crew::join_workers() {
     place->process.reset();
     place->channel.reset();
   }
+  return true;
 }
 
 inline void Crew::terminate(os::Signal first) {
@@ -119,7 +129,7 @@ inline void Crew::terminate(os::Signal first) {
         },
         true);
   }
-  end_processes(first);
+  await_end(dismiss(first));
   resolve_failed();  // callbacks may wait for each other's results
   stop_background();
   const Locked lock{mutex_};

@@ -101,7 +101,8 @@ inline bool Crew::step(const Deadline& deadline) {
   if (!got && !deadline.is_now()) {
     got = take_result(header, message, Deadline{deadline.left(tick)});
   }
-  const std::int64_t now = got ? header.ended : now_in_nanoseconds();
+  // Not when this result was made: behind slow callbacks that was long ago.
+  const std::int64_t now = now_in_nanoseconds();
   if (message.capacity() <= most_kept_for_messages) message_ = std::move(message);
   if (now - looked_ > std::chrono::nanoseconds{tick}.count()) {
     looked_ = now;
@@ -153,12 +154,12 @@ inline void Crew::take_next_from_block(std::uint32_t place) {
   }
 }
 
-/// @param failure why the value did not come along; none: it did.
+/// @param no_value why the value did not come along; none: it did.
 inline void Crew::handle(const ResultHeader& header,
                          std::span<const std::byte> value,
-                         const std::exception_ptr& failure) {
+                         const std::exception_ptr& no_value) {
   if (header.kind == ResultHeader::initializer_failed) {
-    std::exception_ptr why = failure;
+    std::exception_ptr why = no_value;
     try {  // what makes the exception anew is the program's, and throws what it likes
       Decoder decoder{value};
       if (!why) why = decode_exception(decoder);
@@ -168,8 +169,14 @@ inline void Crew::handle(const ResultHeader& header,
     break_down("a worker's initializer threw", why);
     return;
   }
+  Transit transit;
+  std::exception_ptr failure = no_value;
+  try {
+    if (header.in_channel != 0 && !take_handles(header, transit)) return;
+  } catch (...) {  // no descriptor is left, no memory
+    failure = std::current_exception();
+  }
   TaskTable::Entry entry;
-  std::shared_ptr<DuplexCore> channel;
   {
     const Locked lock{mutex_};
     if (header.place >= places_.size()) return;
@@ -181,8 +188,8 @@ inline void Crew::handle(const ResultHeader& header,
       place.sent_bytes -= sent->size;
       place.sent.erase(sent);
     }
-    if (header.by_channel != 0) channel = place.channel;
     ++place.stats.done;
+    place.has_begun = true;
     place.failures = 0;
     place.stats.busy += std::chrono::nanoseconds{header.ended - header.begun};
     try {
@@ -200,37 +207,57 @@ inline void Crew::handle(const ResultHeader& header,
       log(LogLevel::error, error.what());
     }
   }
-  if (channel && (entry.id == 0 || failure)) ++board_->slot(header.place).received;
   if (entry.id == 0) return;
   if (failure) return fail(std::move(entry), failure);
-  deliver(std::move(entry), header, value, channel);
+  deliver(std::move(entry), header, value, transit);
+}
+
+/// What came beside a result's bytes.
+/// @returns false: it went with its worker, which has ended (see os::handles_go_with_sender). The
+/// task is still among what was sent there, so bury() finds it.
+inline bool Crew::take_handles(const ResultHeader& header, Transit& transit) {
+  struct Received {  // NOLINT(*-special-member-functions): const, and of this scope only
+    std::atomic<std::uint32_t>& count;
+    ~Received() { ++count; }
+  };
+  std::shared_ptr<DuplexCore> channel;
+  std::shared_ptr<PoolWorker> worker;
+  {
+    const Locked lock{mutex_};
+    if (header.place >= places_.size()) return false;
+    channel = places_[header.place]->channel;
+    worker = places_[header.place]->process;
+  }
+  if (!channel || !worker) return false;  // all have been ended, and no task is left
+  const Received received{board_->slot(header.place).received};
+  const auto has_ended = [&](const Deadline& deadline) {
+    return os::wait_ready(worker->sentinel(), deadline);
+  };
+  // It was sent before the result: only who lives may be slow.
+  const Deadline deadline{
+      std::chrono::seconds{has_ended(Deadline{std::chrono::seconds{0}}) ? 0 : 1}};
+  try {
+    while (auto message = channel->receive(deadline)) {
+      ChannelParts parts{message->bytes()};
+      if (parts.id != header.id) continue;
+      transit = Transit{std::move(parts.objects), std::move(message->handles)};
+      return true;
+    }
+  } catch (const EOFError&) {  // it ends
+  }
+  if (has_ended(deadline)) return false;
+  throw SerializationError{"a result's handles did not arrive"};
 }
 
 /// Tells the receiver. Nothing that it does, or that the bytes are, comes out of here.
 inline void Crew::deliver(TaskTable::Entry entry,
                           const ResultHeader& header,
                           std::span<const std::byte> value,
-                          const std::shared_ptr<DuplexCore>& channel) {
+                          Transit& transit) {
   std::exception_ptr error;
   bool returned = false;
   try {
     const Telling telling{*this};
-    std::optional<os::IncomingMessage> arrived;
-    Transit transit;
-    if (channel) {
-      struct Received {  // NOLINT(*-special-member-functions): const, and of this scope only
-        std::atomic<std::uint32_t>& count;
-        ~Received() { ++count; }
-      };
-      const Received received{board_->slot(header.place).received};
-      do {
-        arrived = channel->receive(Deadline{std::chrono::seconds{1}});
-        if (!arrived) throw SerializationError{"a result's handles did not arrive"};
-      } while (ChannelParts{arrived->bytes()}.id != header.id);
-      ChannelParts parts{arrived->bytes()};
-      value = parts.value;
-      transit = Transit{std::move(parts.objects), std::move(arrived->handles)};
-    }
     Decoder decoder{value, &transit};
     if (header.kind == ResultHeader::value) {
       entry.receiver->on_value(entry.part, decoder);

@@ -39,6 +39,7 @@ inline void Crew::start_process(Place& place) {
   place.assigned = 0;
   place.ends = false;
   place.killed = 0;
+  place.has_begun = false;
   place.in_channel = 0;
   if (place.stats.pid) ++place.stats.restarts, ++restarts_;
   place.stats.pid = place.process->pid();
@@ -86,10 +87,29 @@ inline void Crew::start(Place& place) noexcept {
   }
   try {
     if (gives_up) break_down("no worker can be started", failure);
-    if (is_late) end_processes(os::Signal::kill);
+    if (is_late) await_end(dismiss(os::Signal::kill));
     if (!failure) register_living(shared_from_this());
   } catch (...) {  // no memory; the next look at the workers tries again
     log_current_exception();
+  }
+}
+
+/// Which of them have ended.
+inline void Crew::find_dead(std::span<const native_handle_type> sentinels,
+                            std::span<bool> is_dead) {
+  const auto ask = [](auto some, auto answers) {
+    std::error_code ec;
+    static_cast<void>(os::wait_any(some, answers, {}, Deadline{std::chrono::seconds{0}}, ec));
+    return ec;
+  };
+  if (!ask(sentinels, is_dead)) return;
+  // All at once may be too many: for the memory, or for the descriptors that a process may have.
+  for (std::size_t i = 0; i < sentinels.size(); ++i) {
+    const auto ec = ask(sentinels.subspan(i, 1), is_dead.subspan(i, 1));
+    if (ec && !std::exchange(is_blind_, true)) {
+      log(LogLevel::error,
+          [&] { return "a pool cannot see its workers' deaths: " + ec.message(); });
+    }
   }
 }
 
@@ -109,14 +129,13 @@ inline void Crew::look_after_workers() {
     }
   }
   if (!alive.empty()) {
-    const std::unique_ptr<bool[]> ready{new bool[alive.size()]{}};
-    std::error_code ec;
-    const auto waited = os::wait_any(sentinels, {ready.get(), alive.size()}, {},
-                                     Deadline{std::chrono::seconds{0}}, ec);
-    for (std::size_t i = 0; waited == os::Waited::ready && i < alive.size(); ++i) {
-      if (ready[i]) bury(*alive[i], *held[i]);
+    const std::unique_ptr<bool[]> dead{new bool[alive.size()]{}};
+    find_dead(sentinels, {dead.get(), alive.size()});
+    for (std::size_t i = 0; i < alive.size(); ++i) {
+      if (dead[i]) bury(*alive[i], *held[i]);
     }
   }
+  resolve_failed();  // starting others may take long: a fork, of a large process
   std::vector<Place*> due;
   {
     const Locked lock{mutex_};
@@ -162,7 +181,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
   const bool expected = [&] {
     const Locked lock{mutex_};
     if (place.state != Place::State::alive || place.process.get() != &worker) return true;
-    const WorkerSlot& slot = board_->slot(place.number);
+    const bool was_ready = board_->slot(place.number).ready.load(std::memory_order_seq_cst) != 0;
     place.state = Place::State::vacant;  // or take_back() writes to a worker that is no more
     try {
       take_back(place, static_cast<std::size_t>(-1));
@@ -178,6 +197,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
       while (!place.sent.empty()) {
         lose(place, place.sent.front().id, death, crash);
         place.sent.pop_front();
+        place.has_begun = true;
       }
     } catch (...) {
       place.state = Place::State::alive;
@@ -188,9 +208,10 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     results_->take_from_the_dead();
     place.process.reset();
     place.channel.reset();
-    if (slot.ready.load(std::memory_order_seq_cst) == 0 && place.killed == 0) {
+    // One that began a task has cost a task: that comes to an end.
+    if (place.killed == 0 && !place.has_begun && !(is_expected && was_ready)) {
       place.restart_at = Clock::now() + first_pause * (1U << std::min(place.failures, 7U));
-      gives_up = ++place.failures > most_failures && !works_somewhere();
+      gives_up = ++place.failures > most_failures && !was_ready && !works_somewhere();
     } else {
       place.failures = 0;
     }
@@ -300,13 +321,25 @@ inline void Crew::break_down(const std::string& why,
     fail_all_later([&] { return with_nested(why_broken_, because); }, false);
   }
   log(LogLevel::error, text);
-  end_processes(os::Signal::terminate);
-  resolve_failed();
+  const Workers workers = dismiss(os::Signal::terminate);
+  resolve_failed();  // one may not end when it is asked to, or be stopped
+  await_end(workers);
 }
 
-/// Every worker ends: asked, after half a second forced.
-inline void Crew::end_processes(os::Signal first) {
-  std::vector<std::shared_ptr<PoolWorker>> workers;
+template <class Act>
+void Crew::with_each(const Workers& workers, const Act& act) {
+  for (const auto& worker : workers) {
+    try {
+      act(*worker);
+    } catch (const std::system_error& error) {  // no right to end it
+      log(LogLevel::error, error.what());
+    }
+  }
+}
+
+/// The crew has no workers any more; they are asked to end.
+inline Crew::Workers Crew::dismiss(os::Signal first) {
+  Workers workers;
   {
     const Locked lock{mutex_};
     for (const auto& place : places_) {
@@ -317,24 +350,22 @@ inline void Crew::end_processes(os::Signal first) {
       workers.push_back(std::move(place->process));
     }
   }
-  const auto each = [&](const auto& act) {
-    for (const auto& worker : workers) {
-      try {
-        act(*worker);
-      } catch (const std::system_error& error) {  // no right to end it
-        log(LogLevel::error, error.what());
-      }
-    }
-  };
+  with_each(workers, [first](PoolWorker& worker) {
+    first == os::Signal::kill ? worker.kill() : worker.terminate();
+  });
+  return workers;
+}
+
+/// They end: after half a second they are forced to.
+inline void Crew::await_end(const Workers& workers) {
   constexpr std::chrono::milliseconds asked{500};
   constexpr std::chrono::seconds forced{2};
-  each([&](PoolWorker& worker) { first == os::Signal::kill ? worker.kill() : worker.terminate(); });
   Deadline deadline{asked};
-  each([&](PoolWorker& worker) {
+  with_each(workers, [&](PoolWorker& worker) {
     if (!worker.join(deadline.left(asked))) worker.kill();
   });
   deadline = Deadline{forced};
-  each([&](PoolWorker& worker) { worker.join(deadline.left(forced)); });
+  with_each(workers, [&](PoolWorker& worker) { worker.join(deadline.left(forced)); });
 }
 
 }  // namespace multiprocessing::detail

@@ -76,6 +76,9 @@ class MapCore final : public ResultCore<MapResult<R>> {
   void on_cancelled(std::uint32_t part, std::exception_ptr error) noexcept override {
     on_error(part, std::move(error));
   }
+  /// @brief Its tasks, if somebody may stop waiting for them.
+  std::vector<std::uint64_t> tasks;
+
   /// @brief Nothing is reported any more: whoever wanted to know has gone.
   void silence() {
     std::unique_lock lock{mutex_};
@@ -171,6 +174,7 @@ auto start_map(const std::shared_ptr<TaskRunner>& runner,
   using X = ItemOf<Xs>;
   using Key = ChunkKey<F, Xs, Spread>;
   static_assert(check_callable<F>());
+  check_options(options, !in_background, true);
   constexpr unsigned chunks_per_worker = 4;
   if (chunksize == 0) {
     const std::size_t chunks = std::size_t{runner->workers()} * chunks_per_worker;
@@ -182,7 +186,7 @@ auto start_map(const std::shared_ptr<TaskRunner>& runner,
   core->attach(runner);
   prepare(*core);
   runner->check_takes_tasks();
-  if (in_background) runner->work_in_background();
+  if (in_background || options.stop.stop_possible()) runner->work_in_background();
   auto item = std::ranges::begin(xs);
   std::uint32_t part = 0;
   std::vector<std::uint64_t> tasks;
@@ -205,6 +209,7 @@ auto start_map(const std::shared_ptr<TaskRunner>& runner,
     abandon(std::current_exception());
     throw;
   }
+  if (options.stop.stop_possible()) core->tasks = std::move(tasks);
   return core;
 }
 

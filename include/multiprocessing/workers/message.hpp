@@ -18,9 +18,8 @@ namespace multiprocessing::detail {
 /// @brief In front of a task in its ring. Behind it: its arguments.
 struct TaskHeader {
   enum Flag : std::uint32_t {
-    end = 1,         ///< No task: the worker is to end.
-    by_channel = 2,  ///< The arguments are in the channel, with their handles.
-    pass_over = 4,   ///< No task: what is in the channel belongs to one that was taken back.
+    end = 1,        ///< No task: the worker is to end.
+    pass_over = 2,  ///< No task: what is in the channel belongs to one that was taken back.
   };
 
   std::uint64_t id = 0;
@@ -28,7 +27,7 @@ struct TaskHeader {
   std::uint32_t flags = 0;
   std::uint64_t page = 0;        ///< Where the board's book says what that line is.
   std::uint64_t max_memory = 0;  ///< 0: no limit.
-  std::uint64_t in_channel = 0;  ///< Which message of the channel, counted from 1.
+  std::uint64_t in_channel = 0;  ///< Which message of the channel has its handles, from 1. 0: none.
 };
 
 /// @brief In front of a result. Behind it: the value, or the exception.
@@ -38,7 +37,7 @@ struct ResultHeader {
   std::uint64_t id = 0;
   std::uint32_t place = 0;
   std::uint16_t kind = value;
-  std::uint16_t by_channel = 0;  ///< 1: what follows is in the channel, with its handles.
+  std::uint16_t in_channel = 0;  ///< 1: its handles are in the channel.
   std::int64_t begun = 0;        ///< Steady clock, nanoseconds.
   std::int64_t ended = 0;
 };
@@ -59,9 +58,9 @@ void put_header(std::vector<std::byte>& bytes, const Header& header) {
   bytes.insert(bytes.end(), begin, begin + sizeof header);
 }
 
-/// @brief What goes through a channel: the task's number, the objects that travel, the value.
+/// @brief What goes through a channel beside the handles: the task's number, the objects that
+/// travel.
 [[nodiscard]] inline std::vector<std::byte> channel_message(std::uint64_t id,
-                                                            std::span<const std::byte> value,
                                                             const Transit& transit) {
   std::vector<std::byte> bytes;
   put_header(bytes, id);
@@ -70,14 +69,12 @@ void put_header(std::vector<std::byte>& bytes, const Header& header) {
     put_header(bytes, object.kind);
     put_header(bytes, static_cast<std::uint64_t>(object.handles));
   }
-  bytes.insert(bytes.end(), value.begin(), value.end());
   return bytes;
 }
 
-/// @brief A channel's message, taken apart. The value refers to the message.
+/// @brief A channel's message, taken apart.
 struct ChannelParts {
   std::uint64_t id = 0;
-  std::span<const std::byte> value;
   std::vector<Transit::Object> objects;
 
   explicit ChannelParts(std::span<const std::byte> message) {
@@ -88,7 +85,6 @@ struct ChannelParts {
       const auto handles = take_header<std::uint64_t>(message);
       objects.push_back({kind, static_cast<std::uint32_t>(handles), nullptr});
     }
-    value = message;
   }
 };
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <stop_token>
 #include <utility>
 
 namespace multiprocessing {
@@ -22,12 +23,19 @@ struct TaskOptions {
   unsigned retries = 0;
   /// How many bytes of memory more than at its beginning it may use; beyond that, allocations in
   /// it throw std::bad_alloc. 0: no limit. Windows cannot limit it, and whoever submits the task
-  /// gets std::invalid_argument.
+  /// gets std::invalid_argument; where Linux cannot (no /proc, or prlimit() is refused), the task
+  /// fails with std::system_error and is not run.
   std::size_t max_memory = 0;
   /// map() and its kin call it after each chunk with how many of how many items are done, one call
   /// at a time, in the thread that waits or in the pool's own. It should not throw: what it throws
-  /// is logged and dropped.
+  /// is logged and dropped. All else refuses it with std::invalid_argument: who takes results one
+  /// by one sees how many there are.
   std::function<void(std::size_t done, std::size_t total)> progress = {};
+  /// Ends the wait of apply(), map(), starmap() and of those that go through an imap() or an
+  /// executor's map(), with CancelledError, when a stop is requested. Of a call that waits itself,
+  /// what no worker has begun is taken back; what runs goes on. What returns at once refuses it
+  /// with std::invalid_argument: the result's own functions take one.
+  std::stop_token stop = {};
 };
 
 namespace detail {

@@ -8,6 +8,7 @@
 #include <multiprocessing/serialization.hpp>
 #include <multiprocessing/workers/standard_errors.hpp>
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <stdexcept>
@@ -68,18 +69,54 @@ namespace detail {
 
 enum class ErrorForm : std::uint8_t { end, standard, own, words };
 
+inline void put_form(Encoder& encoder, ErrorForm form) {
+  encoder.write_number(static_cast<std::uint8_t>(form));
+}
+
+/// @brief A class that register_exception() was told of.
+struct KnownError {
+  bool (*encode_current)(Encoder&);
+  const KnownError* next = nullptr;
+};
+inline std::atomic<const KnownError*> known_errors{nullptr};
+
+/// @brief Encodes the exception that is being handled, if it is an E. @returns whether it is.
+template <class E>
+bool encode_current_if(Encoder& encoder) {
+  try {
+    throw;
+  } catch (const E& error) {
+    if constexpr (std::is_polymorphic_v<E>) {  // of a class derived from it, a part would arrive
+      if (typeid(error) != typeid(E) &&
+          dynamic_cast<const std::nested_exception*>(&error) == nullptr) {
+        return false;
+      }
+    }
+    put_form(encoder, ErrorForm::own);
+    codec<CodeReference>::encode(encoder, refer_to<RemakeError<E>>());
+    encode<E>(encoder, error);
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+[[nodiscard]] inline bool encode_current_if_known(Encoder& encoder) {
+  for (const KnownError* each = known_errors.load(); each != nullptr; each = each->next) {
+    if (each->encode_current(encoder)) return true;
+  }
+  return false;
+}
+
 /// @brief Encodes one exception. Call it inside its handler. @returns what is nested in it.
 inline std::exception_ptr encode_current_error(Encoder& encoder, std::string& words) {
-  const auto put_form = [&](ErrorForm form) {
-    encoder.write_number(static_cast<std::uint8_t>(form));
-  };
   std::string type;
   std::string text;
   std::exception_ptr nested;
   const auto in_words = [&](std::string said) {
     type = os::current_exception_type();
     text = std::move(said);
-    put_form(ErrorForm::words);
+    put_form(encoder, ErrorForm::words);
     encode<std::string>(encoder, type);
     encode<std::string>(encoder, text);
   };
@@ -90,10 +127,11 @@ inline std::exception_ptr encode_current_error(Encoder& encoder, std::string& wo
       nested = inner->nested_ptr();
     }
     if (const auto* own = dynamic_cast<const TravellingError*>(&error)) {
-      put_form(ErrorForm::own);
+      put_form(encoder, ErrorForm::own);
       own->encode_error(encoder);
+    } else if (encode_current_if_known(encoder)) {
     } else if (const auto which = standard_error_of(error, nested != nullptr)) {
-      put_form(ErrorForm::standard);
+      put_form(encoder, ErrorForm::standard);
       encode_standard_error(encoder, *which, error);
     } else {
       in_words(error.what());
@@ -102,7 +140,7 @@ inline std::exception_ptr encode_current_error(Encoder& encoder, std::string& wo
     text = error.what();
   } catch (const TravellingError& own) {
     type = os::current_exception_type();
-    put_form(ErrorForm::own);
+    put_form(encoder, ErrorForm::own);
     own.encode_error(encoder);
   } catch (const char* said) {
     in_words(said == nullptr ? "" : said);
@@ -111,7 +149,11 @@ inline std::exception_ptr encode_current_error(Encoder& encoder, std::string& wo
   } catch (int number) {
     in_words(std::to_string(number));
   } catch (...) {
-    in_words("an exception of that type");
+    if (encode_current_if_known(encoder)) {
+      type = os::current_exception_type();
+    } else {
+      in_words("an exception of that type");
+    }
   }
   words += "  " + type + (text.empty() ? "" : ": ") + text + "\n";
   return nested;
@@ -192,4 +234,26 @@ inline std::exception_ptr decode_chain(Decoder& decoder) {
 }
 
 }  // namespace detail
+
+/// @brief Has an exception class that is serializable, and cannot be a SendableError, come home
+/// from a pool's worker as itself: another library's, or one that is no std::exception.
+/// @code
+/// const bool is_known = mp::register_exception<lib::ParseError>();  // at namespace scope
+/// @endcode
+/// What is derived from it does not come as it, and needs to be named itself.
+/// @tparam E a class. @returns true.
+/// @processes Each where it is thrown: at namespace scope it holds for spawned ones too.
+template <class E>
+bool register_exception() noexcept {
+  static_assert(std::is_class_v<E>, "multiprocessing: an exception that travels is of a class");
+  static detail::KnownError known{&detail::encode_current_if<E>};
+  static const bool is_in = [] {
+    known.next = detail::known_errors.load();
+    while (!detail::known_errors.compare_exchange_weak(known.next, &known)) {
+    }
+    return true;
+  }();
+  return is_in;
+}
+
 }  // namespace multiprocessing

@@ -3,6 +3,7 @@
 /// @file result_iterator.hpp
 /// @brief Results one by one, while later ones are being made.
 #include <multiprocessing/exceptions.hpp>
+#include <multiprocessing/logging.hpp>
 #include <multiprocessing/timeout.hpp>
 #include <multiprocessing/workers/map_core.hpp>
 #include <multiprocessing/workers/submit.hpp>
@@ -122,6 +123,43 @@ class ChunkStore final : public Receiver {
   std::uint32_t last_ = none;
 };
 
+/// @brief The tasks of an iterator that may not have begun; an executor's are cancelled with it.
+class TasksAhead {
+ public:
+  TasksAhead(std::shared_ptr<TaskRunner> runner, bool cancels) noexcept
+      : runner_{std::move(runner)}, cancels_{cancels} {}
+  TasksAhead(TasksAhead&&) noexcept = default;
+  TasksAhead& operator=(TasksAhead&& other) noexcept {
+    runner_.swap(other.runner_);
+    tasks_.swap(other.tasks_);
+    std::swap(cancels_, other.cancels_);
+    return *this;
+  }
+  ~TasksAhead() {
+    if (!cancels_ || !runner_ || !runner_->is_ours()) return;
+    try {
+      cancel();
+    } catch (const std::exception& error) {  // no memory: they are done all the same
+      log(LogLevel::error, error.what());
+    }
+  }
+
+  /// @param most older ones are done.
+  void add(std::uint64_t task, std::size_t most) {
+    tasks_.push_back(task);
+    if (tasks_.size() > most) tasks_.pop_front();
+  }
+  void clear() noexcept { tasks_.clear(); }
+  void cancel() {
+    for (const std::uint64_t task : std::exchange(tasks_, {})) runner_->cancel(task);
+  }
+
+ private:
+  std::shared_ptr<TaskRunner> runner_;
+  std::deque<std::uint64_t> tasks_;
+  bool cancels_;
+};
+
 }  // namespace detail
 
 /// @brief The results of `imap`, `imap_unordered` and an executor's `map`: a range to go through
@@ -131,7 +169,8 @@ class ChunkStore final : public Receiver {
 /// takes them: it may be endless, and is used by no other thread. What a task throws comes out of
 /// next() at its place, and the next call goes on behind it; with chunks of several items, the
 /// whole chunk is lost. What the input throws comes after all results before it, and is the end; so
-/// is the refusal of a pool that was closed before all of the input was read.
+/// is the refusal of a pool that was closed before all of the input was read. One of an executor
+/// that goes before its end cancels what no worker has begun; one of a pool leaves it to be done.
 /// @code
 /// for (int square : pool.imap(f, numbers)) ...
 /// @endcode
@@ -150,11 +189,14 @@ class ResultIterator {
 
   /// @brief The next result; none: that was all.
   /// @throws what the task threw. TimeoutError it is not there within the time; it may be asked for
-  /// again. CancelledError `stop` was requested, or the pool was terminated.
+  /// again. CancelledError a stop was requested, by `stop` or by TaskOptions::stop, or the pool was
+  /// terminated.
   std::optional<value_type> next(Timeout timeout = forever, const std::stop_token& stop = {}) {
+    const std::stop_token& stopped = stop.stop_possible() ? stop : stop_;
     while (at_ == current_.size()) {
       fill();
       if (taken_ == handed_out_) {
+        tasks_.clear();
         if (input_error_) std::rethrow_exception(std::exchange(input_error_, nullptr));
         return std::nullopt;
       }
@@ -162,8 +204,8 @@ class ResultIterator {
       const auto limit = deadline_.left(deadline.left(std::chrono::hours{24 * 365 * 100}));
       if (!runner_->wait(
               store_.get(), [this] { return store_->has_next(); },
-              timeout.is_forever() ? deadline_ : detail::Deadline{limit}, stop)) {
-        if (stop.stop_requested()) throw CancelledError{"the wait for a result was stopped"};
+              timeout.is_forever() ? deadline_ : detail::Deadline{limit}, stopped)) {
+        if (stopped.stop_requested()) throw CancelledError{"the wait for a result was stopped"};
         if (deadline_.passed()) close();
         throw TimeoutError{"the next result is not there yet"};
       }
@@ -183,8 +225,7 @@ class ResultIterator {
     input_error_ = nullptr;
     current_.clear();
     at_ = 0;
-    for (const std::uint64_t task : tasks_) runner_->cancel(task);
-    tasks_.clear();
+    tasks_.cancel();
     taken_ = handed_out_;
   }
 
@@ -209,7 +250,9 @@ class ResultIterator {
     }
     void operator++(int) { ++*this; }
     /// @brief As next() of the range: the result behind this one.
-    std::optional<value_type> next(Timeout timeout = forever) { return results_->next(timeout); }
+    std::optional<value_type> next(Timeout timeout = forever, const std::stop_token& stop = {}) {
+      return results_->next(timeout, stop);
+    }
     friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.is_at_end(); }
     /// @}
 
@@ -232,11 +275,15 @@ class ResultIterator {
                  bool in_order,
                  std::size_t buffersize,
                  std::size_t refill_at,
-                 Timeout timeout = forever)
-      : runner_{std::move(runner)},
+                 Timeout timeout,
+                 std::stop_token stop,
+                 bool cancels_rest)
+      : tasks_{runner, cancels_rest},
+        runner_{std::move(runner)},
         store_{std::make_shared<detail::ChunkStore<R>>(in_order)},
         hand_out_{std::move(hand_out)},
         deadline_{timeout},
+        stop_{std::move(stop)},
         ahead_{buffersize},
         refill_at_{refill_at} {
     fill();
@@ -252,8 +299,7 @@ class ResultIterator {
           hand_out_ = {};
           return;
         }
-        if (*task != 0) tasks_.push_back(*task);
-        if (tasks_.size() > ahead_) tasks_.pop_front();
+        if (*task != 0) tasks_.add(*task, ahead_);
         ++handed_out_;
       } catch (...) {  // the input threw, or the pool takes no more
         input_error_ = std::current_exception();
@@ -262,15 +308,16 @@ class ResultIterator {
     }
   }
 
+  detail::TasksAhead tasks_;
   std::shared_ptr<detail::TaskRunner> runner_;
   std::shared_ptr<detail::ChunkStore<R>> store_;
   HandOut hand_out_;
   detail::Deadline deadline_;
+  std::stop_token stop_;
   std::size_t ahead_;
   std::size_t refill_at_;  // handing out in batches wakes workers less often
   std::uint32_t handed_out_ = 0;
   std::uint32_t taken_ = 0;
-  std::deque<std::uint64_t> tasks_;
   std::vector<value_type> current_;
   std::size_t at_ = 0;
   std::optional<value_type> shown_;
@@ -316,11 +363,13 @@ auto iterate(const std::shared_ptr<TaskRunner>& runner,
              bool in_order,
              std::size_t chunksize,
              std::size_t buffersize,
-             Timeout timeout = forever) {
+             Timeout timeout = forever,
+             bool cancels_rest = false) {
   using X = ItemOf<Xs>;
   using Key = ChunkKey<F, Xs, Spread>;
   static_assert(check_callable<F>());
   if (chunksize == 0) throw std::invalid_argument{"the size of a chunk is at least 1"};
+  check_options(options, true, false);
   constexpr std::size_t chunks_per_worker = 8;
   constexpr std::size_t least_chunks = 64;
   std::size_t refill_at = buffersize;
@@ -342,8 +391,9 @@ auto iterate(const std::shared_ptr<TaskRunner>& runner,
   };
   runner->check_takes_tasks();
   runner->work_in_background();
-  ResultIterator<typename Key::Result> results{runner,     std::move(hand_out), in_order,
-                                               buffersize, refill_at,           timeout};
+  ResultIterator<typename Key::Result> results{runner,       std::move(hand_out), in_order,
+                                               buffersize,   refill_at,           timeout,
+                                               options.stop, cancels_rest};
   return results;
 }
 

@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <any>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <functional>
+#include <ios>
 #include <limits>
 #include <memory>
 #include <new>
@@ -43,11 +45,22 @@ std::exception_ptr with_nested(E error, const std::exception_ptr& nested) {
   }
 }
 
+/// @brief The categories that mean the same in every process.
+[[nodiscard]] inline std::array<const std::error_category*, 3> known_categories() noexcept {
+  return {&std::system_category(), &std::generic_category(), &std::iostream_category()};
+}
+
+/// @brief The category's place there; behind the last one: it has none.
+[[nodiscard]] inline std::size_t place_of(const std::error_category& category) noexcept {
+  const auto all = known_categories();
+  return static_cast<std::size_t>(std::find(all.begin(), all.end(), &category) - all.begin());
+}
+
 /// @brief What is known of an exception of one of the types below.
 struct ErrorParts {
   std::string text;
   int code = 0;
-  bool is_generic = false;  ///< The code is of the generic category, else of the system's.
+  std::uint8_t category = 0;  ///< Of the code: its place in known_categories().
   std::vector<std::byte> bytes;
   std::vector<std::filesystem::path> paths;
 };
@@ -55,8 +68,7 @@ struct ErrorParts {
 template <class E>
 std::exception_ptr make_error(const ErrorParts& parts, const std::exception_ptr& nested) {
   if constexpr (std::is_base_of_v<std::system_error, E>) {
-    const std::error_code code{parts.code,
-                               parts.is_generic ? std::generic_category() : std::system_category()};
+    const std::error_code code{parts.code, *known_categories().at(parts.category)};
     const std::string end = ": " + code.message();
     std::string text = parts.text;
     if constexpr (std::is_same_v<E, std::filesystem::filesystem_error>) {
@@ -69,7 +81,11 @@ std::exception_ptr make_error(const ErrorParts& parts, const std::exception_ptr&
                          nested);
     } else {
       if (text.ends_with(end)) text.resize(text.size() - end.size());
-      return with_nested(E{code, text}, nested);
+      if constexpr (std::is_same_v<E, std::ios_base::failure>) {
+        return with_nested(E{text, code}, nested);
+      } else {
+        return with_nested(E{code, text}, nested);
+      }
     }
   } else if constexpr (std::is_same_v<E, BufferTooShort>) {
     return with_nested(E{parts.bytes}, nested);
@@ -91,7 +107,7 @@ ErrorParts parts_of(const std::exception& error) {
   if constexpr (std::is_base_of_v<std::system_error, E>) {
     const auto& own = dynamic_cast<const E&>(error);
     parts.code = own.code().value();
-    parts.is_generic = own.code().category() == std::generic_category();
+    parts.category = static_cast<std::uint8_t>(place_of(own.code().category()));
     if constexpr (std::is_same_v<E, std::filesystem::filesystem_error>) {
       parts.paths = {own.path1(), own.path2()};
     }
@@ -110,7 +126,9 @@ ErrorParts parts_of(const std::exception& error) {
 /// @brief Whether the exception is an E that std::throw_with_nested made; that type has no name.
 template <class E>
 bool is_nesting(const std::exception& error) {
-  if (dynamic_cast<const E*>(&error) == nullptr) return false;
+  if constexpr (!std::is_same_v<E, std::exception>) {
+    if (dynamic_cast<const E*>(&error) == nullptr) return false;
+  }
   try {
     std::rethrow_exception(
         make_error<E>(parts_of<E>(error), std::make_exception_ptr(std::exception{})));
@@ -119,9 +137,18 @@ bool is_nesting(const std::exception& error) {
   }
 }
 
+/// @brief Whether the exception is an E alone, and of no class derived from it.
+template <class E>
+bool is_exactly(const std::exception& error) {
+  if constexpr (std::is_same_v<E, std::ios_base::failure>) {
+    if (typeid(error).name() == std::string_view{"St13__ios_failure"}) return true;  // libstdc++'s
+  }
+  return typeid(error) == typeid(E);
+}
+
 /// @brief One of the types. Its place in the table is what travels.
 struct ErrorType {
-  const std::type_info* type;
+  bool (*is_exactly)(const std::exception&);
   bool (*is_nesting)(const std::exception&);
   ErrorParts (*parts)(const std::exception&);
   std::exception_ptr (*make)(const ErrorParts&, const std::exception_ptr&);
@@ -130,7 +157,7 @@ struct ErrorType {
 template <class... E>
 [[nodiscard]] inline const auto& error_types_of() {
   static const std::array<ErrorType, sizeof...(E)> all{
-      ErrorType{&typeid(E), &is_nesting<E>, &parts_of<E>, &make_error<E>}...};
+      ErrorType{&is_exactly<E>, &is_nesting<E>, &parts_of<E>, &make_error<E>}...};
   return all;
 }
 
@@ -144,7 +171,7 @@ template <class... E>
       std::filesystem::filesystem_error, ProcessError, TimeoutError, BufferTooShort, EOFError,
       ConnectionError, SerializationError, Empty, Full, AbandonedLock, BrokenProcessPool,
       CancelledError, InvalidStateError, SystemExit, ShutDown, BrokenBarrierError, LostTasks,
-      AuthenticationError>();
+      AuthenticationError, std::ios_base::failure, std::exception>();
 }
 
 /// @brief The exception's place in the table; none: it is not one of these, or a part of it cannot
@@ -153,14 +180,11 @@ template <class... E>
                                                                    bool nests) {
   // Another category is an object of that process; its numbers mean nothing here.
   if (const auto* own = dynamic_cast<const std::system_error*>(&error)) {
-    const std::error_category& category = own->code().category();
-    if (category != std::generic_category() && category != std::system_category()) {
-      return std::nullopt;
-    }
+    if (place_of(own->code().category()) == known_categories().size()) return std::nullopt;
   }
   const auto& all = error_types();
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (nests ? all[i].is_nesting(error) : *all[i].type == typeid(error)) {
+    if (nests ? all[i].is_nesting(error) : all[i].is_exactly(error)) {
       return static_cast<std::uint8_t>(i);
     }
   }
@@ -172,7 +196,7 @@ inline void encode_standard_error(Encoder& encoder,
                                   const std::exception& error) {
   encoder.write_number(which);
   const ErrorParts parts = error_types()[which].parts(error);
-  encoder(parts.text, parts.code, parts.is_generic, parts.bytes, parts.paths);
+  encoder(parts.text, parts.code, parts.category, parts.bytes, parts.paths);
 }
 
 struct StandardError {
@@ -188,9 +212,10 @@ struct StandardError {
   const auto which = decoder.read_number<std::uint8_t>();
   if (which >= error_types().size()) throw SerializationError{"the bytes hold no exception"};
   StandardError error{&error_types()[which], {}};
-  decoder(error.parts.text, error.parts.code, error.parts.is_generic, error.parts.bytes,
+  decoder(error.parts.text, error.parts.code, error.parts.category, error.parts.bytes,
           error.parts.paths);
-  if (error.parts.paths.size() != 0 && error.parts.paths.size() != 2) {
+  if (error.parts.category >= known_categories().size() ||
+      (error.parts.paths.size() != 0 && error.parts.paths.size() != 2)) {
     throw SerializationError{"the bytes hold no exception"};
   }
   return error;

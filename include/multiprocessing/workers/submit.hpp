@@ -113,6 +113,18 @@ std::uint64_t submit_code(TaskRunner& runner,
   return 0;
 }
 
+/// @brief Whether a call has a use for what is said about its tasks.
+/// @throws std::invalid_argument
+inline void check_options(const TaskOptions& options, bool waits, bool tells) {
+  if (!waits && options.stop.stop_possible()) {
+    throw std::invalid_argument{
+        "TaskOptions::stop ends a wait, and this call does not wait: give it to the result"};
+  }
+  if (!tells && options.progress) {
+    throw std::invalid_argument{"TaskOptions::progress: only map() and starmap() tell of it"};
+  }
+}
+
 /// @brief The key of a call.
 template <class F, class Arguments>
 struct CallKey;
@@ -132,7 +144,7 @@ void encode_argument(Encoder& encoder, const B& argument) {
 }
 
 /// @brief Hands one call to a runner. Whatever encoding an argument throws is the result's error.
-/// @throws std::invalid_argument not running. BrokenProcessPool.
+/// @throws std::invalid_argument not running, or an option that makes no sense. BrokenProcessPool.
 template <class F, class... A>
 auto submit_call(const std::shared_ptr<TaskRunner>& runner,
                  const TaskOptions& options,
@@ -147,10 +159,12 @@ auto submit_call(const std::shared_ptr<TaskRunner>& runner,
       "multiprocessing: the task cannot be called with these arguments; each is passed as a value");
   using Key = CallKey<F, Passed>;
   static_assert(check_callable<F>());
+  check_options(options, !in_background, false);
   auto core = std::make_shared<ResultCore<typename Key::Result>>();
   core->attach(runner);
   prepare(*core);
-  if (in_background) runner->work_in_background();
+  // Whoever stops waiting leaves what runs to somebody.
+  if (in_background || options.stop.stop_possible()) runner->work_in_background();
   const std::uint64_t task = submit_code<typename Key::type>(
       *runner, function,
       [&](Encoder& encoder) {

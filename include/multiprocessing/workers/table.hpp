@@ -33,7 +33,7 @@ class TaskTable {
     Timeout timeout = forever;
     std::size_t max_memory = 0;
     unsigned retries_left = 0;
-    std::vector<std::byte> arguments;  ///< Kept for another try, or because of handles.
+    std::vector<std::byte> arguments;  ///< Kept for another try.
     Transit transit;
   };
   struct Entry {

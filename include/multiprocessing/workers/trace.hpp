@@ -79,10 +79,9 @@ class Trace {
     text_.clear();
   }
   static std::string in_microseconds(std::int64_t nanoseconds) {
-    char text[40];
-    static_cast<void>(
-        std::snprintf(text, sizeof text, "%.3f", static_cast<double>(nanoseconds) / 1000.0));
-    return text;
+    constexpr std::int64_t thousand = 1000;  // not by printf(), which asks the program's locale
+    const std::string rest = std::to_string(thousand + nanoseconds % thousand);
+    return std::to_string(nanoseconds / thousand) + "." + rest.substr(1);
   }
   static std::string quoted(std::string_view text) {
     std::string safe;

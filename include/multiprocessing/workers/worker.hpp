@@ -40,7 +40,7 @@ struct WorkerLink {
   std::shared_ptr<Ring> tasks;
   std::shared_ptr<Ring> results;
   std::shared_ptr<Board> board;
-  std::shared_ptr<DuplexCore> channel;  ///< For what has handles in it.
+  std::shared_ptr<DuplexCore> channel;  ///< For handles.
   std::uint32_t place = 0;
   Task initializer;
 };
@@ -189,19 +189,13 @@ class WorkerLoop {
   void call_task() {
     if (code_.size() <= task_.code) code_.resize(task_.code + 1);
     const auto page = link_.board->page(task_.page);
-    std::span<const std::byte> rest = arguments_;
-    std::optional<os::IncomingMessage> message;
     Transit arrived;
-    if ((task_.flags & TaskHeader::by_channel) != 0) {
-      message = receive(task_.in_channel);
-      ChannelParts parts{message->bytes()};
-      rest = parts.value;
-      arrived = Transit{std::move(parts.objects), std::move(message->handles)};
-    }
+    if (task_.in_channel != 0) arrived = receive(task_.in_channel);
     std::optional<os::MemoryLimit> limit;
-    std::error_code ignored;  // a system that cannot limit does not
-    if (task_.max_memory != 0) limit.emplace(task_.max_memory, ignored);
-    Decoder arguments{rest, &arrived};
+    std::error_code ec;
+    if (task_.max_memory != 0) limit.emplace(task_.max_memory, ec);
+    if (ec) throw std::system_error{ec, "TaskOptions::max_memory: limiting a task's memory"};
+    Decoder arguments{arguments_, &arrived};
     Encoder result{result_, &departing_};
     code_[task_.code].call(page, arguments, result);
   }
@@ -218,16 +212,17 @@ class WorkerLoop {
     }
   }
   /// @throws what receive() throws: no descriptor is left. The message is gone then too.
-  os::IncomingMessage receive(std::uint64_t number) {
+  Transit receive(std::uint64_t number) {
     pass_over(number - 1);
     received_ = number;
     auto message = link_.channel->receive(Deadline{forever});
-    // One that could not be received may have stayed: it was counted and is not this task's.
-    while (message && ChannelParts{message->bytes()}.id != task_.id) {
+    while (message) {
+      ChannelParts parts{message->bytes()};
+      if (parts.id == task_.id) return {std::move(parts.objects), std::move(message->handles)};
+      // One that could not be received may have stayed: it was counted and is not this task's.
       message = link_.channel->receive(Deadline{std::chrono::seconds{0}});
     }
-    if (!message) throw SerializationError{"a task's handles did not arrive"};
-    return std::move(*message);
+    throw SerializationError{"a task's handles did not arrive"};
   }
 
   void begin_result(ResultHeader::Kind kind) {
@@ -246,17 +241,15 @@ class WorkerLoop {
     std::memcpy(&header, result_.data(), sizeof header);
     header.ended = now_in_nanoseconds();
     if (!departing_.objects().empty()) {
-      const auto value = std::span<const std::byte>{result_}.subspan(sizeof header);
-      const auto message = channel_message(task_.id, value, departing_);
+      const auto message = channel_message(task_.id, departing_);
       link_.channel->send({0, message, departing_.departing()}, Deadline{forever});
-      ++sent_;
-      header.by_channel = 1;
-      result_.resize(sizeof header);
+      header.in_channel = 1;
     }
     std::memcpy(result_.data(), &header, sizeof header);
     const bool maps = slot_.maps_results.load(std::memory_order_relaxed) != 0;
     put_message(link_.results, result_.size(), maps,
                 [this](std::byte* to) { std::memcpy(to, result_.data(), result_.size()); });
+    sent_ += header.in_channel;
     departing_ = {};
   }
 
@@ -276,7 +269,7 @@ class WorkerLoop {
   std::uint64_t word_ = 0;
   std::int64_t begun_ = 0;
   std::uint64_t received_ = 0;  // messages of the channel
-  std::uint32_t sent_ = 0;      // likewise
+  std::uint32_t sent_ = 0;      // likewise, of those that the parent was told of
   std::vector<std::byte> bytes_;
   BorrowedBlock block_;                   // of a large task
   std::span<const std::byte> arguments_;  // in bytes_ or in block_
