@@ -58,7 +58,8 @@ extern "C" {
 namespace fault {
 
 // Those that cannot fail, or do not return; and the loader's, which module_test.cpp makes fail.
-using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::raise, ::readlink, ::sched_yield;
+using ::_exit, ::setitimer, ::dlopen, ::exit, ::getcwd, ::getpid, ::raise, ::readlink,
+    ::sched_yield;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::select;
 // And those that network_test.cpp makes fail.
 using ::accept4, ::bind, ::connect, ::epoll_create1, ::epoll_ctl, ::fchmod, ::getaddrinfo,

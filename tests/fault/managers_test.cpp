@@ -42,14 +42,14 @@ extern "C" {
 
 namespace fault {
 
-using ::_exit, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlink, ::sched_yield,
-    ::dup2, ::eventfd, ::faccessat, ::fchdir, ::fork, ::fstat, ::fstatfs, ::ioctl, ::kill, ::linkat,
-    ::memfd_create, ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll, ::ppoll, ::prctl, ::prlimit,
-    ::pwrite, ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity, ::sendmsg, ::setsockopt,
-    ::socketpair, ::syscall, ::sysconf, ::unlink, ::unsetenv, ::waitid, ::waitpid, ::writev,
-    ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::write, ::pread, ::getrandom,
-    ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask, ::send, ::open, ::mmap,
-    ::on_exit;
+using ::_exit, ::setitimer, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat, ::readlink,
+    ::sched_yield, ::dup2, ::eventfd, ::faccessat, ::fchdir, ::fork, ::fstat, ::fstatfs, ::ioctl,
+    ::kill, ::linkat, ::memfd_create, ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll, ::ppoll,
+    ::prctl, ::prlimit, ::pwrite, ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity,
+    ::sendmsg, ::setsockopt, ::socketpair, ::syscall, ::sysconf, ::unlink, ::unsetenv, ::waitid,
+    ::waitpid, ::writev, ::posix_spawn, ::pthread_atfork, ::pthread_mutex_init, ::close, ::write,
+    ::pread, ::getrandom, ::raise, ::sigaction, ::sigaltstack, ::stat, ::fcntl, ::pthread_sigmask,
+    ::send, ::open, ::mmap, ::on_exit;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 using ::select;
 

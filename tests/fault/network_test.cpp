@@ -57,7 +57,7 @@ extern "C" {
 namespace fault {
 
 // What every_call_test.cpp makes fail.
-using ::_exit, ::alarm, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::faccessat, ::fallocate,
+using ::_exit, ::setitimer, ::close, ::dlopen, ::dup2, ::eventfd, ::exit, ::faccessat, ::fallocate,
     ::fchdir, ::fork, ::fstat, ::fstatfs, ::getcwd, ::getpid, ::getrandom, ::kill, ::linkat,
     ::memfd_create, ::mmap, ::on_exit, ::open, ::pidfd_open, ::pidfd_send_signal, ::pipe2, ::poll,
     ::posix_spawn, ::prctl, ::pread, ::prlimit, ::pthread_atfork, ::pthread_mutex_init,

@@ -43,7 +43,7 @@ extern "C" {
 
 namespace fault {
 
-using ::_exit, ::fstatfs, ::pwrite, ::alarm, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat,
+using ::_exit, ::fstatfs, ::pwrite, ::setitimer, ::dlopen, ::exit, ::getcwd, ::getpid, ::lstat,
     ::readlink, ::sched_yield, ::dup2, ::eventfd, ::faccessat, ::fallocate, ::fchdir, ::fork,
     ::fstat, ::ioctl, ::kill, ::linkat, ::memfd_create, ::pidfd_open, ::pidfd_send_signal, ::pipe2,
     ::poll, ::ppoll, ::prctl, ::prlimit, ::pwritev2, ::read, ::recv, ::recvmsg, ::sched_getaffinity,

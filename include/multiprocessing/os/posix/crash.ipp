@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <unwind.h>
@@ -24,13 +25,16 @@ namespace posix {
 
 inline constexpr std::array crash_signals{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 inline constexpr std::size_t crash_stack_size = std::size_t{64} << 10U;
-inline constexpr unsigned most_seconds = 2;
+// Two seconds; of a process that stands still all that time it is one tick.
+inline constexpr int most_ticks = 20;
+inline constexpr suseconds_t tick_microseconds = 100'000;
 
 struct Crashes {
   std::atomic<CrashRecord*> record{nullptr};
   std::atomic<int> process{0};  // whose record it is
   std::atomic<int> first{0};    // the signal that is being recorded, and its thread
   std::atomic<pthread_t> thread{};
+  std::atomic<int> ticks_left{0};        // until the recording is given up
   std::atomic<pthread_t> maker{};        // who made the recorder, and how deep its stack was:
   std::atomic<std::uintptr_t> depth{0};  // what called that is of no interest
   std::atomic<void*> stack{nullptr};     // for signals; never given back
@@ -194,11 +198,15 @@ inline void end_by(int signal) noexcept {
 /// The unwinder asks for locks and memory where code was registered at run time; damaged memory may
 /// make it run in circles.
 inline void limit_time() noexcept {
+  crashes.ticks_left = most_ticks;
   struct sigaction action {};
-  action.sa_handler = [](int) { end_by(crashes.first); };
+  action.sa_handler = [](int) {
+    if (--crashes.ticks_left == 0) end_by(crashes.first);
+  };
   MULTIPROCESSING_SYSTEM(sigaction)(SIGALRM, &action, nullptr);
   change_mask(SIG_UNBLOCK, SIGALRM);
-  MULTIPROCESSING_SYSTEM(alarm)(most_seconds);
+  constexpr itimerval each_tick{{0, tick_microseconds}, {0, tick_microseconds}};
+  MULTIPROCESSING_SYSTEM(setitimer)(ITIMER_REAL, &each_tick, nullptr);
 }
 
 /// When the handler returns: to the interrupted instruction, with what the kernel said of it. The
