@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <stdexcept>
 #include <thread>
@@ -69,5 +70,22 @@ TEST(FuturesWait, OfAForkedChildForItsParentsFuturesThrows) {
   }};
   EXPECT_EQ(child.join(), 0);
   EXPECT_TRUE(test::eventually([&] { return futures[1].kill(); }));
+}
+
+// A thread of the parent, which no fork takes along, is inside the future.
+TEST(FuturesWait, OfAForkedChildAsksForNoLockOfItsParents) {
+  mp::ProcessPoolExecutor executor{1U};
+  const std::vector futures{executor.submit(slowly, 2)};
+  std::atomic<bool> is_over{false};
+  std::thread other{[&] {
+    while (!is_over) mp::wait(futures, 0s);
+  }};
+  for (int i = 0; i < 200; ++i) {
+    test::Forked child{[&] { EXPECT_THROW(mp::wait(futures), std::logic_error); }};
+    EXPECT_EQ(child.join(), 0);
+  }
+  is_over = true;
+  other.join();
+  EXPECT_TRUE(test::eventually([&] { return futures[0].kill(); }));
 }
 #endif

@@ -74,17 +74,25 @@ class Completions : public std::enable_shared_from_this<Completions> {
   template <class Future>
   void watch(const Future& future, std::size_t number) {
     const FutureCore* const core = future.core().get();
-    if (const auto runner = core->runner(); runner && !runner->is_ours()) {
-      if (!core->is_done()) foreign_ = runner;
-    } else if (runner && !has_runner_) {
-      runner_ = runner;
-      has_runner_ = true;
-    }
-    watched_.push_back(future.core());
     {
       const std::lock_guard lock{mutex_};
       behind_.resize(number + 1, none);
     }
+    const auto runner = core->runner();
+    if (runner && !runner->is_ours()) {
+      // The fork may have left its mutex locked: it is asked for nothing that needs it.
+      if (core->is_done()) {
+        add(number, *core);
+      } else {
+        foreign_ = runner;
+      }
+      return;
+    }
+    if (runner && !has_runner_) {
+      runner_ = runner;
+      has_runner_ = true;
+    }
+    watched_.push_back(future.core());
     future.core()->when_done(
         [weak = weak_from_this(), number, core] {
           if (const auto self = weak.lock()) self->add(number, *core);
