@@ -331,7 +331,9 @@ class SlowToTell final : public mp::detail::TaskRunner {
   bool kill(std::uint64_t /*task*/) override { return false; }
   void close() override {}
   void cancel_waiting() override {}
-  void join() override {}
+  bool join(const mp::detail::Deadline& /*deadline*/, const std::stop_token& /*stop*/) override {
+    return true;
+  }
   void terminate(mp::os::Signal /*first*/) override {}
   void retire() override {}
   mp::PoolStats stats() override { return {}; }

@@ -161,9 +161,9 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   void put(Place& place, const TaskHeader& header, std::span<const std::byte> arguments);
   void tell_to_end(Place& place);
   void end_if_used_up(Place& place) noexcept;
-  void refill(Place& place);
+  void refill(Place& place, std::size_t most = no_limit);
   void refill_idle();
-  void refill_all();
+  void refill_all() noexcept;
   void balance(Place& idle, std::size_t least = 2);
   void balance_idle() noexcept;
   std::size_t take_back(Place& place, std::size_t most);
@@ -178,7 +178,12 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   [[nodiscard]] std::exception_ptr why_ended() const noexcept;
 
   // ---- tasks that are taken back (crew_cancel.ipp); the mutex is held ----
-  void cancel_waiting_later(std::uint64_t task, const std::string& why);
+  struct Failed {
+    TaskTable::Entry entry;
+    std::exception_ptr error;
+    bool is_cancelled = false;
+  };
+  Failed take_waiting(std::uint64_t task, const std::string& why);
   enum class Withdrawn { yes, begun, unknown };
   Withdrawn withdraw(std::uint64_t task);
   [[nodiscard]] bool has_begun(const TaskTable::Entry& entry) const;
@@ -197,6 +202,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
                Transit& transit);
   void fail(TaskTable::Entry entry, std::exception_ptr error);
   void finish(TaskTable::Entry& entry, bool returned);
+  bool resolve(Failed one);
   void resolve_failed();
   void call_followers(const Receiver* of);
   void leave_loop();
@@ -230,10 +236,13 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   static void register_living(const std::shared_ptr<Crew>& crew);
   static void finish_living() noexcept;
 
+  static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
   static constexpr std::size_t ahead = 32;
   static constexpr std::size_t ahead_bytes = std::size_t{4} << 20U;
   static constexpr std::chrono::milliseconds tick{20};
   static constexpr std::chrono::milliseconds grace{100};
+  /// With a worker that is just taking something; it may have lost its processor there.
+  static constexpr std::chrono::milliseconds patience{20};
   static constexpr std::chrono::milliseconds first_pause{10};  // doubled each time
   static constexpr unsigned most_failures = 5;  // of one place, while no other one works
   static constexpr unsigned most_starts = 3;    // the same, when no process could be started
@@ -253,13 +262,8 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
     std::uint64_t id = 0;
     std::vector<std::byte> arguments;
   };
-  std::deque<Waiting> waiting_;  // not handed out
-  std::size_t stale_ = 0;        // those of them that were cancelled, about
-  struct Failed {
-    TaskTable::Entry entry;
-    std::exception_ptr error;
-    bool is_cancelled = false;
-  };
+  std::deque<Waiting> waiting_;          // not handed out
+  std::size_t stale_ = 0;                // those of them that were cancelled, about
   std::vector<Failed> failed_;           // out of the table, their receivers are not told yet
   std::atomic<bool> has_failed_{false};  // resolve_failed() has something to do
   std::unordered_map<Code, std::uint32_t, Code::Hash> numbers_;

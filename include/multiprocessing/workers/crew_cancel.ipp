@@ -6,12 +6,16 @@
 
 namespace multiprocessing::detail {
 
-/// Of a task that waits. Its arguments go with it, or a little later: not when a worker has room.
-inline void Crew::cancel_waiting_later(std::uint64_t task, const std::string& why) {
-  cancel_later(task, why);
-  if (++stale_ <= waiting_.size() / 2) return;
-  std::erase_if(waiting_, [this](const auto& each) { return table_.find(each.id) == nullptr; });
-  stale_ = 0;
+/// Of a task that waits; for resolve(). Its arguments go with it, or a little later: not when a
+/// worker has room.
+inline Crew::Failed Crew::take_waiting(std::uint64_t task, const std::string& why) {
+  Failed one{{}, std::make_exception_ptr(CancelledError{why}), true};
+  one.entry = table_.take(task);
+  if (++stale_ > waiting_.size() / 2) {
+    std::erase_if(waiting_, [this](const auto& each) { return table_.find(each.id) == nullptr; });
+    stale_ = 0;
+  }
+  return one;
 }
 
 inline bool Crew::has_begun(const TaskTable::Entry& entry) const {
@@ -21,9 +25,7 @@ inline bool Crew::has_begun(const TaskTable::Entry& entry) const {
 
 /// Gets a task back from its worker, unless that has begun it.
 inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
-  // While the worker is just taking something; it may have lost its processor there.
-  constexpr std::chrono::milliseconds longest{20};
-  const auto end = Clock::now() + longest;
+  const auto end = Clock::now() + patience;
   for (;;) {
     const TaskTable::Entry* const entry = table_.find(task);
     if (entry == nullptr) return Withdrawn::unknown;
@@ -40,31 +42,28 @@ inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
 
 inline bool Crew::cancel(std::uint64_t task) {
   check_process();
+  Failed taken;  // resolved here, and no other: our caller may hold what their callbacks take
   {
     const Locked lock{mutex_};
-    const bool withdrawn = withdraw(task) == Withdrawn::yes;
-    if (withdrawn) cancel_waiting_later(task, "the task was cancelled");
+    if (withdraw(task) == Withdrawn::yes) taken = take_waiting(task, "the task was cancelled");
     refill_all();
-    if (!withdrawn) return false;
   }
-  resolve_failed();
-  return true;
+  return resolve(std::move(taken));
 }
 
 inline bool Crew::kill(std::uint64_t task) {
   check_process();
-  bool result = false;
+  Failed taken;  // as above
+  bool is_condemned = false;
   {
     const Locked lock{mutex_};
     const Withdrawn withdrawn = withdraw(task);
-    if (withdrawn == Withdrawn::yes) cancel_waiting_later(task, "the task was killed");
-    result =
-        withdrawn == Withdrawn::yes ||
-        (withdrawn == Withdrawn::begun && condemn(*places_[table_.find(task)->place], task, false));
+    if (withdrawn == Withdrawn::yes) taken = take_waiting(task, "the task was killed");
+    is_condemned =
+        withdrawn == Withdrawn::begun && condemn(*places_[table_.find(task)->place], task, false);
     refill_all();
   }
-  resolve_failed();
-  return result;
+  return resolve(std::move(taken)) || is_condemned;
 }
 
 inline bool Crew::is_running(std::uint64_t task) {
@@ -79,9 +78,9 @@ inline void Crew::cancel_waiting() {
   {
     const Locked lock{mutex_};
     for (const auto& place : places_) {
-      for (int tries = 0; tries < 1000 && take_back(*place, ahead) == 0 && place->sent.size() > 1;
-           ++tries) {
-        os::relax();
+      const auto end = Clock::now() + patience;
+      while (place->tasks->qsize() > (place->ends ? 1U : 0U) && Clock::now() < end) {
+        if (take_back(*place, ahead) == 0) std::this_thread::yield();
       }
     }
     while (!waiting_.empty()) {

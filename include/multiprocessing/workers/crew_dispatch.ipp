@@ -191,8 +191,8 @@ inline void Crew::end_if_used_up(Place& place) noexcept {
 }
 
 /// What waits goes to this worker, as far as it takes it.
-inline void Crew::refill(Place& place) {
-  while (!waiting_.empty() && accepts(place)) {
+inline void Crew::refill(Place& place, std::size_t most) {
+  for (; most > 0 && !waiting_.empty() && accepts(place); --most) {
     Waiting& next = waiting_.front();
     TaskTable::Entry* const entry = table_.find(next.id);
     if (entry != nullptr) {  // else it was cancelled
@@ -216,15 +216,19 @@ inline void Crew::refill_idle() {
   }
 }
 
-inline void Crew::refill_all() {
-  refill_idle();
-  for (const auto& place : places_) {
-    if (waiting_.empty()) return;
-    if (place->sent.empty()) refill(*place);
-  }
-  for (const auto& place : places_) {
-    if (waiting_.empty()) return;
-    refill(*place);
+inline void Crew::refill_all() noexcept {
+  try {
+    refill_idle();
+    for (const auto& place : places_) {
+      if (waiting_.empty()) return;
+      if (place->sent.empty()) refill(*place);
+    }
+    for (const auto& place : places_) {
+      if (waiting_.empty()) return;
+      refill(*place);
+    }
+  } catch (...) {  // no memory; the next look at the workers tries again
+    log_current_exception();
   }
 }
 
@@ -245,7 +249,13 @@ inline void Crew::balance(Place& idle, std::size_t least) {
         longest = place.get();
       }
     }
-    if (longest != nullptr) take_back(*longest, (most + 1) / 2);
+    if (longest != nullptr) {
+      const std::size_t half = (most + 1) / 2;
+      // What tells it to end lies behind its last task: it is told anew, behind the new last one.
+      take_back(*longest, longest->ends ? no_limit : half);
+      refill(idle, half);
+      return refill(*longest);
+    }
   }
   refill(idle);
 }
@@ -296,7 +306,8 @@ inline std::size_t Crew::take_back(Place& place, std::size_t most) {
       header.in_channel = in_channel;
       put(place, header, {});
     }
-    if (was_told_to_end) tell_to_end(place);
+    // It may have been told because it had had all its tasks, some of which others do now.
+    if (was_told_to_end) table_.empty() ? tell_to_end(place) : end_if_used_up(place);
   }
   if (failure) std::rethrow_exception(failure);
   return taken;

@@ -70,16 +70,12 @@ inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
     }
   }
   bool is_done = false;
-  if (const std::size_t own = Telling::count(*this); own != 0) {
-    // They count as open until they have returned from here, and so do others' that wait here too.
-    held_by_joins_.fetch_add(own);
-    call_followers(nullptr);
+  {
+    const Telling::Held held{*this, held_by_joins_};
+    if (held.is_inside()) call_followers(nullptr);
     is_done = wait(
-        nullptr, [this] { return open_.load() <= held_by_joins_.load(); }, deadline, stop);
-    held_by_joins_.fetch_sub(own);
-  } else {
-    is_done = wait(
-        nullptr, [this] { return open_.load() == 0; }, deadline, stop);
+        nullptr, [&] { return open_.load() <= (held.is_inside() ? held_by_joins_.load() : 0); },
+        deadline, stop);
   }
   if (!is_done) return false;
   stop_background();

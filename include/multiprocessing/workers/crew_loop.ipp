@@ -297,6 +297,21 @@ inline void Crew::finish(TaskTable::Entry& entry, bool returned) {
   call_followers(is_over ? nullptr : receiver);
 }
 
+/// @returns false: it is none.
+inline bool Crew::resolve(Failed one) {
+  if (one.entry.id == 0) return false;
+  if (!one.is_cancelled) {
+    fail(std::move(one.entry), std::move(one.error));
+    return true;
+  }
+  {
+    const Telling telling{*this};
+    one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
+  }
+  finish(one.entry, false);
+  return true;
+}
+
 inline void Crew::resolve_failed() {
   std::size_t looked_through = 0;
   while (has_failed_) {
@@ -313,16 +328,7 @@ inline void Crew::resolve_failed() {
         has_failed_ = false;
       }
     }
-    if (one.entry.id == 0) continue;
-    if (one.is_cancelled) {
-      {
-        const Telling telling{*this};
-        one.entry.receiver->on_cancelled(one.entry.part, std::move(one.error));
-      }
-      finish(one.entry, false);
-    } else {
-      fail(std::move(one.entry), std::move(one.error));
-    }
+    resolve(std::move(one));
   }
 }
 

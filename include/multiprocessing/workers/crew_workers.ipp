@@ -184,7 +184,7 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
     const bool was_ready = board_->slot(place.number).ready.load(std::memory_order_seq_cst) != 0;
     place.state = Place::State::vacant;  // or take_back() writes to a worker that is no more
     try {
-      take_back(place, static_cast<std::size_t>(-1));
+      take_back(place, no_limit);
     } catch (...) {  // no memory: the next look at the workers goes on
       place.state = Place::State::alive;
       throw;
