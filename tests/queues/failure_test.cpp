@@ -5,6 +5,7 @@
 
 #include <support/child.hpp>
 #include <support/eventually.hpp>
+#include <support/failing_new.hpp>
 
 #include <queues/put_lent.hpp>
 #if MULTIPROCESSING_POSIX
@@ -19,7 +20,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <initializer_list>
@@ -44,42 +44,6 @@ using mp::detail::Place;
 using mp::detail::Record;
 using mp::detail::RingMemory;
 using test::eventually;
-
-namespace {
-
-constexpr std::size_t never = ~std::size_t{0};
-thread_local std::size_t allocations_left = never;  // of this thread, before one fails
-thread_local std::size_t allocated = 0;             // bytes
-
-// Neither is inlined: the compiler would see that memory of operator new goes to free(), and warn.
-[[gnu::noinline]] void* allocate(std::size_t size) {
-  if (allocations_left != never) {
-    if (allocations_left == 0) {
-      allocations_left = never;
-      throw std::bad_alloc{};
-    }
-    --allocations_left;
-  }
-  allocated += size;
-  void* const memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc{};
-  return memory;
-}
-[[gnu::noinline]] void release(void* memory) noexcept {
-  std::free(memory);
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return allocate(size);
-}
-void operator delete(void* memory) noexcept {
-  release(memory);
-}
-void operator delete(void* memory, std::size_t /*size*/) noexcept {
-  release(memory);
-}
 
 namespace {
 
@@ -161,9 +125,9 @@ TEST(QueueGet, WithoutMemoryLeavesTheItemWhereItIs) {
   const std::string text(10'000, 'x');
   queue.put(text);
   queue.put("next");
-  allocations_left = 0;
+  test::left = 0;
   EXPECT_THROW(queue.get(), std::bad_alloc);
-  allocations_left = never;
+  test::left = -1;
   EXPECT_EQ(queue.qsize(), 2U);
   EXPECT_EQ(queue.get(), text);
   EXPECT_EQ(queue.get(), "next");
@@ -180,19 +144,19 @@ TEST(QueueGetMany, WithoutMemoryDeliversNothingTwiceAndKeepsWhatItHas) {
     return std::to_string(10'000 + i) + std::string(i < 512 ? 30 : 400, 'x');
   };
   constexpr int count = 560;
-  for (std::size_t failing = 0; failing < 640; failing += failing < 500 && failing > 20 ? 29 : 1) {
+  for (int failing = 0; failing < 640; failing += failing < 500 && failing > 20 ? 29 : 1) {
     mp::Queue<std::string> queue;
     for (int i = 0; i < count; ++i) queue.put(item(i));
     std::vector<std::string> all;
     bool threw = false;
     test::in_a_thread([&] {  // which has no buffer yet
-      allocations_left = failing;
+      test::left = failing;
       try {
         all = queue.get_many(count);
       } catch (const std::bad_alloc&) {
         threw = true;
       }
-      allocations_left = never;
+      test::left = -1;
     });
     if (threw) {
       ASSERT_TRUE(all.empty());
@@ -214,9 +178,9 @@ TEST(QueueGetMany, OfALargeBacklogMovesItemsAFewTimesOnly) {
   constexpr std::size_t count = 15'000;
   mp::Queue<int> queue;
   queue.put_many(std::vector<int>(count));
-  const std::size_t before = allocated;
+  const std::size_t before = test::asked_for;
   ASSERT_EQ(queue.get_many(count * 2).size(), count);
-  EXPECT_LE(allocated - before, 8 * count * sizeof(int));
+  EXPECT_LE(test::asked_for - before, 8 * count * sizeof(int));
 }
 
 TEST(QueueGetMany, LeavesALentMessageThatIsNoItemToTheNextCall) {

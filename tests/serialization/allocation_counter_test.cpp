@@ -73,6 +73,15 @@ void* operator new(std::size_t size) {
 void* operator new[](std::size_t size) {
   return counted(size, alignof(std::max_align_t));
 }
+// Without these a sanitizer would have its own, and who allocates by them releases by ours.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept try {
+  return counted(size, alignof(std::max_align_t));
+} catch (const std::bad_alloc&) {
+  return nullptr;
+}
+void* operator new[](std::size_t size, const std::nothrow_t& nothrow) noexcept {
+  return operator new(size, nothrow);
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return counted(size, static_cast<std::size_t>(alignment));
 }
@@ -89,6 +98,12 @@ void operator delete(void* memory, std::size_t) noexcept {
   release(memory);
 }
 void operator delete[](void* memory, std::size_t) noexcept {
+  release(memory);
+}
+void operator delete(void* memory, const std::nothrow_t&) noexcept {
+  release(memory);
+}
+void operator delete[](void* memory, const std::nothrow_t&) noexcept {
   release(memory);
 }
 void operator delete(void* memory, std::align_val_t alignment) noexcept {

@@ -56,7 +56,7 @@ consteval bool can_be_bits();
 /// Every value of an enumeration's underlying type arrives as it is, named or not. Where bytes may
 /// come from anybody, let that type be fixed (`enum Mode : int`): else a number beyond those that
 /// the enumerators span is undefined behaviour when it is read. Padding between fields travels too,
-/// with whatever is in it.
+/// and that of a long double, with whatever is in it.
 template <class T>
 inline constexpr bool is_bitwise = detail::can_be_bits<T>();
 
