@@ -140,10 +140,11 @@ TEST_F(DistributedAsking, ForAgentsCallsNothingBack) {
       is_here = std::this_thread::get_id() == me;
       is_over = true;
     });
-    gate.open();
+    std::thread opener{[&] { gate.open(); }};  // waits until the task runs, and we must not
     do {
       EXPECT_EQ(fleet->workers(), 4U);
     } while (!is_over);
+    opener.join();
     EXPECT_FALSE(is_here);
     TearDown();
     SetUp();  // with agents that have not come yet

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <csignal>
 #include <exception>
 #include <set>
 #include <stop_token>
@@ -117,6 +118,34 @@ TEST_F(WorkersOrder, AJoinInACallbackInAJoinInACallbackWaitsForAllOthers) {
   end.set();
   pool.join();
   EXPECT_TRUE(all_were_done);
+}
+
+[[noreturn]] void stay_whatever_is_asked(mp::Queue<int> pid) {
+  std::signal(SIGTERM, SIG_IGN);
+  pid.put(test::own_pid());
+  test::wait_for_ever();
+}
+
+// The one that tells would kill the others only behind a callback that does not return.
+TEST_F(WorkersOrder, WhoKillsTheWorkersOfABrokenExecutorNeedNotWaitUntilAllIsTold) {
+  mp::ProcessPoolExecutor executor{{.max_workers = 2, .breaks_when_worker_dies = true}};
+  std::atomic<bool> is_told{false};
+  std::atomic<bool> may_go_on{false};
+  const auto held_up = [&](const mp::Future<void>&) {
+    if (is_told.exchange(true)) return;
+    eventually([&] { return may_go_on.load(); });
+  };
+  executor.submit(say_and_stay, pids, end).add_done_callback(held_up);
+  const int first = pids.get();
+  executor.submit(stay_whatever_is_asked, pids).add_done_callback(held_up);
+  std::error_code ec;
+  const auto stubborn = mp::os::open_process(pids.get(), ec);
+  ASSERT_FALSE(ec);
+  kill_and_wait(first);
+  eventually([&] { return is_told.load(); });
+  executor.kill_workers();
+  mp::os::wait_ready(stubborn.get(), mp::detail::Deadline{mp::forever});
+  may_go_on = true;
 }
 
 // What it was to do after its task went to another one.

@@ -81,9 +81,14 @@ TEST(PoolStop, OfACallTakesBackWhatHasNotBegun) {
   const mp::Value<int> count{0};
   const std::vector tasks(5, std::tuple{count, go});
   {
-    const StopWhenItRuns stop{pool};
-    EXPECT_THROW(pool.starmap({.stop = stop.token()}, count_and_wait, tasks, 1),
+    std::stop_source stop;
+    std::thread stopper{[&] {  // the worker has left its ring, which is later than that it runs
+      eventually([&] { return count.load() == 1; });
+      stop.request_stop();
+    }};
+    EXPECT_THROW(pool.starmap({.stop = stop.get_token()}, count_and_wait, tasks, 1),
                  mp::CancelledError);
+    stopper.join();
   }
   {
     std::stop_source stopped;

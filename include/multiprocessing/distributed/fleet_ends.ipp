@@ -105,15 +105,13 @@ inline bool Fleet::join(const Deadline& deadline, const std::stop_token& stop) {
                                   " is still running: close() or terminate() comes first"};
     }
   }
-  bool is_done = false;
-  {
-    const Telling::Held held{*this, held_by_joins_};
-    if (held.is_inside()) call_followers(nullptr);
-    is_done = wait(
-        nullptr, [&] { return open_.load() <= (held.is_inside() ? held_by_joins_.load() : 0); },
-        deadline, stop);
-  }
-  if (!is_done) return false;
+  const Telling::Held held{*this,
+                           held_by_joins_};  // till the end: others that join may count on it
+  if (held.is_inside()) call_followers(nullptr);
+  const auto is_done = [&] {
+    return open_.load() <= (held.is_inside() ? held_by_joins_.load() : 0);
+  };
+  if (!wait(nullptr, is_done, deadline, stop)) return false;
   constexpr std::chrono::seconds longest{10};  // what the workers do at their exit takes its time
   end(LeaveFrame::finish, longest);
   return true;

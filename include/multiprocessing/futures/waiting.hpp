@@ -66,7 +66,10 @@ class Completions : public std::enable_shared_from_this<Completions> {
   Completions& operator=(const Completions&) = delete;
   ~Completions() {
     for (const auto& each : watched_) {
-      if (const auto core = each.lock()) core->drop_actions(this);
+      const auto core = each.lock();
+      if (!core) continue;
+      const auto runner = core->runner();  // in a forked child, see watch()
+      if (!runner || runner->is_ours()) core->drop_actions(this);
     }
   }
 
@@ -226,7 +229,7 @@ class AsCompleted {
 
   /// @brief The next one that is done; none: those were all.
   /// @throws TimeoutError the time is over; says how many are left. CancelledError a stop was
-  /// requested, by `stop` or the one that as_completed() got.
+  /// requested, by `stop` or, where there is none, by the one that as_completed() got.
   /// @throws std::logic_error it would have to wait, and one's executor belongs to another process.
   std::optional<F> next(const std::stop_token& stop = {}) {
     if (given_ >= futures_.size()) return std::nullopt;  // fewer: moved from

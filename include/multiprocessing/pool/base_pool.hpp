@@ -288,8 +288,9 @@ class BasePool {
       ~Quiet() { core.silence(); }
     };
     const Quiet quiet{*core};
-    return get(core, options.stop, [&] {
-      for (const auto task : core->tasks) runner_->cancel(task);
+    return get(core, options.stop, [&, runner = runner_] {  // a callback may destroy this pool
+      core->silence();
+      for (const auto task : core->tasks) runner->cancel(task);
     });
   }
 

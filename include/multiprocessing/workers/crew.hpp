@@ -232,7 +232,7 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   template <class Act>
   static void with_each(const Workers& workers, const Act& act);
   bool join_workers(const Deadline& deadline = Deadline{forever}, const std::stop_token& stop = {});
-  void stop_background();
+  bool stop_background(const Deadline& deadline = Deadline{forever});
   static void register_living(const std::shared_ptr<Crew>& crew);
   static void finish_living() noexcept;
 
@@ -244,8 +244,10 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
   /// With a worker that is just taking something; it may have lost its processor there.
   static constexpr std::chrono::milliseconds patience{20};
   static constexpr std::chrono::milliseconds first_pause{10};  // doubled each time
-  static constexpr unsigned most_failures = 5;  // of one place, while no other one works
-  static constexpr unsigned most_starts = 3;    // the same, when no process could be started
+  static constexpr std::chrono::milliseconds asked{500};  // how long a worker has to end before it
+  static constexpr std::chrono::seconds forced{2};        // is killed, and then
+  static constexpr unsigned most_failures = 5;            // of one place, while no other one works
+  static constexpr unsigned most_starts = 3;  // the same, when no process could be started
 
   const CrewOptions options_;
   const std::uint32_t forks_;  // that lie between the first process and the one that made it

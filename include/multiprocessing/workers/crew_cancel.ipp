@@ -34,9 +34,10 @@ inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
     const bool has_left = place.tasks->qsize() == 0;
     if (has_begun(*entry)) return Withdrawn::begun;
     if (has_left) return Withdrawn::unknown;  // begun and ended before this look
+    // At least once; and megabytes may take longer: whether it is back is looked at all the same.
+    if (take_back(place, no_limit) != 0) continue;
     if (Clock::now() >= end) return Withdrawn::unknown;
-    // Megabytes may take longer than that: whether it is back is looked at all the same.
-    if (take_back(place, ahead) == 0) std::this_thread::yield();
+    std::this_thread::yield();
   }
 }
 
@@ -77,10 +78,12 @@ inline void Crew::cancel_waiting() {
   check_process();
   {
     const Locked lock{mutex_};
+    const auto end = Clock::now() + patience;
     for (const auto& place : places_) {
-      const auto end = Clock::now() + patience;
-      while (place->tasks->qsize() > (place->ends ? 1U : 0U) && Clock::now() < end) {
-        if (take_back(*place, ahead) == 0) std::this_thread::yield();
+      while (place->tasks->qsize() > (place->ends ? 1U : 0U)) {
+        if (take_back(*place, no_limit) != 0) continue;
+        if (Clock::now() >= end) break;
+        std::this_thread::yield();
       }
     }
     while (!waiting_.empty()) {

@@ -69,16 +69,16 @@ inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
                                   " is still running: close() or terminate() comes first"};
     }
   }
-  bool is_done = false;
-  {
-    const Telling::Held held{*this, held_by_joins_};
-    if (held.is_inside()) call_followers(nullptr);
-    is_done = wait(
-        nullptr, [&] { return open_.load() <= (held.is_inside() ? held_by_joins_.load() : 0); },
-        deadline, stop);
+  const Telling::Held held{*this,
+                           held_by_joins_};  // till the end: others that join may count on it
+  if (held.is_inside()) call_followers(nullptr);
+  const auto is_done = [&] {
+    return open_.load() <= (held.is_inside() ? held_by_joins_.load() : 0);
+  };
+  if (!wait(nullptr, is_done, deadline, stop)) return false;
+  if (!stop_background(stop.stop_requested() ? Deadline{std::chrono::seconds{0}} : deadline)) {
+    return false;
   }
-  if (!is_done) return false;
-  stop_background();
   if (!join_workers(deadline, stop)) return false;
   const Locked lock{mutex_};
   trace_.finish();
@@ -89,19 +89,30 @@ inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
 /// @returns false: that took too long, or `stop` was requested.
 inline bool Crew::join_workers(const Deadline& deadline, const std::stop_token& stop) {
   Workers workers;
+  Workers dismissed;
   {
     const Locked lock{mutex_};
     for (const auto& place : places_) {
-      if (place->state != Place::State::alive) continue;
-      tell_to_end(*place);
-      workers.push_back(place->process);
+      if (place->state == Place::State::alive) {
+        tell_to_end(*place);
+        workers.push_back(place->process);
+      } else if (place->process) {
+        dismissed.push_back(place->process);
+      }
     }
   }
   const auto moment = stop.stop_possible() ? std::chrono::nanoseconds{tick} : std::chrono::hours{1};
-  for (const auto& worker : workers) {
-    while (!worker->join(deadline.left(moment))) {
-      if (deadline.passed() || stop.stop_requested()) return false;
+  const auto have_ended = [&](const Workers& some, const Deadline& limit) {
+    for (const auto& worker : some) {
+      while (!worker->join(limit.left(deadline.left(moment)))) {
+        if (deadline.passed() || stop.stop_requested()) return false;
+        if (limit.passed()) break;
+      }
     }
+    return true;
+  };
+  if (!have_ended(workers, Deadline{forever}) || !have_ended(dismissed, Deadline{asked + forced})) {
+    return false;
   }
   const Locked lock{mutex_};
   for (const auto& place : places_) {
@@ -140,23 +151,28 @@ inline void Crew::retire() {
 }
 
 /// Waits until the background thread has gone, but not for a callback that does not return.
-inline void Crew::stop_background() {
+/// @returns false: the deadline came first. The thread ends all the same.
+inline bool Crew::stop_background(const Deadline& deadline) {
   constexpr std::chrono::seconds longest{2};
   std::thread thread;
   {
     std::unique_lock lock{mutex_};
     background_ends_ = true;
-    if (!background_.joinable()) return;
-    thread = std::move(background_);
     background_bell_.notify_one();
-    const bool is_itself = thread.get_id() == std::this_thread::get_id();
-    if (is_itself ||
-        !background_gone_.wait_for(lock, longest, [this] { return !has_background_; })) {
+    const bool is_itself = background_.get_id() == std::this_thread::get_id();
+    const bool has_gone =
+        !is_itself && background_gone_.wait_for(lock, deadline.left(longest),
+                                                [this] { return !has_background_; });
+    if (!background_.joinable()) return true;  // there was none, or another call has it
+    if (!has_gone && !is_itself && deadline.passed()) return false;
+    thread = std::move(background_);
+    if (!has_gone) {
       thread.detach();
-      return;
+      return true;
     }
   }
   thread.join();
+  return true;
 }
 
 inline PoolStats Crew::stats() {

@@ -337,17 +337,18 @@ void Crew::with_each(const Workers& workers, const Act& act) {
   }
 }
 
-/// The crew has no workers any more; they are asked to end.
+/// The crew has no workers any more; they are asked to end. Those of an earlier call too: who made
+/// it may not have come to force them, but be in a callback.
 inline Crew::Workers Crew::dismiss(os::Signal first) {
   Workers workers;
   {
     const Locked lock{mutex_};
     for (const auto& place : places_) {
-      if (place->state != Place::State::alive) continue;
+      if (!place->process) continue;
+      workers.push_back(place->process);
       place->state = Place::State::vacant;
       place->sent.clear();
       place->channel.reset();
-      workers.push_back(std::move(place->process));
     }
   }
   with_each(workers, [first](PoolWorker& worker) {
@@ -358,8 +359,6 @@ inline Crew::Workers Crew::dismiss(os::Signal first) {
 
 /// They end: after half a second they are forced to.
 inline void Crew::await_end(const Workers& workers) {
-  constexpr std::chrono::milliseconds asked{500};
-  constexpr std::chrono::seconds forced{2};
   Deadline deadline{asked};
   with_each(workers, [&](PoolWorker& worker) {
     if (!worker.join(deadline.left(asked))) worker.kill();

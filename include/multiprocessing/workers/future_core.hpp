@@ -66,7 +66,7 @@ class FutureCore : public Receiver {
   /// @brief Calls `action` when it is done, in the thread that makes it so; now if it is.
   /// @param owner for drop_actions().
   void when_done(std::function<void()> action, const void* owner = nullptr) {
-    {
+    if (!is_done()) {  // a fork may have left the mutex of one that is done locked
       const std::lock_guard lock{mutex_};
       if (!is_done()) {
         actions_.push_back({owner, std::move(action)});
@@ -77,6 +77,7 @@ class FutureCore : public Receiver {
   }
   /// @brief Those of this owner are not called any more, unless they are being called.
   void drop_actions(const void* owner) noexcept {
+    if (is_done()) return;
     const std::lock_guard lock{mutex_};
     std::erase_if(actions_, [owner](const Action& each) { return each.owner == owner; });
   }

@@ -80,6 +80,16 @@ struct KnownError {
 };
 inline std::atomic<const KnownError*> known_errors{nullptr};
 
+/// @brief Whether the exception is what std::throw_with_nested makes of an E.
+template <class E>
+bool is_own_nesting(const E& error) {
+  try {
+    std::throw_with_nested(E{error});
+  } catch (const E& model) {
+    return typeid(model) == typeid(error);
+  }
+}
+
 /// @brief Encodes the exception that is being handled, if it is an E. @returns whether it is.
 template <class E>
 bool encode_current_if(Encoder& encoder) {
@@ -87,10 +97,7 @@ bool encode_current_if(Encoder& encoder) {
     throw;
   } catch (const E& error) {
     if constexpr (std::is_polymorphic_v<E>) {  // of a class derived from it, a part would arrive
-      if (typeid(error) != typeid(E) &&
-          dynamic_cast<const std::nested_exception*>(&error) == nullptr) {
-        return false;
-      }
+      if (typeid(error) != typeid(E) && !is_own_nesting(error)) return false;
     }
     put_form(encoder, ErrorForm::own);
     codec<CodeReference>::encode(encoder, refer_to<RemakeError<E>>());

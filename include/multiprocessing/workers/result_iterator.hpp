@@ -170,7 +170,8 @@ class TasksAhead {
 /// next() at its place, and the next call goes on behind it; with chunks of several items, the
 /// whole chunk is lost. What the input throws comes after all results before it, and is the end; so
 /// is the refusal of a pool that was closed before all of the input was read. One of an executor
-/// that goes before its end cancels what no worker has begun; one of a pool leaves it to be done.
+/// that goes before its end cancels what no worker has begun (of unordered results, the newest of
+/// it); one of a pool leaves it to be done.
 /// @code
 /// for (int square : pool.imap(f, numbers)) ...
 /// @endcode
@@ -189,8 +190,8 @@ class ResultIterator {
 
   /// @brief The next result; none: that was all.
   /// @throws what the task threw. TimeoutError it is not there within the time; it may be asked for
-  /// again. CancelledError a stop was requested, by `stop` or by TaskOptions::stop, or the pool was
-  /// terminated.
+  /// again. CancelledError a stop was requested, by `stop` or, where there is none, by
+  /// TaskOptions::stop; or the pool was terminated.
   std::optional<value_type> next(Timeout timeout = forever, const std::stop_token& stop = {}) {
     const std::stop_token& stopped = stop.stop_possible() ? stop : stop_;
     while (at_ == current_.size()) {
