@@ -231,6 +231,7 @@ class Spawned(OnMpi):
 
 class Namespaces:
     """Three hosts with a network each, and a fourth that is the switch between them."""
+    addresses = {"hosta": "10.213.7.1", "hostb": "10.213.7.2", "hostc": "10.213.7.3"}
 
     def __init__(self):
         self.prefix = f"mp{os.getpid()}"
@@ -250,11 +251,11 @@ class Namespaces:
         switch = self.name("switch")
         self.ip("-n", switch, "link", "add", "bridge", "type", "bridge")
         self.ip("-n", switch, "link", "set", "bridge", "up")
-        for number, host in enumerate(("hosta", "hostb", "hostc"), 1):
+        for host, address in self.addresses.items():
             self.ip("-n", switch, "link", "add", host, "type", "veth", "peer", "name", "eth0",
                     "netns", self.name(host))
             self.ip("-n", switch, "link", "set", host, "master", "bridge", "up")
-            self.ip("-n", self.name(host), "addr", "add", f"10.213.7.{number}/24", "dev", "eth0")
+            self.ip("-n", self.name(host), "addr", "add", f"{address}/24", "dev", "eth0")
             self.ip("-n", self.name(host), "link", "set", "eth0", "up")
             self.ip("-n", self.name(host), "link", "set", "lo", "up")
             (self.folder / host).mkdir()
@@ -265,6 +266,15 @@ exec ip netns exec {self.prefix}$host unshare --uts --ipc sh -c 'hostname '$host
 """, encoding="utf-8")
         shell.chmod(0o755)
         self.enter = str(shell)
+
+    def await_way(self, source, target):
+        """Until one is reached by the other: who could not be is taken for unreachable a while longer."""
+        knock = ("import socket, sys\n"
+                 "try: socket.create_connection((sys.argv[1], 1), 1)\n"
+                 "except ConnectionRefusedError: pass")
+        while subprocess.run(["ip", "netns", "exec", self.name(source), sys.executable, "-c", knock,
+                              self.addresses[target]], check=False, capture_output=True).returncode:
+            pass
 
     def down(self):
         for name in self.made:
@@ -309,6 +319,8 @@ class OnThreeHosts(OnMpi):
 
     def join(self, host):
         self.hosts.ip("-n", self.hosts.name("switch"), "link", "set", host, "up")
+        for source, target in (("hosta", host), (host, "hosta")):
+            self.hosts.await_way(source, target)
 
     def test_runs_its_tasks_on_both_hosts(self):
         run = self.spread("run")
