@@ -419,7 +419,7 @@ TEST_P(PoolOf, TerminatesWhateverItsWorkersDo) {
   EXPECT_TRUE(eventually([] { return mp::active_children().empty(); }));
 }
 
-// ---- what a review found ----
+// ---- less usual ways ----
 
 TEST_P(PoolOf, GoesOnWhenAWorkerThatWasToEndIsKilled) {
   mp::ProcessPoolExecutor executor{{.max_workers = 1, .max_tasks_per_child = 1}};
