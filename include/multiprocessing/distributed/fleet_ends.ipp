@@ -105,8 +105,7 @@ inline bool Fleet::join(const Deadline& deadline, const std::stop_token& stop) {
                                   " is still running: close() or terminate() comes first"};
     }
   }
-  const Telling::Held held{*this,
-                           held_by_joins_};  // till the end: others that join may count on it
+  const Telling::Held held{*this, held_by_joins_};  // to the end: others that join count on it
   if (held.is_inside()) call_followers(nullptr);
   const auto is_done = [&] {
     return open_.load() <= (held.is_inside() ? held_by_joins_.load() : 0);

@@ -69,8 +69,7 @@ inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
                                   " is still running: close() or terminate() comes first"};
     }
   }
-  const Telling::Held held{*this,
-                           held_by_joins_};  // till the end: others that join may count on it
+  const Telling::Held held{*this, held_by_joins_};  // to the end: others that join count on it
   if (held.is_inside()) call_followers(nullptr);
   const auto is_done = [&] {
     return open_.load() <= (held.is_inside() ? held_by_joins_.load() : 0);
@@ -159,11 +158,12 @@ inline bool Crew::stop_background(const Deadline& deadline) {
     std::unique_lock lock{mutex_};
     background_ends_ = true;
     background_bell_.notify_one();
+    if (!background_.joinable()) return true;  // there was none, or another call has it
     const bool is_itself = background_.get_id() == std::this_thread::get_id();
     const bool has_gone =
         !is_itself && background_gone_.wait_for(lock, deadline.left(longest),
                                                 [this] { return !has_background_; });
-    if (!background_.joinable()) return true;  // there was none, or another call has it
+    if (!background_.joinable()) return true;  // likewise, meanwhile
     if (!has_gone && !is_itself && deadline.passed()) return false;
     thread = std::move(background_);
     if (!has_gone) {
