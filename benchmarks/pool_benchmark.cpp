@@ -230,7 +230,8 @@ void deaths() {
   mp::Pool pool{workers};
   const auto ours = [&] {
     const auto result = pool.apply_async([] { pause(); });
-    while (pool.stats().running != 1) {  // nobody tells when one begins; this is not measured
+    while (pool.stats().running != 1) {
+      // Nobody tells when a task begins, and this is not measured: it is asked for now and then.
       std::this_thread::sleep_for(std::chrono::milliseconds{1});
     }
     const int other = pool.apply(getpid);  // the one that answers is not the one

@@ -216,6 +216,7 @@ inline void Crew::handle(const ResultHeader& header,
 /// @returns false: it went with its worker, which has ended (see os::handles_go_with_sender). The
 /// task is still among what was sent there, so bury() finds it.
 inline bool Crew::take_handles(const ResultHeader& header, Transit& transit) {
+  // The reason to pass over the check: its one object is const and of this scope, and never copied.
   struct Received {  // NOLINT(*-special-member-functions): const, and of this scope only
     std::atomic<std::uint32_t>& count;
     ~Received() { ++count; }
