@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: BSL-1.0
 # For people who work on the library; nobody else sees any of this.
+option(MULTIPROCESSING_BUILD_BENCHMARKS "Build the benchmarks." ON)
+option(MULTIPROCESSING_VERIFY_PARTS "Compile each header alone that the public ones include, too." OFF)
 set(_verified HEADERS)
+if(MULTIPROCESSING_VERIFY_PARTS)
+  list(APPEND _verified parts)
+endif()
 if(TARGET multiprocessing::network)
   list(APPEND _verified network_headers)  # which find OpenSSL's where every compiler looks
 endif()
@@ -43,6 +48,6 @@ find_package(Python3 3.8 REQUIRED COMPONENTS Interpreter)
 enable_testing()
 add_subdirectory(tests)
 add_subdirectory(examples)
-if(NOT WIN32 AND EXISTS ${PROJECT_SOURCE_DIR}/benchmarks/CMakeLists.txt)  # their peers are POSIX's
+if(MULTIPROCESSING_BUILD_BENCHMARKS AND NOT WIN32)  # their peers are POSIX's
   add_subdirectory(benchmarks)
 endif()

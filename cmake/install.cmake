@@ -3,7 +3,7 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(_dir ${CMAKE_INSTALL_LIBDIR}/cmake/multiprocessing)
 install(TARGETS multiprocessing multiprocessing_main EXPORT multiprocessing-targets 
-  FILE_SET HEADERS FILE_SET network_headers FILE_SET distributed_headers FILE_SET mpi_headers
+  FILE_SET HEADERS FILE_SET parts FILE_SET network_headers FILE_SET distributed_headers FILE_SET mpi_headers
   FILE_SET backends)
 install(EXPORT multiprocessing-targets NAMESPACE multiprocessing:: DESTINATION ${_dir})
 configure_package_config_file(cmake/config.cmake.in multiprocessing-config.cmake
