@@ -92,6 +92,9 @@ struct ParseError : std::runtime_error {
 struct DerivedError : ParseError {
   using ParseError::ParseError;
 };
+struct NestingError : ParseError, std::nested_exception {
+  using ParseError::ParseError;
+};
 struct Verdict {  // no std::exception
   int code = 0;
   std::string text;
@@ -139,6 +142,9 @@ TEST(RegisteredException, ComesHomeWithWhatIsNestedInIt) {
 TEST(RegisteredException, IsNotTheOneThatIsDerivedFromIt) {
   mp::Pool pool{1};
   EXPECT_THROW(pool.apply([] { throw DerivedError{"more", 2}; }), mp::RemoteError);
+  const auto nests = [] { std::throw_with_nested(DerivedError{"more", 2}); };
+  EXPECT_THROW(pool.apply(nests), mp::RemoteError);
+  EXPECT_THROW(pool.apply([] { throw NestingError{"more", 2}; }), mp::RemoteError);
 }
 
 }  // namespace

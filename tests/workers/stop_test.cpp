@@ -103,6 +103,22 @@ TEST(PoolStop, OfACallTakesBackWhatHasNotBegun) {
   EXPECT_EQ(count.load(), 1);
 }
 
+// Telling could do anything, destroy the pool as well.
+TEST(PoolStop, OfAMapTellsNoProgressOfWhatItTakesBack) {
+  mp::Pool pool{1};
+  mp::Event go;
+  const std::vector<std::tuple<mp::Event, int>> tasks(4, std::tuple{go, 2});
+  std::atomic<int> told{0};
+  {
+    const StopWhenItRuns stop{pool};
+    const mp::TaskOptions options{.progress = [&](std::size_t, std::size_t) { ++told; },
+                                  .stop = stop.token()};
+    EXPECT_THROW(pool.starmap(options, wait_then_square, tasks, 1), mp::CancelledError);
+  }
+  EXPECT_EQ(told, 0);
+  go.set();
+}
+
 TEST(PoolStop, EndsTheWaitForTheNextResult) {
   mp::Pool pool{1};
   mp::Event go;
