@@ -281,6 +281,8 @@ TEST(QueueClose, MakesEveryCopyHereUnusableAndIsFineTwice) {
   EXPECT_THROW(copy.put(2), std::invalid_argument);
   EXPECT_THROW(copy.get(), std::invalid_argument);
   EXPECT_THROW((void)copy.empty(), std::invalid_argument);
+  EXPECT_THROW((void)copy.full(), std::invalid_argument);
+  EXPECT_THROW((void)copy.get_many(0), std::invalid_argument);
   EXPECT_THROW((void)mp::dumps(copy), std::exception);
   queue.join_thread();
   queue.cancel_join_thread();

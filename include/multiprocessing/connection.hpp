@@ -122,6 +122,10 @@ class Connection {
   bool try_send_bytes(std::span<const std::byte> bytes, Timeout timeout = std::chrono::seconds{0}) {
     return core_->send(as_message(bytes), detail::Deadline{timeout});
   }
+  /// @overload
+  bool try_send_bytes(std::string_view text, Timeout timeout = std::chrono::seconds{0}) {
+    return try_send_bytes(std::as_bytes(std::span{text}), timeout);
+  }
 
   /// @brief Receives bytes, waiting for them. @python{Connection.recv_bytes}
   /// @param max a longer message is an error and closes this end.
@@ -145,7 +149,17 @@ class Connection {
   ///   exception.
   /// @throws std::invalid_argument `offset` lies outside of `into`; nothing was received.
   /// @throws as recv() otherwise
-  std::size_t recv_bytes_into(std::span<std::byte> into, std::size_t offset = 0);
+  std::size_t recv_bytes_into(std::span<std::byte> into, std::size_t offset = 0) {
+    return *receive_into(detail::Deadline{forever}, into, offset);
+  }
+  /// @brief recv_bytes_into() that waits at most `timeout` for a message to begin. @returns none:
+  /// none came.
+  [[nodiscard]] std::optional<std::size_t> try_recv_bytes_into(
+      std::span<std::byte> into,
+      Timeout timeout = std::chrono::seconds{0},
+      std::size_t offset = 0) {
+    return receive_into(detail::Deadline{timeout}, into, offset);
+  }
 
   /// @brief Whether recv() would not have to wait: a message is there, or the end of the stream.
   /// Takes nothing. @python{Connection.poll}
@@ -190,6 +204,9 @@ class Connection {
   bool send_object(const T& value, const detail::Deadline& deadline);
   std::optional<std::vector<std::byte>> receive_bytes(const detail::Deadline& deadline,
                                                       std::size_t max);
+  std::optional<std::size_t> receive_into(const detail::Deadline& deadline,
+                                          std::span<std::byte> into,
+                                          std::size_t offset);
   static std::span<const std::byte> content(const os::IncomingMessage& message);
 
   std::shared_ptr<detail::ConnectionCore> core_;
@@ -283,16 +300,19 @@ inline std::optional<std::vector<std::byte>> Connection::receive_bytes(
   return std::move(*message).take_bytes(size);
 }
 
-inline std::size_t Connection::recv_bytes_into(std::span<std::byte> into, std::size_t offset) {
+inline std::optional<std::size_t> Connection::receive_into(const detail::Deadline& deadline,
+                                                           std::span<std::byte> into,
+                                                           std::size_t offset) {
   if (offset > into.size()) {
     throw std::invalid_argument{"recv_bytes_into: offset " + std::to_string(offset) +
                                 " lies outside of the buffer of " + std::to_string(into.size()) +
                                 " bytes"};
   }
-  auto message = *core_->receive(detail::Deadline{forever}, npos, into.subspan(offset));
-  const auto bytes = content(message);
+  auto message = core_->receive(deadline, npos, into.subspan(offset));
+  if (!message) return std::nullopt;
+  const auto bytes = content(*message);
   if (bytes.size() > into.size() - offset) {
-    throw BufferTooShort{std::move(message).take_bytes(bytes.size())};
+    throw BufferTooShort{std::move(*message).take_bytes(bytes.size())};
   }
   if (!bytes.empty() && bytes.data() != into.data() + offset) {
     std::memcpy(into.data() + offset, bytes.data(), bytes.size());

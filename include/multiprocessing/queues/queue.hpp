@@ -227,7 +227,7 @@ class Queue {
   /// @brief Whether nothing is inside: a moment's picture. @throws as qsize()
   [[nodiscard]] bool empty() const { return qsize() == 0; }
   /// @brief Whether `maxsize` items are inside: a moment's picture. @throws as qsize()
-  [[nodiscard]] bool full() const { return core_->maxsize() != 0 && qsize() >= core_->maxsize(); }
+  [[nodiscard]] bool full() const { return qsize() >= core_->maxsize() && core_->maxsize() != 0; }
 
   /// @brief For those who wait for several things at once; mp::wait() does it all by itself:
   /// whether get() would not wait, for there is an item, or it would throw ShutDown.
@@ -373,6 +373,7 @@ std::size_t Queue<T, Transport>::try_put_many(Range&& items, Timeout timeout) {
 
 template <class T, class Transport>
 std::vector<T> Queue<T, Transport>::get_many(std::size_t max, Timeout timeout) {
+  core_->check_open();
   detail::Deadline deadline{timeout};
   std::vector<T> items;
   while (items.size() < max) {
