@@ -46,8 +46,8 @@ class Task {
   /// @brief Calls `function(arguments...)` when it is called; all are kept as values.
   template <class F, class... A>
   requires(!std::is_same_v<std::decay_t<F>, Task>) explicit Task(F&& function, A&&... arguments)
-      : work_{std::make_shared<CallOf<std::decay_t<F>, A...>>(std::forward<F>(function),
-                                                              std::forward<A>(arguments)...)} {
+      : work_{std::unique_ptr<Work>{new CallOf<std::decay_t<F>, A...>{
+            std::forward<F>(function), std::forward<A>(arguments)...}}} {
     static_assert(
         std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>,
         "the target cannot be called with these arguments (each is passed as a value: use "
