@@ -303,7 +303,7 @@ TEST_P(EveryConnection, ReceivesIntoABuffer) {
   EXPECT_THROW(receiving.recv_bytes_into(room, 11), std::invalid_argument);
   EXPECT_EQ(receiving.try_recv_bytes_into(room), std::nullopt);
   EXPECT_EQ(receiving.try_recv_bytes_into(room, std::chrono::milliseconds{1}, 4), std::nullopt);
-  EXPECT_TRUE(sending.try_send_bytes("fg"));
+  EXPECT_TRUE(sending.try_send_bytes("fg", mp::forever));
   EXPECT_EQ(receiving.try_recv_bytes_into(room, mp::forever, 4), 2U);
   EXPECT_EQ(room, bytes_of("abc.fg..de"));
 }

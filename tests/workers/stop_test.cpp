@@ -103,7 +103,7 @@ TEST(PoolStop, OfACallTakesBackWhatHasNotBegun) {
   EXPECT_EQ(count.load(), 1);
 }
 
-// Telling could do anything, destroy the pool as well.
+// A callback of the progress could do anything there, destroy the pool as well.
 TEST(PoolStop, OfAMapTellsNoProgressOfWhatItTakesBack) {
   mp::Pool pool{1};
   mp::Event go;
