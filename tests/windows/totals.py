@@ -69,6 +69,18 @@ def failed(results):
     return names if len(names) <= 4 else []
 
 
+def tests_of_part(name, results):
+    """The tests, and those of them that were skipped, of a test of ctest's that is a part of a program's: its name ends
+    in .part_<number>, and it wrote them down beside the program."""
+    report = pathlib.Path(results).parent / "tests" / f"{name}.xml"
+    if not re.search(r"\.part_\d+$", name) or not report.exists():  # it has failed then
+        return [], []
+    cases = [(f"{case.get('classname')}.{case.get('name')}", case.get("result"))
+             for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase")
+             if case.get("result") != "suppressed"]  # another part's
+    return [case for case, _ in cases], [case for case, result in cases if result == "skipped"]
+
+
 def reason_of(path):
     """Why a file is not built for Windows, or None."""
     reason = WHOLE.search("\n".join(path.read_text(encoding="utf-8").splitlines()[:9]))
@@ -88,6 +100,14 @@ def main():
     reasons.update(filter(None, map(reason_of, programs)))
     suite = xml.etree.ElementTree.parse(results).getroot()
     count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "skipped", "disabled")}
+    of_parts = set()
+    for case in suite.iter("testcase"):
+        tests, skipped = tests_of_part(case.get("name"), results)
+        of_parts.update(tests)
+        count["tests"] += max(len(tests) - 1, 0)
+        count["skipped"] += len(skipped)
+        for test in skipped:
+            print(f"skipped: {case.get('name')}: {test}")
     mended = 0  # of those that failed: passed when they ran again
     again = pathlib.Path(results + ".again")
     if again.exists():
@@ -109,7 +129,7 @@ def main():
     for what in UNCOUNTED:
         print(f"       not counted: {what}")
     print("       tests/plugin, programs built in many ways: layouts of ELF")
-    ran, unexplained = set(), False
+    ran, unexplained = {f"{found[1]}.{found[2]}" for found in map(RAN.search, of_parts)}, False
     for case in suite.iter("testcase"):
         name, out = case.get("name"), case.findtext("system-out") or ""
         if case.get("status") != "run" and case.get("status") != "fail":

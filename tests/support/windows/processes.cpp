@@ -85,7 +85,7 @@ std::vector<ProcessInfo> family() {
     process.pid = static_cast<int>(entry.th32ProcessID);
     process.parent = static_cast<int>(entry.th32ParentProcessID);
     for (const wchar_t* c = entry.szExeFile; *c != 0; ++c) process.command += static_cast<char>(*c);
-    if (!has_ended(entry.th32ProcessID)) others.push_back(process);
+    others.push_back(process);
   });
   std::vector<int> known{own_process_id()};
   std::vector<ProcessInfo> found;
@@ -93,7 +93,8 @@ std::vector<ProcessInfo> family() {
     more = false;
     for (auto& process : others) {
       if (process.pid == 0 || process.pid == own_process_id() ||
-          std::ranges::find(known, process.parent) == known.end()) {
+          std::ranges::find(known, process.parent) == known.end() ||
+          has_ended(static_cast<DWORD>(process.pid))) {
         continue;
       }
       known.push_back(process.pid);
@@ -142,7 +143,7 @@ bool is_standard(std::uintptr_t handle) {
 // process is in it that has no handle yet.
 std::map<int, std::string> open_descriptors(const std::function<bool(int)>& keep) {
   constexpr int step = 4;   // the numbers between belong to nobody
-  constexpr int gap = 512;  // so many in a row have no handle: then none behind them has one
+  constexpr int gap = 128;  // so many in a row have no handle: then none behind them has one
   std::map<int, std::string> found;
   for (int number = step, last = 0; number <= last + step * gap; number += step) {
     const auto handle = static_cast<std::uintptr_t>(number);
