@@ -36,6 +36,9 @@ UMBRELLA = "multiprocessing.hpp"
 INTERNAL = {"heap", "launch", "resource_tracker"}  # headers of their own that no user includes
 # What a user includes by itself: it needs what the rest does not, or few programs use it.
 APART = {"network", "managers", "base_manager", "stacktrace"}
+# Parts that no header includes, and users do: CMakeLists.txt has them among the public headers, so that they are
+# compiled alone as often as those.
+ALONE = {"multiprocessing/queues/boost_message_queue.hpp", "multiprocessing/reduction/dup_fd.hpp"}
 
 # Rank 0 has members that others of rank 0 may use: the tools in detail/.
 SHARED_TOOLS = {"detail"}
@@ -234,6 +237,15 @@ def check_umbrella(headers):
             yield f"{UMBRELLA}: does not include {header.name}"
 
 
+def check_parts(headers):
+    """The parts of components that are always compiled with them are included somewhere."""
+    included = {what for header in headers for _, _, what in header.includes}
+    for header in headers:
+        if (header.name.count("/") > 1 and header.name not in included | ALONE
+                and RANK.get(header.component) != OPTIONAL):
+            yield f"{header.name}: no header includes it: name it in ALONE, and in CMakeLists.txt"
+
+
 def check_sizes(headers):
     """Lines of code, of each header and of all."""
     for header in headers:
@@ -280,6 +292,7 @@ def check(root):
         faults += check_layers(header, names)
         faults += check_seam(header)
     faults += check_umbrella(headers)
+    faults += check_parts(headers)
     faults += check_sizes(headers)
     faults += check_cycles(headers)
     if not headers:
