@@ -15,6 +15,8 @@ install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/multiprocessing-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/multiprocessing-config-version.cmake
   cmake/boost_headers.cmake
+  cmake/compiled.cmake
+  cmake/compiled.cpp
   cmake/gearman.cmake
   cmake/mpi.cmake
   cmake/network.cmake

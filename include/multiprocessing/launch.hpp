@@ -22,7 +22,7 @@ namespace multiprocessing {
 /// @brief The start methods of this system; the default comes first.
 /// @python{multiprocessing.get_all_start_methods()}
 [[nodiscard]] inline std::vector<StartMethod> get_all_start_methods() {
-  if (!os::has_fork()) return {StartMethod::spawn};
+  if (!os::has_fork) return {StartMethod::spawn};
   return {StartMethod::fork, StartMethod::spawn, StartMethod::forkserver};
 }
 

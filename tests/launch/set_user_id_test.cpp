@@ -77,9 +77,10 @@ TEST(SetUserIdProgram, TakesItselfForNobodysChildOrTracker) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   const SetUserIdProgram program;
   if (const std::string why = program.why_not(); !why.empty()) GTEST_SKIP() << why;
-  std::error_code ec;
-  const auto state = mp::os::posix::sealed_copy({}, ec);
-  ASSERT_FALSE(ec);
+  const mp::os::UniqueHandle state{::memfd_create("state", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+  ASSERT_EQ(
+      ::fcntl(state.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE),
+      0);
   int ends[2] = {-1, -1};
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
   ::close(ends[1]);  // a tracker would see its creator's end

@@ -29,13 +29,14 @@ RANKS = [
     ["context"],
     ["distributed", "gpu"],  # optional parts: nothing includes them
     ["multiprocessing"],  # the umbrella
+    ["source"],  # all functions of a program that compiles them once
 ]
 RANK = {name: row for row, names in enumerate(RANKS) for name in names}
 OPTIONAL = RANK["distributed"]
 UMBRELLA = "multiprocessing.hpp"
 INTERNAL = {"heap", "launch", "resource_tracker"}  # headers of their own that no user includes
 # What a user includes by itself: it needs what the rest does not, or few programs use it.
-APART = {"network", "managers", "base_manager", "stacktrace"}
+APART = {"network", "managers", "base_manager", "stacktrace", "source"}
 # Parts that no header includes, and users do: CMakeLists.txt has them among the public headers, so that they are
 # compiled alone as often as those.
 ALONE = {"multiprocessing/queues/boost_message_queue.hpp", "multiprocessing/reduction/dup_fd.hpp"}

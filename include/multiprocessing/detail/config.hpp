@@ -18,6 +18,25 @@
 #  define MULTIPROCESSING_HAS_AGENTS 1  ///< That pools on several machines are made of.
 #endif
 
+/// 1: the functions of the library stand in one file of the program, the one that includes
+/// <multiprocessing/source.hpp>; the others only declare them. 0: in every file.
+#ifndef MULTIPROCESSING_COMPILED
+#  define MULTIPROCESSING_COMPILED 0
+#endif
+#if !MULTIPROCESSING_COMPILED
+#  define MULTIPROCESSING_DEFINES 1      ///< Whether they are defined in this file.
+#  define MULTIPROCESSING_INLINE inline  ///< Before each of those that are not in every file.
+#else
+#  ifdef MULTIPROCESSING_SOURCE
+#    define MULTIPROCESSING_DEFINES 1
+#  else
+#    define MULTIPROCESSING_DEFINES 0
+#  endif
+#  define MULTIPROCESSING_INLINE
+#endif
+#define MULTIPROCESSING_DEFINES_WINDOWS (MULTIPROCESSING_DEFINES && MULTIPROCESSING_WINDOWS)
+#define MULTIPROCESSING_DEFINES_POSIX (MULTIPROCESSING_DEFINES && MULTIPROCESSING_POSIX)
+
 /// The name of the function around it, with what its template was made for.
 #if defined(_MSC_VER) && !defined(__clang__)
 #  define MULTIPROCESSING_FUNCTION_NAME __FUNCSIG__

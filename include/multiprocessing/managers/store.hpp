@@ -231,4 +231,6 @@ class Change : public Access {
 
 }  // namespace multiprocessing::detail
 
-#include <multiprocessing/managers/store.ipp>
+#if MULTIPROCESSING_DEFINES
+#  include <multiprocessing/managers/store.ipp>
+#endif

@@ -6,7 +6,7 @@
 
 namespace multiprocessing::detail {
 
-inline std::shared_ptr<Store> Store::create() {
+MULTIPROCESSING_INLINE std::shared_ptr<Store> Store::create() {
   std::uint64_t size = largest;
   const auto reserve = [&] {
     for (;; size /= 2) {  // address space may be limited
@@ -29,7 +29,7 @@ inline std::shared_ptr<Store> Store::create() {
   return std::make_shared<Store>(std::move(made));
 }
 
-inline void Store::check_layout() {
+MULTIPROCESSING_INLINE void Store::check_layout() {
   base_ = state_.block().data() - state_.block().offset();
   const StoreState& state = *state_.operator->();
   data_begin_ = state.data_begin;
@@ -41,7 +41,8 @@ inline void Store::check_layout() {
   }
 }
 
-inline void Store::look_what_is_usable(std::uint64_t offset, std::uint64_t size) const {
+MULTIPROCESSING_INLINE void Store::look_what_is_usable(std::uint64_t offset,
+                                                       std::uint64_t size) const {
   const std::uint64_t end = state().committed.load(std::memory_order_relaxed);
   const std::uint64_t most = region().size();
   std::error_code ec;
@@ -53,13 +54,13 @@ inline void Store::look_what_is_usable(std::uint64_t offset, std::uint64_t size)
   usable_ = std::max(usable_.load(), offset + size);
 }
 
-inline void Store::get_memory(std::uint64_t offset, std::uint64_t size) {
+MULTIPROCESSING_INLINE void Store::get_memory(std::uint64_t offset, std::uint64_t size) {
   std::error_code ec;
   region().commit(offset, size, ec);
   if (ec) throw std::system_error{ec, "cannot get shared memory for a manager's container"};
 }
 
-inline void Store::make_log_room(std::uint64_t length) {
+MULTIPROCESSING_INLINE void Store::make_log_room(std::uint64_t length) {
   const std::uint64_t most = (data_begin_ - store_log_begin) / sizeof(UndoEntry);
   const std::uint64_t room = state().log_room;
   if (length > room || room > most) damaged();
@@ -74,7 +75,7 @@ inline void Store::make_log_room(std::uint64_t length) {
   MULTIPROCESSING_STOP_POINT("store.log.room_counted");
 }
 
-inline void Store::make_room(std::uint64_t end) {
+MULTIPROCESSING_INLINE void Store::make_room(std::uint64_t end) {
   StoreState& state = this->state();
   if (end > state.data_end) {
     throw std::system_error{std::make_error_code(std::errc::not_enough_memory),
@@ -100,7 +101,7 @@ inline void Store::make_room(std::uint64_t end) {
   MULTIPROCESSING_STOP_POINT("store.memory.counted");
 }
 
-inline std::uint64_t Store::allocate(std::uint64_t size) {
+MULTIPROCESSING_INLINE std::uint64_t Store::allocate(std::uint64_t size) {
   StoreState& state = this->state();
   const unsigned which = BlockClass::of(size);
   if (which == BlockClass::count) {
@@ -128,7 +129,7 @@ inline std::uint64_t Store::allocate(std::uint64_t size) {
   return block;
 }
 
-inline void Store::release(std::uint64_t block) {
+MULTIPROCESSING_INLINE void Store::release(std::uint64_t block) {
   StoreState& state = this->state();
   const std::uint64_t which = word(block - word_size);
   if (which >= BlockClass::count) damaged();
@@ -142,7 +143,7 @@ inline void Store::release(std::uint64_t block) {
 }
 
 // What the change has given back becomes free with it.
-inline void Store::settle_limbo(std::uint64_t classes) {
+MULTIPROCESSING_INLINE void Store::settle_limbo(std::uint64_t classes) {
   StoreState& state = this->state();
   for (; classes != 0; classes &= classes - 1) {
     const auto which = static_cast<std::size_t>(std::countr_zero(classes));
@@ -151,7 +152,7 @@ inline void Store::settle_limbo(std::uint64_t classes) {
   }
 }
 
-inline void Store::commit() {
+MULTIPROCESSING_INLINE void Store::commit() {
   StoreState& state = this->state();
   if (state.log_length.load(std::memory_order_relaxed) == 0) return;
   const std::uint64_t classes = state.limbo_classes;
@@ -165,7 +166,7 @@ inline void Store::commit() {
 }
 
 // Of blocks that are free, all but the page with the link.
-inline void Store::give_back_memory(std::uint64_t classes) noexcept {
+MULTIPROCESSING_INLINE void Store::give_back_memory(std::uint64_t classes) noexcept {
   const StoreState& state = this->state();
   for (; classes != 0; classes &= classes - 1) {
     const auto which = static_cast<unsigned>(std::countr_zero(classes));
@@ -176,7 +177,7 @@ inline void Store::give_back_memory(std::uint64_t classes) noexcept {
   }
 }
 
-inline void Store::shrink_log() noexcept {
+MULTIPROCESSING_INLINE void Store::shrink_log() noexcept {
   StoreState& state = this->state();
   const std::uint64_t room = state.log_room;
   state.log_room.store(kept_log / sizeof(UndoEntry), std::memory_order_release);
@@ -184,7 +185,7 @@ inline void Store::shrink_log() noexcept {
   region().discard(store_log_begin + kept_log, room * sizeof(UndoEntry) - kept_log);
 }
 
-inline void Store::roll_back(std::uint64_t length) noexcept {
+MULTIPROCESSING_INLINE void Store::roll_back(std::uint64_t length) noexcept {
   StoreState& state = this->state();
   const std::uint64_t now =
       std::min(state.log_length.load(std::memory_order_acquire), state.log_room.load());
@@ -198,7 +199,7 @@ inline void Store::roll_back(std::uint64_t length) noexcept {
   MULTIPROCESSING_STOP_POINT("store.undo.done");
 }
 
-inline void Store::recover() noexcept {
+MULTIPROCESSING_INLINE void Store::recover() noexcept {
   MULTIPROCESSING_STOP_POINT("store.recover.begun");
   roll_back(0);
 }

@@ -145,4 +145,6 @@ std::uint64_t Table::insert(const AnyKey& key) {
 
 }  // namespace multiprocessing::detail
 
-#include <multiprocessing/managers/table.ipp>
+#if MULTIPROCESSING_DEFINES
+#  include <multiprocessing/managers/table.ipp>
+#endif

@@ -7,7 +7,7 @@
 namespace multiprocessing::detail {
 
 // A block of their own, of which nothing counts before the head's words do.
-inline void Table::make_slots(std::uint64_t wanted) {
+MULTIPROCESSING_INLINE void Table::make_slots(std::uint64_t wanted) {
   const std::uint64_t all = std::bit_ceil(wanted + wanted / 2);
   const std::uint64_t begin = store_->allocate(all * 8);
   std::byte* const where = store_->bytes(begin, all * 8);
@@ -30,7 +30,7 @@ inline void Table::make_slots(std::uint64_t wanted) {
   set(used, size());
 }
 
-inline void Table::erase(std::uint64_t entry) {
+MULTIPROCESSING_INLINE void Table::erase(std::uint64_t entry) {
   probe(store_->word(entry + hash_at), [&](std::uint64_t place, std::uint64_t slot) {
     if (slot == empty_slot) Store::damaged();
     if (slot == left_slot || (slot & place_mask) != entry) return false;
@@ -53,7 +53,7 @@ inline void Table::erase(std::uint64_t entry) {
   store_->release(entry);
 }
 
-inline void Table::clear() {
+MULTIPROCESSING_INLINE void Table::clear() {
   std::uint64_t left = size();
   for (std::uint64_t entry = first_entry(); entry != 0 && left != 0; --left) {
     const std::uint64_t next = after(entry);

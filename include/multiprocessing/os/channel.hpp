@@ -71,8 +71,8 @@ inline constexpr std::size_t most_handles = MULTIPROCESSING_WINDOWS ? 1008 : 252
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/channel.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/channel.ipp>
 #endif

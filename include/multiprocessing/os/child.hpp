@@ -200,8 +200,8 @@ class PassingHandles {
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/child.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/child.ipp>
 #endif

@@ -135,8 +135,8 @@ inline std::optional<CrashTrace> read_crash(const CrashRecord& record, int code)
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/crash.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/crash.ipp>
 #endif

@@ -23,8 +23,8 @@ inline const bool takes_memory_hints = [] {
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/large_pages.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/large_pages.ipp>
 #endif

@@ -76,8 +76,8 @@ class SharedRegion {
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/memory.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/memory.ipp>
 #endif

@@ -76,8 +76,8 @@ class UniqueHandle {
 }  // namespace os
 }  // namespace multiprocessing
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/native_handle.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/native_handle.ipp>
 #endif

@@ -96,8 +96,8 @@ class OneWayEnd {  // NOLINT(*-special-member-functions): what moves is not copi
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/one_way_channel.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/one_way_channel.ipp>
 #endif

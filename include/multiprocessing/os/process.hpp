@@ -16,7 +16,7 @@ namespace multiprocessing::os {
 [[nodiscard]] int process_id() noexcept;
 
 /// @brief Whether this system can copy a process.
-[[nodiscard]] constexpr bool has_fork() noexcept;
+inline constexpr bool has_fork = MULTIPROCESSING_POSIX != 0;
 
 /// @brief Copies this process, as the C library does it: its fork handlers run, and what it caches
 /// per thread and per process is right in the child.
@@ -116,8 +116,8 @@ void end_exit_with(ExitAction action) noexcept;
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/process.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/process.ipp>
 #endif

@@ -115,8 +115,8 @@ namespace multiprocessing::detail {
 
 }  // namespace multiprocessing::detail
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/process_wide.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/process_wide.ipp>
 #endif

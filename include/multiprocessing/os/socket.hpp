@@ -146,8 +146,8 @@ void look_again(native_handle_type set) noexcept;
 }  // namespace os
 }  // namespace multiprocessing
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/socket.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/socket.ipp>
 #endif

@@ -97,8 +97,8 @@ class TwoWayEnd {
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/two_way_channel.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/two_way_channel.ipp>
 #endif

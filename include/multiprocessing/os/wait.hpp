@@ -78,8 +78,8 @@ Waited pause_for(std::chrono::nanoseconds time, const Interrupt& interrupt) noex
 
 }  // namespace multiprocessing::os
 
-#if MULTIPROCESSING_WINDOWS
+#if MULTIPROCESSING_DEFINES_WINDOWS
 #  include <multiprocessing/os/windows/wait.ipp>
-#else
+#elif MULTIPROCESSING_DEFINES_POSIX
 #  include <multiprocessing/os/posix/wait.ipp>
 #endif

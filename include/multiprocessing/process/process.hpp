@@ -98,7 +98,7 @@ class Process : public BaseProcess {
   /// @brief Says what start() needs to know of it; starts nothing.
   explicit Process(ProcessOptions options = {}) : BaseProcess{kind, std::move(options)} {
     static_assert(
-        os::has_fork() || detail::Reducible<Derived>,
+        os::has_fork || detail::Reducible<Derived>,
         "a process is made anew in the child, for this system has no fork: write a public "
         "`auto reduce() const { return multiprocessing::arguments(...); }` with the "
         "arguments of one of the class's constructors");

@@ -517,17 +517,16 @@ bool Ring::use_handle(Use&& use) {
   return true;
 }
 
-inline void Ring::close() noexcept {
-  if (handle_gate_.shut()) close_handles();
-}
-
 }  // namespace multiprocessing
 
-#include <multiprocessing/queues/ring_batches.ipp>
-#include <multiprocessing/queues/ring_consumer.ipp>
-#include <multiprocessing/queues/ring_creation.ipp>
-#include <multiprocessing/queues/ring_loans.ipp>
-#include <multiprocessing/queues/ring_producer.ipp>
-#include <multiprocessing/queues/ring_shutdown.ipp>
-#include <multiprocessing/queues/ring_tasks.ipp>
-#include <multiprocessing/queues/ring_waiting.ipp>
+#include <multiprocessing/queues/ring_reading.ipp>
+#if MULTIPROCESSING_DEFINES
+#  include <multiprocessing/queues/ring_batches.ipp>
+#  include <multiprocessing/queues/ring_consumer.ipp>
+#  include <multiprocessing/queues/ring_creation.ipp>
+#  include <multiprocessing/queues/ring_loans.ipp>
+#  include <multiprocessing/queues/ring_producer.ipp>
+#  include <multiprocessing/queues/ring_shutdown.ipp>
+#  include <multiprocessing/queues/ring_tasks.ipp>
+#  include <multiprocessing/queues/ring_waiting.ipp>
+#endif

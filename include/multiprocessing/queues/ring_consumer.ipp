@@ -6,7 +6,7 @@
 
 namespace multiprocessing {
 
-inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
+MULTIPROCESSING_INLINE Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   check_open();
   detail::RingMemory& shared = memory();
   const auto acquired = detail::acquire(shared.consumer_lock, consumer_lock_patience_, deadline,
@@ -34,7 +34,7 @@ inline Ring::Held Ring::hold_consumer_lock(const detail::Deadline& deadline) {
   return held;
 }
 
-inline bool Ring::has_item_at(Place place) noexcept {
+MULTIPROCESSING_INLINE bool Ring::has_item_at(Place place) noexcept {
   auto& side = memory().consumers;
   if (side.seen_tail.load(std::memory_order_relaxed) != place.packed()) return true;
   const std::uint64_t tail = memory().producers.tail.read()[Producers::place];
@@ -45,7 +45,8 @@ inline bool Ring::has_item_at(Place place) noexcept {
 /// Goes to the next message: behind padding, and into the area that a jump names.
 /// @returns it; `head` then stands before its record. None: behind a jump that is not to be
 /// followed.
-inline std::optional<Ring::Found> Ring::find_message(Head& head, bool follows_jumps) {
+MULTIPROCESSING_INLINE std::optional<Ring::Found> Ring::find_message(Head& head,
+                                                                     bool follows_jumps) {
   Place place = Place::from_packed(head[Consumers::place]);
   for (int records = 0; records < 3; ++records) {
     if (!is_place(place)) damaged();
@@ -85,7 +86,7 @@ inline std::optional<Ring::Found> Ring::find_message(Head& head, bool follows_ju
 }
 
 /// What the head says when the message of `room` bytes is taken.
-inline void Ring::go_past(Head& head, std::uint64_t room) noexcept {
+MULTIPROCESSING_INLINE void Ring::go_past(Head& head, std::uint64_t room) noexcept {
   const Place place = Place::from_packed(head[Consumers::place]);
   const Place released = Place::from_packed(head[Consumers::released]);
   head[Consumers::place] = place.plus(room).packed();
@@ -98,7 +99,7 @@ inline void Ring::go_past(Head& head, std::uint64_t room) noexcept {
 }
 
 /// Gives read memory of a large area back, and only then lets producers have it.
-inline void Ring::give_back(Head& head) noexcept {
+MULTIPROCESSING_INLINE void Ring::give_back(Head& head) noexcept {
   const Place place = Place::from_packed(head[Consumers::place]);
   const Place released = Place::from_packed(head[Consumers::released]);
   if (place.offset() - released.offset() < give_back_step) return;
@@ -115,13 +116,13 @@ inline void Ring::give_back(Head& head) noexcept {
   memory().consumers.head.commit(head);
 }
 
-inline void Ring::discard_area(unsigned area) noexcept {
+MULTIPROCESSING_INLINE void Ring::discard_area(unsigned area) noexcept {
   if (area >= areas_ || detail::area_size(area) < kept_area) return;
   use_handle([&] { region_.discard(detail::area_begin(area), detail::area_size(area)); });
   MULTIPROCESSING_STOP_POINT("ring.get.discarded");
 }
 
-inline void Ring::ring_for_space(std::uint64_t taken) noexcept {
+MULTIPROCESSING_INLINE void Ring::ring_for_space(std::uint64_t taken) noexcept {
   auto& producers = memory().producers;
   if (!os::Bell::has_sleeper(producers.space)) return;
   const std::uint64_t inside = producers.tail.read()[Producers::count] - taken;

@@ -10,7 +10,7 @@
 
 namespace multiprocessing {
 
-inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize, bool counts_tasks) {
+MULTIPROCESSING_INLINE std::shared_ptr<Ring> Ring::create(std::size_t maxsize, bool counts_tasks) {
   std::error_code ec;
   const auto check = [&ec](const char* what) {
     if (ec) throw std::system_error{ec, what};
@@ -46,7 +46,7 @@ inline std::shared_ptr<Ring> Ring::create(std::size_t maxsize, bool counts_tasks
   return ring;
 }
 
-inline std::vector<os::UniqueHandle> Ring::duplicate_handles() {
+MULTIPROCESSING_INLINE std::vector<os::UniqueHandle> Ring::duplicate_handles() {
   std::vector<os::UniqueHandle> all;
   use_handle([&] {
     std::vector<native_handle_type> own{region_.handle(), event_.get()};
@@ -60,13 +60,13 @@ inline std::vector<os::UniqueHandle> Ring::duplicate_handles() {
   return all;
 }
 
-inline void Ring::use(const detail::RingHeader& header) noexcept {
+MULTIPROCESSING_INLINE void Ring::use(const detail::RingHeader& header) noexcept {
   maxsize_ = header.maxsize;
   areas_ = static_cast<unsigned>(header.areas);
   counts_tasks_ = header.counts_tasks != 0;
 }
 
-inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) {
+MULTIPROCESSING_INLINE std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) {
   constexpr std::size_t all_bells = std::tuple_size_v<decltype(std::declval<Ring>().bells())>;
   constexpr std::size_t others = 2;
   if (handles.size() < others || (handles.size() - others) % all_bells != 0) {
@@ -102,6 +102,10 @@ inline std::shared_ptr<Ring> Ring::adopt(std::vector<os::UniqueHandle> handles) 
   }
   ring->use(header);
   return ring;
+}
+
+MULTIPROCESSING_INLINE void Ring::close() noexcept {
+  if (handle_gate_.shut()) close_handles();
 }
 
 }  // namespace multiprocessing

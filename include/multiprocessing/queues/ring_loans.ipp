@@ -8,7 +8,7 @@ namespace multiprocessing {
 
 // Maps the blocks at the first use in this process. The pages that say whose they are exist then.
 // With the consumer lock held.
-inline void Ring::open_loans_here() {
+MULTIPROCESSING_INLINE void Ring::open_loans_here() {
   if (loans_open_.load(std::memory_order_relaxed)) return;
   std::error_code ec;
   const bool open = use_handle([&] {
@@ -25,7 +25,7 @@ inline void Ring::open_loans_here() {
   loans_open_.store(true, std::memory_order_release);
 }
 
-inline bool Ring::prepare_loans(const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE bool Ring::prepare_loans(const detail::Deadline& deadline) noexcept {
   try {
     const Held held = hold_consumer_lock(deadline);
     if (!held) return false;
@@ -37,7 +37,7 @@ inline bool Ring::prepare_loans(const detail::Deadline& deadline) noexcept {
   }
 }
 
-inline void Ring::take_from_the_dead() noexcept {
+MULTIPROCESSING_INLINE void Ring::take_from_the_dead() noexcept {
   try {
     if (!has_loans()) return;
     const Held held = hold_consumer_lock(detail::Deadline{std::chrono::seconds{0}});
@@ -46,23 +46,24 @@ inline void Ring::take_from_the_dead() noexcept {
   }
 }
 
-inline bool Ring::is_in_block(std::span<const std::byte> message) const noexcept {
+MULTIPROCESSING_INLINE bool Ring::is_in_block(std::span<const std::byte> message) const noexcept {
   return loans_open_.load(std::memory_order_acquire) && message.data() >= lent_.data() &&
          message.data() < lent_.data() + lent_.size();
 }
 
-inline std::byte* Ring::block_data(std::size_t block) const noexcept {
+MULTIPROCESSING_INLINE std::byte* Ring::block_data(std::size_t block) const noexcept {
   return lent_.data() + detail::reservation(areas_) + Loans::begin_of(block);
 }
 
-inline bool Ring::is_block(std::uint64_t block) const noexcept {
+MULTIPROCESSING_INLINE bool Ring::is_block(std::uint64_t block) const noexcept {
   return block < Loans::blocks &&
          Loans::begin_of(block) + Loans::size_of(block) <= detail::reservation(areas_);
 }
 
 // ---- whoever has a block ----
 
-inline std::optional<std::size_t> Ring::claim_block(std::uint64_t size, std::uint64_t holder) {
+MULTIPROCESSING_INLINE std::optional<std::size_t> Ring::claim_block(std::uint64_t size,
+                                                                    std::uint64_t holder) {
   const std::uint64_t mine = BlockWord{BlockWord::filling, holder, 0}.packed();
   for (std::size_t block = 0; is_block(block); ++block) {
     if (Loans::size_of(block) < size) {
@@ -80,7 +81,8 @@ inline std::optional<std::size_t> Ring::claim_block(std::uint64_t size, std::uin
   return std::nullopt;
 }
 
-inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::Deadline& deadline) {
+MULTIPROCESSING_INLINE std::optional<std::size_t> Ring::lend(std::uint64_t size,
+                                                             const detail::Deadline& deadline) {
   std::size_t smallest = 0;
   while (is_block(smallest) && Loans::size_of(smallest) < size) smallest += Loans::of_each_size;
   if (!is_block(smallest)) {
@@ -138,7 +140,7 @@ inline std::optional<std::size_t> Ring::lend(std::uint64_t size, const detail::D
 
 /// The memory of some large blocks that are free stays, if they are not huge: what flows steadily
 /// touches no fresh page.
-inline void Ring::return_block(std::size_t block) noexcept {
+MULTIPROCESSING_INLINE void Ring::return_block(std::size_t block) noexcept {
   constexpr std::uint64_t dear = std::uint64_t{1} << 20U;
   constexpr std::uint64_t huge = std::uint64_t{16} << 20U;
   constexpr int kept = 2;
@@ -168,7 +170,7 @@ inline void Ring::return_block(std::size_t block) noexcept {
 
 // ---- with a lock held ----
 
-inline bool Ring::has_loans() noexcept {
+MULTIPROCESSING_INLINE bool Ring::has_loans() noexcept {
   if (loans_open_.load(std::memory_order_acquire)) return true;
   bool usable = false;
   std::error_code ignored;
@@ -180,7 +182,8 @@ inline bool Ring::has_loans() noexcept {
 
 /// What died on its way into the ring, or out of it, is there or it is free.
 /// @param state the one that only the lock's holder gives. @param now what its side counts.
-inline void Ring::settle_blocks(BlockWord::State state, std::uint64_t now) noexcept {
+MULTIPROCESSING_INLINE void Ring::settle_blocks(BlockWord::State state,
+                                                std::uint64_t now) noexcept {
   if (!has_loans()) return;
   for (auto& shared : loans().words) {
     BlockWord word = BlockWord::from_packed(shared.load(std::memory_order_relaxed));
@@ -194,7 +197,7 @@ inline void Ring::settle_blocks(BlockWord::State state, std::uint64_t now) noexc
   }
 }
 
-inline void Ring::free_blocks_of(std::size_t holder) noexcept {
+MULTIPROCESSING_INLINE void Ring::free_blocks_of(std::size_t holder) noexcept {
   if (!has_loans()) return;
   for (std::size_t block = 0; block < Loans::blocks; ++block) {
     const BlockWord word =
@@ -204,9 +207,9 @@ inline void Ring::free_blocks_of(std::size_t holder) noexcept {
   }
 }
 
-inline bool Ring::put_lent(std::size_t block,
-                           std::uint64_t size,
-                           const detail::Deadline& deadline) {
+MULTIPROCESSING_INLINE bool Ring::put_lent(std::size_t block,
+                                           std::uint64_t size,
+                                           const detail::Deadline& deadline) {
   auto& word = loans().words[block];
   const std::uint64_t filling = word.load(std::memory_order_relaxed);
   const detail::LentMessage message{block, size};
@@ -229,7 +232,8 @@ inline bool Ring::put_lent(std::size_t block,
 
 /// A block's word, which a record refers to. Whoever reads the record may be here before its
 /// producer, who may have died on the way from his commit.
-inline Ring::BlockWord Ring::arrived(std::atomic<std::uint64_t>& shared) const noexcept {
+MULTIPROCESSING_INLINE Ring::BlockWord Ring::arrived(
+    std::atomic<std::uint64_t>& shared) const noexcept {
   std::uint64_t packed = shared.load(std::memory_order_acquire);
   const BlockWord word = BlockWord::from_packed(packed);
   if (word.state != BlockWord::committing) return word;
@@ -242,7 +246,9 @@ inline Ring::BlockWord Ring::arrived(std::atomic<std::uint64_t>& shared) const n
 }
 
 /// Whether so much of a block may be touched. What the system has said once is kept.
-inline bool Ring::is_lent_usable(std::size_t block, std::uint64_t size, std::error_code& ec) {
+MULTIPROCESSING_INLINE bool Ring::is_lent_usable(std::size_t block,
+                                                 std::uint64_t size,
+                                                 std::error_code& ec) {
   auto& seen = (*lent_usable_)[block];
   if (size <= seen.load(std::memory_order_relaxed)) return true;
   const std::uint64_t begin = detail::reservation(areas_) + Loans::begin_of(block);
@@ -253,7 +259,7 @@ inline bool Ring::is_lent_usable(std::size_t block, std::uint64_t size, std::err
 }
 
 /// The message that a record refers to; none: it is not there.
-inline std::optional<std::span<const std::byte>> Ring::lent_message(
+MULTIPROCESSING_INLINE std::optional<std::span<const std::byte>> Ring::lent_message(
     std::span<const std::byte> record, std::size_t& block) {
   open_loans_here();
   detail::LentMessage message{};
@@ -267,51 +273,6 @@ inline std::optional<std::span<const std::byte>> Ring::lent_message(
   if (ec) throw std::system_error{ec, "cannot look at a queue's memory"};
   if (word.state != BlockWord::queued || !usable) return std::nullopt;
   return std::span<const std::byte>{block_data(block), message.size};
-}
-
-/// Takes the message that a record refers to. @param keeps is told which block is the caller's
-/// then; none: `read` has made a copy. @param tasks that it counts for.
-/// @returns false: `read` has left it where it is.
-template <class Read>
-bool Ring::take_lent(Head& head,
-                     std::span<const std::byte> record,
-                     const Read& read,
-                     std::optional<std::size_t>* keeps,
-                     std::size_t tasks) {
-  std::size_t block = 0;
-  const auto message = lent_message(record, block);
-  if (!message) {  // or it would stop the queue for good
-    go_past(head, Record::room(record.size()));
-    memory().consumers.head.commit(head);
-    ring_for_space(head[Consumers::count]);
-    damaged();
-  }
-  // From `taking` to the head's commit nothing may throw: the book may have no place.
-  const bool counts = counts_tasks_ && tasks != 0;
-  const std::uint64_t holder = keeps != nullptr || counts ? own_holder() : 0;
-  if constexpr (std::is_same_v<decltype(read(*message)), bool>) {
-    if (!read(*message)) return false;
-  } else {
-    read(*message);
-  }
-  go_past(head, Record::room(record.size()));
-  auto& word = loans().words[block];
-  word.store(BlockWord{BlockWord::taking, holder, head[Consumers::count]}.packed(),
-             std::memory_order_release);
-  MULTIPROCESSING_STOP_POINT("ring.get_lent.taking");
-  if (counts) {
-    commit_taken(head, tasks);
-  } else {
-    memory().consumers.head.commit(head);
-  }
-  MULTIPROCESSING_STOP_POINT("ring.get_lent.taken");
-  if (keeps == nullptr) {
-    return_block(block);
-    return true;
-  }
-  word.store(BlockWord{BlockWord::viewing, holder, 0}.packed(), std::memory_order_release);
-  *keeps = block;
-  return true;
 }
 
 }  // namespace multiprocessing

@@ -7,7 +7,7 @@
 
 namespace multiprocessing {
 
-inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
+MULTIPROCESSING_INLINE Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
   check_open();
   os::RobustLock& lock = memory().producer_lock;
   const auto acquired =
@@ -30,14 +30,14 @@ inline Ring::Held Ring::hold_producer_lock(const detail::Deadline& deadline) {
   return held;
 }
 
-inline void Ring::look_at_consumers() noexcept {
+MULTIPROCESSING_INLINE void Ring::look_at_consumers() noexcept {
   const auto head = memory().consumers.head.read();
   auto& side = memory().producers;
   side.seen_released.store(head[Consumers::released], std::memory_order_relaxed);
   side.seen_count.store(head[Consumers::count], std::memory_order_relaxed);
 }
 
-inline bool Ring::has_room() noexcept {
+MULTIPROCESSING_INLINE bool Ring::has_room() noexcept {
   if (maxsize_ == 0) return true;
   auto& side = memory().producers;
   const std::uint64_t put = side.tail.current()[Producers::count];
@@ -49,7 +49,8 @@ inline bool Ring::has_room() noexcept {
 
 // Memory that has left the caches costs several times as much as consumers' company. So a producer
 // of large messages gives consumers that are at work a moment before it goes further ahead.
-inline void Ring::stay_close(std::uint64_t room, const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE void Ring::stay_close(std::uint64_t room,
+                                             const detail::Deadline& deadline) noexcept {
   if (room < large || deadline.is_now()) return;
   const Place tail = Place::from_packed(memory().producers.tail.current()[Producers::place]);
   if (!is_place(tail)) return;
@@ -76,7 +77,9 @@ inline void Ring::stay_close(std::uint64_t room, const detail::Deadline& deadlin
 }
 
 /// @returns where the record goes; what has to stand before it (padding, a jump) is written.
-inline Ring::Place Ring::make_room(Place tail, std::uint64_t room, std::size_t messages) {
+MULTIPROCESSING_INLINE Ring::Place Ring::make_room(Place tail,
+                                                   std::uint64_t room,
+                                                   std::size_t messages) {
   if (!is_place(tail)) damaged();
   if (const unsigned area = better_area(tail, room, messages); area != tail.area()) {
     if (const auto place = leave_if_memory_allows(area, tail, room)) return *place;
@@ -106,7 +109,7 @@ inline Ring::Place Ring::make_room(Place tail, std::uint64_t room, std::size_t m
 }
 
 /// To the area's beginning: what is left before its end becomes padding.
-inline Ring::Place Ring::go_round(Place tail, std::uint64_t room) {
+MULTIPROCESSING_INLINE Ring::Place Ring::go_round(Place tail, std::uint64_t room) {
   const unsigned area = tail.area();
   const std::uint64_t size = detail::area_size(area);
   const std::uint64_t begin = offset_in_area(tail);
@@ -125,13 +128,13 @@ constexpr std::uint64_t Ring::enough_for_flow(std::uint64_t room) noexcept {
   return std::max(detail::smallest_for_large, at_least * room + Record::header_size);
 }
 // And in so much while they do not, if there is a bound.
-inline std::uint64_t Ring::enough_for_all(std::uint64_t room) const noexcept {
+MULTIPROCESSING_INLINE std::uint64_t Ring::enough_for_all(std::uint64_t room) const noexcept {
   if (maxsize_ == 0 || maxsize_ >= detail::largest_ring_area / room) return 0;
   return (maxsize_ + 1) * room + Record::header_size;
 }
 
 // Fresh pages are dearer than the messages in them, so no more are taken than are needed.
-inline bool Ring::goes_round_early(Place tail, std::uint64_t room) noexcept {
+MULTIPROCESSING_INLINE bool Ring::goes_round_early(Place tail, std::uint64_t room) noexcept {
   constexpr std::uint64_t at_least = 2;
   const std::uint64_t begin = offset_in_area(tail);
   auto& side = memory().producers;
@@ -147,7 +150,7 @@ inline bool Ring::goes_round_early(Place tail, std::uint64_t room) noexcept {
 }
 
 // Every record leaves room for a jump behind it.
-inline bool Ring::fits(Place tail, std::uint64_t room) const noexcept {
+MULTIPROCESSING_INLINE bool Ring::fits(Place tail, std::uint64_t room) const noexcept {
   const std::uint64_t size = detail::area_size(tail.area());
   if (!detail::goes_round(tail.area())) return tail.offset() + room + Record::header_size <= size;
   const std::uint64_t to_end = size - (tail.offset() & (size - 1));
@@ -161,9 +164,9 @@ inline bool Ring::fits(Place tail, std::uint64_t room) const noexcept {
 
 // Back to a small area when all has been read, so that a small queue works in a small memory.
 // Looking costs a cache line of the consumers, so it is done now and then.
-inline unsigned Ring::better_area(Place tail,
-                                  std::uint64_t room,
-                                  std::size_t messages) const noexcept {
+MULTIPROCESSING_INLINE unsigned Ring::better_area(Place tail,
+                                                  std::uint64_t room,
+                                                  std::size_t messages) const noexcept {
   constexpr std::uint64_t now_and_then = 64;
   constexpr std::uint64_t at_least = 4;  // items like this one, for which there is to be room
   const std::uint64_t size = detail::area_size(tail.area());
@@ -187,7 +190,7 @@ inline unsigned Ring::better_area(Place tail,
 }
 
 /// How many bytes wait, without the padding among them.
-inline std::uint64_t Ring::depth(Place tail, Place read) const noexcept {
+MULTIPROCESSING_INLINE std::uint64_t Ring::depth(Place tail, Place read) const noexcept {
   const std::uint64_t size = detail::area_size(tail.area());
   if (read.area() != tail.area()) return size;
   const std::uint64_t all = tail.offset() - read.offset();
@@ -198,7 +201,9 @@ inline std::uint64_t Ring::depth(Place tail, Place read) const noexcept {
 
 // Messages of pages would pay for going back with fresh ones, so it is asked how deep the queue
 // was: where it is empty, in the last 8 MiB; else in two rounds.
-inline bool Ring::is_calm(Place tail, Place read, std::uint64_t room) const noexcept {
+MULTIPROCESSING_INLINE bool Ring::is_calm(Place tail,
+                                          Place read,
+                                          std::uint64_t room) const noexcept {
   constexpr std::uint64_t a_while = std::uint64_t{8} << 20U;
   constexpr std::uint64_t rounds = 2;
   constexpr auto word = std::memory_order_relaxed;
@@ -217,7 +222,7 @@ inline bool Ring::is_calm(Place tail, Place read, std::uint64_t room) const noex
   return now - side.calm_since.load(word) >= rounds * size;
 }
 
-inline bool Ring::is_in_use(unsigned area, Place tail) const noexcept {
+MULTIPROCESSING_INLINE bool Ring::is_in_use(unsigned area, Place tail) const noexcept {
   const auto& entered = memory().producers.entered;
   const Place released = Place::from_packed(memory().consumers.head.read()[Consumers::released]);
   const auto when = [&](unsigned which) {
@@ -226,7 +231,7 @@ inline bool Ring::is_in_use(unsigned area, Place tail) const noexcept {
   return when(released.area()) <= when(area) && when(area) <= when(tail.area());
 }
 
-inline unsigned Ring::free_area_for(Place tail, std::uint64_t room) const {
+MULTIPROCESSING_INLINE unsigned Ring::free_area_for(Place tail, std::uint64_t room) const {
   // Where a bound says how many pages there can be, each area on the way there would cost its own.
   const bool is_flow = room < large || detail::area_size(tail.area()) < enough_for_flow(room);
   const std::uint64_t enough = is_flow ? 0 : enough_for_all(room);
@@ -245,7 +250,9 @@ inline unsigned Ring::free_area_for(Place tail, std::uint64_t room) const {
 
 /// Goes on in another area, for this one is full. @param at_once so much of the other one is made
 /// usable now.
-inline Ring::Place Ring::leave_for(unsigned area, Place tail, std::uint64_t at_once) {
+MULTIPROCESSING_INLINE Ring::Place Ring::leave_for(unsigned area,
+                                                   Place tail,
+                                                   std::uint64_t at_once) {
   const std::uint64_t begin = offset_in_area(tail);
   commit_memory(tail.area(), begin, begin + Record::header_size);  // the jump's: it is already
   commit_memory(area, 0, at_once);
@@ -265,9 +272,9 @@ inline Ring::Place Ring::leave_for(unsigned area, Place tail, std::uint64_t at_o
 }
 
 /// Goes on in another area, for that is better; unless the system has no memory for it.
-inline std::optional<Ring::Place> Ring::leave_if_memory_allows(unsigned area,
-                                                               Place tail,
-                                                               std::uint64_t room) {
+MULTIPROCESSING_INLINE std::optional<Ring::Place> Ring::leave_if_memory_allows(unsigned area,
+                                                                               Place tail,
+                                                                               std::uint64_t room) {
   // All of what large messages go round in: it must not be refused later, when the way back is cut.
   const std::uint64_t size = detail::area_size(area);
   try {
@@ -278,7 +285,9 @@ inline std::optional<Ring::Place> Ring::leave_if_memory_allows(unsigned area,
 }
 
 /// Makes a part of an area usable, before which all is.
-inline void Ring::commit_memory(unsigned area, std::uint64_t from, std::uint64_t to) {
+MULTIPROCESSING_INLINE void Ring::commit_memory(unsigned area,
+                                                std::uint64_t from,
+                                                std::uint64_t to) {
   const Place noted =
       Place::from_packed(memory().producers.committed.load(std::memory_order_relaxed));
   if (noted.area() != area) {
@@ -290,7 +299,9 @@ inline void Ring::commit_memory(unsigned area, std::uint64_t from, std::uint64_t
 }
 
 // In steps, for a system call is dearer than a message.
-inline void Ring::commit_more(unsigned area, std::uint64_t before, std::uint64_t to) {
+MULTIPROCESSING_INLINE void Ring::commit_more(unsigned area,
+                                              std::uint64_t before,
+                                              std::uint64_t to) {
   const std::uint64_t step = std::clamp(before, commit_step, longest_commit_step);
   const std::uint64_t whole = (to + commit_step - 1) / commit_step * commit_step;
   std::uint64_t end = std::min(std::max(whole, before + step), detail::area_size(area));

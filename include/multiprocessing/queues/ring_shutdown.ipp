@@ -9,7 +9,7 @@ namespace multiprocessing {
 // With the producers' lock: a put is over before the shutdown, or has not begun. With the
 // consumers' before it, where all is dropped: whoever dies on the way leaves that lock abandoned,
 // and its next holder drops the rest.
-inline void Ring::shutdown(bool immediate) {
+MULTIPROCESSING_INLINE void Ring::shutdown(bool immediate) {
   check_open();
   const auto check = [this] { check_open(); };
   const detail::Deadline no_end{forever};
@@ -41,7 +41,7 @@ inline void Ring::shutdown(bool immediate) {
   tell_of_deaths();
 }
 
-inline void Ring::drop_all() {
+MULTIPROCESSING_INLINE void Ring::drop_all() {
   auto& side = memory().consumers;
   std::uint64_t dropped = 0;  // from one area
   unsigned jumps = 0;

@@ -9,13 +9,13 @@ namespace multiprocessing {
 // ---- with the consumer lock held ----
 
 // What another program wrote there must not lead anywhere.
-inline std::size_t Ring::holders_used() const noexcept {
+MULTIPROCESSING_INLINE std::size_t Ring::holders_used() const noexcept {
   return std::min<std::size_t>(book().used.load(std::memory_order_relaxed),
                                detail::TaskBook::most_holders);
 }
 
 /// @returns the place of this process in the book; none: it has never taken anything.
-inline std::optional<std::size_t> Ring::find_own_holder() noexcept {
+MULTIPROCESSING_INLINE std::optional<std::size_t> Ring::find_own_holder() noexcept {
   const auto is_mine = [&](std::size_t place) {
     const detail::Holder& holder = book().holders[place];
     return holder.pid.load(std::memory_order_relaxed) == identity_.pid &&
@@ -32,7 +32,7 @@ inline std::optional<std::size_t> Ring::find_own_holder() noexcept {
   return std::nullopt;
 }
 
-inline std::size_t Ring::own_holder() {
+MULTIPROCESSING_INLINE std::size_t Ring::own_holder() {
   if (const auto place = find_own_holder()) return *place;
   auto& holders = book().holders;
   const auto is_free = [&](std::size_t place) {
@@ -62,7 +62,7 @@ inline std::size_t Ring::own_holder() {
 }
 
 /// Before the head's commit: these messages will be in this process's hands.
-inline void Ring::note_taken(const Head& head, std::size_t messages) {
+MULTIPROCESSING_INLINE void Ring::note_taken(const Head& head, std::size_t messages) {
   const std::size_t mine = own_holder();
   detail::TaskNote& note = book().note;
   const std::uint64_t in_hand = book().holders[mine].in_hand.load(std::memory_order_relaxed);
@@ -73,7 +73,7 @@ inline void Ring::note_taken(const Head& head, std::size_t messages) {
   MULTIPROCESSING_STOP_POINT("ring.tasks.noted");
 }
 
-inline void Ring::settle_note() noexcept {
+MULTIPROCESSING_INLINE void Ring::settle_note() noexcept {
   detail::TaskBook& tasks = book();
   detail::TaskNote& note = tasks.note;
   const std::uint64_t kind = note.kind.load(std::memory_order_acquire);
@@ -95,7 +95,7 @@ inline void Ring::settle_note() noexcept {
   note.kind.store(detail::TaskNote::nothing, std::memory_order_release);
 }
 
-inline std::uint64_t Ring::inside_or_in_hand() const noexcept {
+MULTIPROCESSING_INLINE std::uint64_t Ring::inside_or_in_hand() const noexcept {
   std::uint64_t sum =
       memory().producers.tail.read()[Producers::count] - current_head()[Consumers::count];
   for (std::size_t place = 0, used = holders_used(); place < used; ++place) {
@@ -104,13 +104,13 @@ inline std::uint64_t Ring::inside_or_in_hand() const noexcept {
   return sum;
 }
 
-inline std::uint64_t Ring::count_unfinished() const noexcept {
+MULTIPROCESSING_INLINE std::uint64_t Ring::count_unfinished() const noexcept {
   const std::uint64_t all = inside_or_in_hand();
   const std::uint64_t prepaid = book().prepaid.load(std::memory_order_relaxed);
   return all > prepaid ? all - prepaid : 0;
 }
 
-inline void Ring::forget_the_dead() noexcept {
+MULTIPROCESSING_INLINE void Ring::forget_the_dead() noexcept {
   detail::TaskBook& tasks = book();
   const auto word = std::memory_order_relaxed;
   for (std::size_t place = 0, used = holders_used(); place < used; ++place) {
@@ -132,7 +132,7 @@ inline void Ring::forget_the_dead() noexcept {
 
 // ---- what a JoinableQueue calls ----
 
-inline void Ring::task_done() {
+MULTIPROCESSING_INLINE void Ring::task_done() {
   const auto word = std::memory_order_relaxed;
   Held held = hold_consumer_lock(detail::Deadline{forever});
   if (count_unfinished() == 0) {
@@ -155,7 +155,7 @@ inline void Ring::task_done() {
   if (was_last) all_done_.ring(book().all_done);
 }
 
-inline bool Ring::join_tasks(const detail::Deadline& deadline) {
+MULTIPROCESSING_INLINE bool Ring::join_tasks(const detail::Deadline& deadline) {
   detail::TaskBook& tasks = book();
   for (;;) {
     Held held = hold_consumer_lock(deadline);
@@ -185,13 +185,13 @@ inline bool Ring::join_tasks(const detail::Deadline& deadline) {
   }
 }
 
-inline std::size_t Ring::unfinished_tasks() {
+MULTIPROCESSING_INLINE std::size_t Ring::unfinished_tasks() {
   const Held held = hold_consumer_lock(detail::Deadline{forever});
   forget_the_dead();
   return count_unfinished();
 }
 
-inline std::size_t Ring::lost_tasks() {
+MULTIPROCESSING_INLINE std::size_t Ring::lost_tasks() {
   const Held held = hold_consumer_lock(detail::Deadline{forever});
   forget_the_dead();
   return book().lost.load(std::memory_order_relaxed);

@@ -6,12 +6,12 @@
 
 namespace multiprocessing {
 
-inline const Ring::Side Ring::producer_side{&Ring::has_room, &Ring::hold_producer_lock,
-                                            &Ring::space_, &Ring::space_patience_};
-inline const Ring::Side Ring::consumer_side{&Ring::has_item, &Ring::hold_consumer_lock,
-                                            &Ring::items_, &Ring::items_patience_};
+MULTIPROCESSING_INLINE const Ring::Side Ring::producer_side{
+    &Ring::has_room, &Ring::hold_producer_lock, &Ring::space_, &Ring::space_patience_};
+MULTIPROCESSING_INLINE const Ring::Side Ring::consumer_side{
+    &Ring::has_item, &Ring::hold_consumer_lock, &Ring::items_, &Ring::items_patience_};
 
-inline bool Ring::prepare_wait() {
+MULTIPROCESSING_INLINE bool Ring::prepare_wait() {
   check_open();
   auto& side = memory().consumers;
   const auto ready = [&] {
@@ -27,7 +27,7 @@ inline bool Ring::prepare_wait() {
   return true;
 }
 
-inline void Ring::set_event() noexcept {
+MULTIPROCESSING_INLINE void Ring::set_event() noexcept {
   if (memory().consumers.watched.exchange(0, std::memory_order_seq_cst) == 0) return;
   MULTIPROCESSING_STOP_POINT("ring.set_event.told");
   use_handle([&] { os::set_event(event_.get()); });
@@ -36,10 +36,10 @@ inline void Ring::set_event() noexcept {
 /// @param held the side's lock. It is not held in a sleep: whoever is stopped there, or killed,
 /// holds nobody up.
 /// @returns the lock, and the side is ready; or none: the deadline passed.
-inline Ring::Held Ring::wait(const Side& side,
-                             os::BellState& state,
-                             Held held,
-                             const detail::Deadline& deadline) {
+MULTIPROCESSING_INLINE Ring::Held Ring::wait(const Side& side,
+                                             os::BellState& state,
+                                             Held held,
+                                             const detail::Deadline& deadline) {
   const auto ready = [&] { return (this->*side.ready)(); };
   // Of a queue that is shut down nothing more can come; producers find that out with their lock.
   const auto ready_at_last = [&] {

@@ -296,8 +296,10 @@ class Crew final : public TaskRunner, public std::enable_shared_from_this<Crew> 
 
 }  // namespace multiprocessing::detail
 
-#include <multiprocessing/workers/crew_cancel.ipp>
-#include <multiprocessing/workers/crew_dispatch.ipp>
-#include <multiprocessing/workers/crew_ends.ipp>
-#include <multiprocessing/workers/crew_loop.ipp>
-#include <multiprocessing/workers/crew_workers.ipp>
+#if MULTIPROCESSING_DEFINES
+#  include <multiprocessing/workers/crew_cancel.ipp>
+#  include <multiprocessing/workers/crew_dispatch.ipp>
+#  include <multiprocessing/workers/crew_ends.ipp>
+#  include <multiprocessing/workers/crew_loop.ipp>
+#  include <multiprocessing/workers/crew_workers.ipp>
+#endif

@@ -8,7 +8,7 @@ namespace multiprocessing::detail {
 
 /// Of a task that waits; for resolve(). Its arguments go with it, or a little later: not when a
 /// worker has room.
-inline Crew::Failed Crew::take_waiting(std::uint64_t task, const std::string& why) {
+MULTIPROCESSING_INLINE Crew::Failed Crew::take_waiting(std::uint64_t task, const std::string& why) {
   Failed one{{}, std::make_exception_ptr(CancelledError{why}), true};
   one.entry = table_.take(task);
   if (++stale_ > waiting_.size() / 2) {
@@ -18,13 +18,13 @@ inline Crew::Failed Crew::take_waiting(std::uint64_t task, const std::string& wh
   return one;
 }
 
-inline bool Crew::has_begun(const TaskTable::Entry& entry) const {
+MULTIPROCESSING_INLINE bool Crew::has_begun(const TaskTable::Entry& entry) const {
   return entry.place != TaskTable::nowhere &&
          board_->slot(entry.place).word.load(std::memory_order_seq_cst) / 2 == entry.id;
 }
 
 /// Gets a task back from its worker, unless that has begun it.
-inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
+MULTIPROCESSING_INLINE Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
   const auto end = Clock::now() + patience;
   for (;;) {
     const TaskTable::Entry* const entry = table_.find(task);
@@ -41,7 +41,7 @@ inline Crew::Withdrawn Crew::withdraw(std::uint64_t task) {
   }
 }
 
-inline bool Crew::cancel(std::uint64_t task) {
+MULTIPROCESSING_INLINE bool Crew::cancel(std::uint64_t task) {
   check_process();
   Failed taken;  // resolved here, and no other: our caller may hold what their callbacks take
   {
@@ -52,7 +52,7 @@ inline bool Crew::cancel(std::uint64_t task) {
   return resolve(std::move(taken));
 }
 
-inline bool Crew::kill(std::uint64_t task) {
+MULTIPROCESSING_INLINE bool Crew::kill(std::uint64_t task) {
   check_process();
   Failed taken;  // as above
   bool is_condemned = false;
@@ -67,14 +67,14 @@ inline bool Crew::kill(std::uint64_t task) {
   return resolve(std::move(taken)) || is_condemned;
 }
 
-inline bool Crew::is_running(std::uint64_t task) {
+MULTIPROCESSING_INLINE bool Crew::is_running(std::uint64_t task) {
   check_process();
   const Locked lock{mutex_};
   const TaskTable::Entry* const entry = table_.find(task);
   return entry != nullptr && has_begun(*entry);
 }
 
-inline void Crew::cancel_waiting() {
+MULTIPROCESSING_INLINE void Crew::cancel_waiting() {
   check_process();
   {
     const Locked lock{mutex_};

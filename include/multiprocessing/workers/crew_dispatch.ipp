@@ -7,8 +7,8 @@
 namespace multiprocessing::detail {
 
 /// @param definition null: nobody has asked for it. @returns none: it is needed.
-inline std::optional<std::uint32_t> Crew::number_of(const Code& code,
-                                                    const std::vector<std::byte>* definition) {
+MULTIPROCESSING_INLINE std::optional<std::uint32_t> Crew::number_of(
+    const Code& code, const std::vector<std::byte>* definition) {
   if (const auto known = numbers_.find(code); known != numbers_.end()) return known->second;
   if (definition == nullptr) return std::nullopt;
   const std::uint64_t page = board_->write(*definition);
@@ -21,7 +21,7 @@ inline std::optional<std::uint32_t> Crew::number_of(const Code& code,
   return number;
 }
 
-inline void Crew::check_running() const {
+MULTIPROCESSING_INLINE void Crew::check_running() const {
   if (state_ == State::broken) throw BrokenProcessPool{why_broken_};
   if (state_ != State::running) {
     throw std::invalid_argument{std::string{options_.name} +
@@ -30,13 +30,13 @@ inline void Crew::check_running() const {
   }
 }
 
-inline void Crew::check_takes_tasks() {
+MULTIPROCESSING_INLINE void Crew::check_takes_tasks() {
   check_process();
   const Locked lock{mutex_};
   check_running();
 }
 
-inline std::uint64_t Crew::submit(const NewTask& task) {
+MULTIPROCESSING_INLINE std::uint64_t Crew::submit(const NewTask& task) {
   check_process();
   if (task.options->max_memory != 0 && !os::MemoryLimit::is_available()) {
     throw std::invalid_argument{
@@ -50,7 +50,8 @@ inline std::uint64_t Crew::submit(const NewTask& task) {
 }
 
 /// @returns 0: its code is new, and needs the definition.
-inline std::uint64_t Crew::submit(const NewTask& task, const std::vector<std::byte>* definition) {
+MULTIPROCESSING_INLINE std::uint64_t Crew::submit(const NewTask& task,
+                                                  const std::vector<std::byte>* definition) {
   std::vector<Place*> to_start;
   std::uint64_t id = 0;
   {
@@ -99,18 +100,18 @@ inline std::uint64_t Crew::submit(const NewTask& task, const std::vector<std::by
   return id;
 }
 
-inline bool Crew::accepts(const Place& place) const {
+MULTIPROCESSING_INLINE bool Crew::accepts(const Place& place) const {
   return place.state == Place::State::alive && !place.ends && place.killed == 0 &&
          place.sent.size() < ahead && place.sent_bytes < ahead_bytes &&
          (options_.tasks_per_worker == 0 || place.assigned < options_.tasks_per_worker);
 }
 
 /// Whether its worker takes tasks: its initializer has returned.
-inline bool Crew::is_ready(const Place& place) const {
+MULTIPROCESSING_INLINE bool Crew::is_ready(const Place& place) const {
   return board_->slot(place.number).ready.load(std::memory_order_relaxed) != 0;
 }
 
-inline Crew::Place* Crew::place_for_one() {
+MULTIPROCESSING_INLINE Crew::Place* Crew::place_for_one() {
   Place* best = nullptr;
   for (const auto& place : places_) {
     if (!accepts(*place)) continue;
@@ -121,9 +122,9 @@ inline Crew::Place* Crew::place_for_one() {
 }
 
 /// @returns false: its channel has no room now.
-inline bool Crew::hand_out(Place& place,
-                           TaskTable::Entry& entry,
-                           std::span<const std::byte> arguments) {
+MULTIPROCESSING_INLINE bool Crew::hand_out(Place& place,
+                                           TaskTable::Entry& entry,
+                                           std::span<const std::byte> arguments) {
   TaskHeader header;
   header.id = entry.id;
   header.code = entry.code;
@@ -161,9 +162,9 @@ inline bool Crew::hand_out(Place& place,
   return true;
 }
 
-inline void Crew::put(Place& place,
-                      const TaskHeader& header,
-                      std::span<const std::byte> arguments) {
+MULTIPROCESSING_INLINE void Crew::put(Place& place,
+                                      const TaskHeader& header,
+                                      std::span<const std::byte> arguments) {
   const bool maps = board_->slot(place.number).maps_tasks.load(std::memory_order_relaxed) != 0;
   put_message(place.tasks, sizeof header + arguments.size(), maps, [&](std::byte* to) {
     std::memcpy(to, &header, sizeof header);
@@ -171,7 +172,7 @@ inline void Crew::put(Place& place,
   });
 }
 
-inline void Crew::tell_to_end(Place& place) {
+MULTIPROCESSING_INLINE void Crew::tell_to_end(Place& place) {
   if (place.state != Place::State::alive || place.ends) return;
   TaskHeader header;
   header.flags = TaskHeader::end;
@@ -181,7 +182,7 @@ inline void Crew::tell_to_end(Place& place) {
 
 /// A worker that has had as many tasks as it may is to end. If there is no memory to tell it, the
 /// next look at the workers does.
-inline void Crew::end_if_used_up(Place& place) noexcept {
+MULTIPROCESSING_INLINE void Crew::end_if_used_up(Place& place) noexcept {
   if (options_.tasks_per_worker == 0 || place.assigned < options_.tasks_per_worker) return;
   try {
     tell_to_end(place);
@@ -191,7 +192,7 @@ inline void Crew::end_if_used_up(Place& place) noexcept {
 }
 
 /// What waits goes to this worker, as far as it takes it.
-inline void Crew::refill(Place& place, std::size_t most) {
+MULTIPROCESSING_INLINE void Crew::refill(Place& place, std::size_t most) {
   for (; most > 0 && !waiting_.empty() && accepts(place); --most) {
     Waiting& next = waiting_.front();
     TaskTable::Entry* const entry = table_.find(next.id);
@@ -209,14 +210,14 @@ inline void Crew::refill(Place& place, std::size_t most) {
 }
 
 /// Those that can begin at once.
-inline void Crew::refill_idle() {
+MULTIPROCESSING_INLINE void Crew::refill_idle() {
   for (const auto& place : places_) {
     if (waiting_.empty()) return;
     if (place->sent.empty() && is_ready(*place)) refill(*place);
   }
 }
 
-inline void Crew::refill_all() noexcept {
+MULTIPROCESSING_INLINE void Crew::refill_all() noexcept {
   try {
     refill_idle();
     for (const auto& place : places_) {
@@ -235,7 +236,7 @@ inline void Crew::refill_all() noexcept {
 /// A worker with nothing to do gets what waits, or half of what another one has not begun.
 /// @param least how many that one must have, begun ones too: with 1, the only task is taken from
 /// one that does not come to it.
-inline void Crew::balance(Place& idle, std::size_t least) {
+MULTIPROCESSING_INLINE void Crew::balance(Place& idle, std::size_t least) {
   if (waiting_.empty() && !table_.empty() && accepts(idle)) {
     Place* longest = nullptr;
     std::size_t most = 0;
@@ -262,7 +263,7 @@ inline void Crew::balance(Place& idle, std::size_t least) {
 
 /// The workers that have nothing to do, and were refused when they asked: another one was just
 /// inside its ring.
-inline void Crew::balance_idle() noexcept {
+MULTIPROCESSING_INLINE void Crew::balance_idle() noexcept {
   try {
     for (const auto& place : places_) {
       if (place->sent.empty() && is_ready(*place)) balance(*place, 1);
@@ -275,7 +276,7 @@ inline void Crew::balance_idle() noexcept {
 /// Takes tasks that are not begun out of a worker's ring; they go to the front of what waits.
 /// Waits for nobody: while the worker is just taking one, nothing is taken.
 /// @returns how many.
-inline std::size_t Crew::take_back(Place& place, std::size_t most) {
+MULTIPROCESSING_INLINE std::size_t Crew::take_back(Place& place, std::size_t most) {
   std::size_t taken = 0;
   std::uint64_t in_channel = 0;
   const std::uint64_t begun = board_->slot(place.number).word.load(std::memory_order_seq_cst) / 2;
@@ -315,10 +316,10 @@ inline std::size_t Crew::take_back(Place& place, std::size_t most) {
 
 /// Books a task that is about to leave a worker's ring: all of it, or nothing and it throws.
 /// @param position among what waits.
-inline void Crew::put_back(Place& place,
-                           std::uint64_t task,
-                           std::span<const std::byte> arguments,
-                           std::size_t position) {
+MULTIPROCESSING_INLINE void Crew::put_back(Place& place,
+                                           std::uint64_t task,
+                                           std::span<const std::byte> arguments,
+                                           std::size_t position) {
   waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(position),
                   Waiting{task, {arguments.begin(), arguments.end()}});
   const auto sent = std::find_if(place.sent.begin(), place.sent.end(),
@@ -332,18 +333,20 @@ inline void Crew::put_back(Place& place,
 }
 
 /// Its receiver is told by resolve_failed().
-inline void Crew::fail_later(std::uint64_t task, std::exception_ptr error, bool is_cancelled) {
+MULTIPROCESSING_INLINE void Crew::fail_later(std::uint64_t task,
+                                             std::exception_ptr error,
+                                             bool is_cancelled) {
   make_room_for_one(failed_);
   failed_.push_back({table_.take(task), std::move(error), is_cancelled});
   has_failed_ = true;
 }
 
-inline void Crew::cancel_later(std::uint64_t task, const std::string& why) {
+MULTIPROCESSING_INLINE void Crew::cancel_later(std::uint64_t task, const std::string& why) {
   fail_later(task, std::make_exception_ptr(CancelledError{why}), true);
 }
 
-inline void Crew::fail_all_later(const std::function<std::exception_ptr()>& make_error,
-                                 bool is_cancelled) {
+MULTIPROCESSING_INLINE void Crew::fail_all_later(
+    const std::function<std::exception_ptr()>& make_error, bool is_cancelled) {
   has_failed_ = true;
   const auto error_or_why_not = [&]() noexcept {
     try {
@@ -368,7 +371,7 @@ inline void Crew::fail_all_later(const std::function<std::exception_ptr()>& make
 }
 
 /// What tasks fail with that were open when it ended.
-inline std::exception_ptr Crew::why_ended() const noexcept {
+MULTIPROCESSING_INLINE std::exception_ptr Crew::why_ended() const noexcept {
   try {
     if (state_ == State::broken) return std::make_exception_ptr(BrokenProcessPool{why_broken_});
     return std::make_exception_ptr(CancelledError{std::string{options_.name} + " was terminated"});
@@ -378,7 +381,7 @@ inline std::exception_ptr Crew::why_ended() const noexcept {
 }
 
 /// The places where a worker is to be started now; they are marked so, unless it throws.
-inline std::vector<Crew::Place*> Crew::places_to_start() {
+MULTIPROCESSING_INLINE std::vector<Crew::Place*> Crew::places_to_start() {
   if (state_ != State::running && (state_ != State::closed || table_.empty())) return {};
   std::vector<Place*> due;
   std::size_t working = 0;

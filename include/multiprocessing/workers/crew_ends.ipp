@@ -8,7 +8,7 @@
 
 namespace multiprocessing::detail {
 
-inline Crew::Crew(CrewOptions options)
+MULTIPROCESSING_INLINE Crew::Crew(CrewOptions options)
     : options_{std::move(options)},
       forks_{process_state().forks},
       results_{Ring::create(0)},
@@ -22,7 +22,7 @@ inline Crew::Crew(CrewOptions options)
   }
 }
 
-inline std::shared_ptr<Crew> Crew::create(CrewOptions options) {
+MULTIPROCESSING_INLINE std::shared_ptr<Crew> Crew::create(CrewOptions options) {
   std::shared_ptr<Crew> crew{new Crew{std::move(options)}};
   if (crew->options_.on_demand) return crew;
   try {
@@ -35,7 +35,7 @@ inline std::shared_ptr<Crew> Crew::create(CrewOptions options) {
   return crew;
 }
 
-inline Crew::~Crew() {
+MULTIPROCESSING_INLINE Crew::~Crew() {
   if (!background_.joinable()) return;
   // The thread may be what held the last reference.
   if (background_.get_id() == std::this_thread::get_id()) {
@@ -45,13 +45,13 @@ inline Crew::~Crew() {
   }
 }
 
-inline void Crew::check_process() const {
+MULTIPROCESSING_INLINE void Crew::check_process() const {
   if (is_ours()) return;
   throw std::logic_error{std::string{options_.name} +
                          " belongs to another process: make one in this process"};
 }
 
-inline void Crew::close() {
+MULTIPROCESSING_INLINE void Crew::close() {
   check_process();
   const Locked lock{mutex_};
   if (state_ != State::running) return;
@@ -60,7 +60,7 @@ inline void Crew::close() {
   for (const auto& place : places_) tell_to_end(*place);
 }
 
-inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
+MULTIPROCESSING_INLINE bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
   check_process();
   {
     const Locked lock{mutex_};
@@ -86,7 +86,8 @@ inline bool Crew::join(const Deadline& deadline, const std::stop_token& stop) {
 
 /// Nothing is left to do: the workers end by themselves.
 /// @returns false: that took too long, or `stop` was requested.
-inline bool Crew::join_workers(const Deadline& deadline, const std::stop_token& stop) {
+MULTIPROCESSING_INLINE bool Crew::join_workers(const Deadline& deadline,
+                                               const std::stop_token& stop) {
   Workers workers;
   Workers dismissed;
   {
@@ -123,7 +124,7 @@ inline bool Crew::join_workers(const Deadline& deadline, const std::stop_token& 
   return true;
 }
 
-inline void Crew::terminate(os::Signal first) {
+MULTIPROCESSING_INLINE void Crew::terminate(os::Signal first) {
   check_process();
   {
     const Locked lock{mutex_};
@@ -142,7 +143,7 @@ inline void Crew::terminate(os::Signal first) {
   trace_.finish();
 }
 
-inline void Crew::retire() {
+MULTIPROCESSING_INLINE void Crew::retire() {
   check_process();
   const Locked lock{mutex_};
   is_retired_ = true;
@@ -151,7 +152,7 @@ inline void Crew::retire() {
 
 /// Waits until the background thread has gone, but not for a callback that does not return.
 /// @returns false: the deadline came first. The thread ends all the same.
-inline bool Crew::stop_background(const Deadline& deadline) {
+MULTIPROCESSING_INLINE bool Crew::stop_background(const Deadline& deadline) {
   constexpr std::chrono::seconds longest{2};
   std::thread thread;
   {
@@ -175,7 +176,7 @@ inline bool Crew::stop_background(const Deadline& deadline) {
   return true;
 }
 
-inline PoolStats Crew::stats() {
+MULTIPROCESSING_INLINE PoolStats Crew::stats() {
   check_process();
   const Locked lock{mutex_};
   PoolStats all;
@@ -210,7 +211,7 @@ struct LivingCrews {
 
 /// Its exit handler runs before the one that waits for all children, so it comes after that: a
 /// worker has been started.
-inline void Crew::register_living(const std::shared_ptr<Crew>& crew) {
+MULTIPROCESSING_INLINE void Crew::register_living(const std::shared_ptr<Crew>& crew) {
   LivingCrews& all = LivingCrews::all();
   const std::lock_guard lock{process_state().mutex};
   if (all.process != os::process_id()) {
@@ -225,7 +226,7 @@ inline void Crew::register_living(const std::shared_ptr<Crew>& crew) {
   all.crews.push_back(crew);
 }
 
-inline void Crew::finish_living() noexcept {
+MULTIPROCESSING_INLINE void Crew::finish_living() noexcept {
   std::vector<std::weak_ptr<Crew>> crews;
   {
     const std::lock_guard lock{process_state().mutex};

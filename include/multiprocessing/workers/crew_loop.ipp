@@ -6,10 +6,10 @@
 
 namespace multiprocessing::detail {
 
-inline bool Crew::wait(const Receiver* of,
-                       const std::function<bool()>& done,
-                       const Deadline& deadline,
-                       const std::stop_token& stop) {
+MULTIPROCESSING_INLINE bool Crew::wait(const Receiver* of,
+                                       const std::function<bool()>& done,
+                                       const Deadline& deadline,
+                                       const std::stop_token& stop) {
   if (done()) return true;
   check_process();
   std::unique_lock lock{mutex_};
@@ -50,7 +50,7 @@ inline bool Crew::wait(const Receiver* of,
   return done();
 }
 
-inline bool Crew::poll() {
+MULTIPROCESSING_INLINE bool Crew::poll() {
   check_process();
   std::unique_lock lock{mutex_};
   if (driver_ != std::thread::id{}) return false;
@@ -70,7 +70,7 @@ inline bool Crew::poll() {
 }
 
 /// The mutex is held. Somebody else drives now, if anybody needs it.
-inline void Crew::leave_loop() {
+MULTIPROCESSING_INLINE void Crew::leave_loop() {
   driver_ = {};
   if (has_background_) left_at_ = Clock::now();
   for (Follower* const follower : followers_) {
@@ -83,7 +83,7 @@ inline void Crew::leave_loop() {
 }
 
 /// @param of whose results have come; null: all are to look.
-inline void Crew::call_followers(const Receiver* of) {
+MULTIPROCESSING_INLINE void Crew::call_followers(const Receiver* of) {
   const Locked lock{mutex_};
   for (Follower* const follower : followers_) {
     if (of != nullptr && follower->of != nullptr && follower->of != of) continue;
@@ -94,7 +94,7 @@ inline void Crew::call_followers(const Receiver* of) {
 
 /// One message, or a look at the workers. Driver only.
 /// @returns whether there was a message.
-inline bool Crew::step(const Deadline& deadline) {
+MULTIPROCESSING_INLINE bool Crew::step(const Deadline& deadline) {
   std::vector<std::byte> message = std::exchange(message_, {});
   ResultHeader header;
   bool got = take_result(header, message, Deadline{std::chrono::seconds{0}});
@@ -115,9 +115,9 @@ inline bool Crew::step(const Deadline& deadline) {
 /// Takes a result and handles it. One that there is no memory for leaves the ring all the same,
 /// else nothing behind it would ever arrive; its task fails.
 /// @returns false: there was none until the deadline.
-inline bool Crew::take_result(ResultHeader& header,
-                              std::vector<std::byte>& buffer,
-                              const Deadline& deadline) {
+MULTIPROCESSING_INLINE bool Crew::take_result(ResultHeader& header,
+                                              std::vector<std::byte>& buffer,
+                                              const Deadline& deadline) {
   std::exception_ptr failure;
   std::span<const std::byte> value;
   const auto read = [&](std::span<const std::byte> bytes) {
@@ -145,7 +145,7 @@ inline bool Crew::take_result(ResultHeader& header,
 
 /// A worker that has large results may leave them beside the ring, once this process can take them
 /// there.
-inline void Crew::take_next_from_block(std::uint32_t place) {
+MULTIPROCESSING_INLINE void Crew::take_next_from_block(std::uint32_t place) {
   if (place >= workers()) return;
   auto& maps = board_->slot(place).maps_results;
   if (maps.load(std::memory_order_relaxed) == 0 &&
@@ -155,9 +155,9 @@ inline void Crew::take_next_from_block(std::uint32_t place) {
 }
 
 /// @param no_value why the value did not come along; none: it did.
-inline void Crew::handle(const ResultHeader& header,
-                         std::span<const std::byte> value,
-                         const std::exception_ptr& no_value) {
+MULTIPROCESSING_INLINE void Crew::handle(const ResultHeader& header,
+                                         std::span<const std::byte> value,
+                                         const std::exception_ptr& no_value) {
   if (header.kind == ResultHeader::initializer_failed) {
     std::exception_ptr why = no_value;
     try {  // what makes the exception anew is the program's, and throws what it likes
@@ -215,7 +215,7 @@ inline void Crew::handle(const ResultHeader& header,
 /// What came beside a result's bytes.
 /// @returns false: it went with its worker, which has ended (see os::handles_go_with_sender). The
 /// task is still among what was sent there, so bury() finds it.
-inline bool Crew::take_handles(const ResultHeader& header, Transit& transit) {
+MULTIPROCESSING_INLINE bool Crew::take_handles(const ResultHeader& header, Transit& transit) {
   // The reason to pass over the check: its one object is const and of this scope, and never copied.
   struct Received {  // NOLINT(*-special-member-functions): const, and of this scope only
     std::atomic<std::uint32_t>& count;
@@ -251,10 +251,10 @@ inline bool Crew::take_handles(const ResultHeader& header, Transit& transit) {
 }
 
 /// Tells the receiver. Nothing that it does, or that the bytes are, comes out of here.
-inline void Crew::deliver(TaskTable::Entry entry,
-                          const ResultHeader& header,
-                          std::span<const std::byte> value,
-                          Transit& transit) {
+MULTIPROCESSING_INLINE void Crew::deliver(TaskTable::Entry entry,
+                                          const ResultHeader& header,
+                                          std::span<const std::byte> value,
+                                          Transit& transit) {
   std::exception_ptr error;
   bool returned = false;
   try {
@@ -273,7 +273,7 @@ inline void Crew::deliver(TaskTable::Entry entry,
   finish(entry, returned);
 }
 
-inline void Crew::fail(TaskTable::Entry entry, std::exception_ptr error) {
+MULTIPROCESSING_INLINE void Crew::fail(TaskTable::Entry entry, std::exception_ptr error) {
   {
     const Telling telling{*this};
     entry.receiver->on_error(entry.part, std::move(error));
@@ -282,7 +282,7 @@ inline void Crew::fail(TaskTable::Entry entry, std::exception_ptr error) {
 }
 
 /// The receiver has been told.
-inline void Crew::finish(TaskTable::Entry& entry, bool returned) {
+MULTIPROCESSING_INLINE void Crew::finish(TaskTable::Entry& entry, bool returned) {
   const Receiver* const receiver = entry.receiver.get();
   entry.receiver.reset();
   bool is_over = false;
@@ -299,7 +299,7 @@ inline void Crew::finish(TaskTable::Entry& entry, bool returned) {
 }
 
 /// @returns false: it is none.
-inline bool Crew::resolve(Failed one) {
+MULTIPROCESSING_INLINE bool Crew::resolve(Failed one) {
   if (one.entry.id == 0) return false;
   if (!one.is_cancelled) {
     fail(std::move(one.entry), std::move(one.error));
@@ -313,7 +313,7 @@ inline bool Crew::resolve(Failed one) {
   return true;
 }
 
-inline void Crew::resolve_failed() {
+MULTIPROCESSING_INLINE void Crew::resolve_failed() {
   std::size_t looked_through = 0;
   while (has_failed_) {
     Failed one;
@@ -334,7 +334,7 @@ inline void Crew::resolve_failed() {
 }
 
 /// In a handler.
-inline void Crew::log_current_exception() noexcept {
+MULTIPROCESSING_INLINE void Crew::log_current_exception() noexcept {
   try {
     throw;
   } catch (const std::exception& error) {
@@ -346,7 +346,7 @@ inline void Crew::log_current_exception() noexcept {
 
 // ---- the background thread ----
 
-inline void Crew::work_in_background() {
+MULTIPROCESSING_INLINE void Crew::work_in_background() {
   check_process();
   const Locked lock{mutex_};
   if (background_.joinable() || background_ends_) return;
@@ -354,7 +354,7 @@ inline void Crew::work_in_background() {
   has_background_ = true;
 }
 
-inline void Crew::run_in_background() {
+MULTIPROCESSING_INLINE void Crew::run_in_background() {
   constexpr std::chrono::milliseconds moment{1};  // how long users may leave the loop alone
   constexpr int most_moments = 8;
   int moments = 0;

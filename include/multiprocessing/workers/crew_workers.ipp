@@ -7,7 +7,7 @@
 namespace multiprocessing::detail {
 
 /// @throws what BaseProcess::start() throws; the place is as before.
-inline void Crew::start_process(Place& place) {
+MULTIPROCESSING_INLINE void Crew::start_process(Place& place) {
   WorkerSlot& slot = board_->slot(place.number);
   slot.word.store(0, std::memory_order_relaxed);
   slot.begun.store(0, std::memory_order_relaxed);
@@ -50,7 +50,7 @@ inline void Crew::start_process(Place& place) {
 }
 
 /// The place is marked as starting.
-inline void Crew::start(Place& place) noexcept {
+MULTIPROCESSING_INLINE void Crew::start(Place& place) noexcept {
   std::exception_ptr failure;
   try {
     start_process(place);
@@ -95,8 +95,8 @@ inline void Crew::start(Place& place) noexcept {
 }
 
 /// Which of them have ended.
-inline void Crew::find_dead(std::span<const native_handle_type> sentinels,
-                            std::span<bool> is_dead) {
+MULTIPROCESSING_INLINE void Crew::find_dead(std::span<const native_handle_type> sentinels,
+                                            std::span<bool> is_dead) {
   const auto ask = [](auto some, auto answers) {
     std::error_code ec;
     static_cast<void>(os::wait_any(some, answers, {}, Deadline{std::chrono::seconds{0}}, ec));
@@ -114,7 +114,7 @@ inline void Crew::find_dead(std::span<const native_handle_type> sentinels,
 }
 
 /// Driver only.
-inline void Crew::look_after_workers() {
+MULTIPROCESSING_INLINE void Crew::look_after_workers() {
   std::vector<Place*> alive;
   std::vector<native_handle_type> sentinels;
   std::vector<std::shared_ptr<PoolWorker>> held;
@@ -164,7 +164,7 @@ inline void Crew::look_after_workers() {
 }
 
 /// A worker has ended: what it had begun is lost, what it had not goes to others. Driver only.
-inline void Crew::bury(Place& place, PoolWorker& worker) {
+MULTIPROCESSING_INLINE void Crew::bury(Place& place, PoolWorker& worker) {
   constexpr std::chrono::seconds long_enough{5};  // a debugger may see its end first
   if (!worker.join(long_enough)) return;
   const int code = worker.exitcode().value_or(unknown_exit_code);
@@ -233,10 +233,10 @@ inline void Crew::bury(Place& place, PoolWorker& worker) {
 }
 
 /// A task that died with its worker. The mutex is held.
-inline void Crew::lose(Place& place,
-                       std::uint64_t task,
-                       const std::string& death,
-                       const std::function<std::string()>& crash) {
+MULTIPROCESSING_INLINE void Crew::lose(Place& place,
+                                       std::uint64_t task,
+                                       const std::string& death,
+                                       const std::function<std::string()>& crash) {
   TaskTable::Entry* const entry = table_.find(task);
   if (entry == nullptr) return;
   const bool was_killed = place.killed == task;
@@ -262,7 +262,7 @@ inline void Crew::lose(Place& place,
 }
 
 /// The mutex is held.
-inline void Crew::watch_limits() {
+MULTIPROCESSING_INLINE void Crew::watch_limits() {
   const auto now = Clock::now();
   const std::int64_t nanoseconds = now_in_nanoseconds();
   for (const auto& place : places_) {
@@ -284,7 +284,7 @@ inline void Crew::watch_limits() {
 
 /// Ends a worker because of the task that it runs. The mutex is held.
 /// @returns false: it runs that task no more.
-inline bool Crew::condemn(Place& place, std::uint64_t task, bool for_time) {
+MULTIPROCESSING_INLINE bool Crew::condemn(Place& place, std::uint64_t task, bool for_time) {
   if (place.state != Place::State::alive) return false;
   std::uint64_t word = WorkerSlot::word_for(task);
   if (!board_->slot(place.number)
@@ -300,9 +300,9 @@ inline bool Crew::condemn(Place& place, std::uint64_t task, bool for_time) {
 }
 
 /// The pool can do no more work: everything fails.
-inline void Crew::break_down(const std::string& why,
-                             const std::exception_ptr& because,
-                             const std::function<std::string()>& crash) {
+MULTIPROCESSING_INLINE void Crew::break_down(const std::string& why,
+                                             const std::exception_ptr& because,
+                                             const std::function<std::string()>& crash) {
   std::string text = std::string{options_.name} + " is broken: " + why;
   if (because) {
     try {
@@ -339,7 +339,7 @@ void Crew::with_each(const Workers& workers, const Act& act) {
 
 /// The crew has no workers any more; they are asked to end. Those of an earlier call too: who made
 /// it may not have come to force them, but be in a callback.
-inline Crew::Workers Crew::dismiss(os::Signal first) {
+MULTIPROCESSING_INLINE Crew::Workers Crew::dismiss(os::Signal first) {
   Workers workers;
   {
     const Locked lock{mutex_};
@@ -358,7 +358,7 @@ inline Crew::Workers Crew::dismiss(os::Signal first) {
 }
 
 /// They end: after half a second they are forced to.
-inline void Crew::await_end(const Workers& workers) {
+MULTIPROCESSING_INLINE void Crew::await_end(const Workers& workers) {
   Deadline deadline{asked};
   with_each(workers, [&](PoolWorker& worker) {
     if (!worker.join(deadline.left(asked))) worker.kill();

@@ -11,29 +11,29 @@
 
 namespace multiprocessing::os {
 
-inline Bell Bell::create(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Bell Bell::create(std::error_code& ec) noexcept {
   ec.clear();
   return {};
 }
 
 // NOLINTNEXTLINE(performance-unnecessary-value-param): other systems have handles to keep
-inline Bell Bell::adopt(std::vector<UniqueHandle> /*handles*/) noexcept {
+MULTIPROCESSING_INLINE Bell Bell::adopt(std::vector<UniqueHandle> /*handles*/) noexcept {
   return {};
 }
 
-inline std::vector<native_handle_type> Bell::handles() const {
+MULTIPROCESSING_INLINE std::vector<native_handle_type> Bell::handles() const {
   return {};
 }
 
-inline std::uint32_t Bell::announce(BellState& state) noexcept {
+MULTIPROCESSING_INLINE std::uint32_t Bell::announce(BellState& state) noexcept {
   const std::uint32_t seen = state.rings.load(std::memory_order_seq_cst);
   state.sleeper.store(1, std::memory_order_seq_cst);
   return seen;
 }
 
-inline void Bell::sleep(BellState& state,
-                        std::uint32_t announced,
-                        std::chrono::nanoseconds limit) noexcept {
+MULTIPROCESSING_INLINE void Bell::sleep(BellState& state,
+                                        std::uint32_t announced,
+                                        std::chrono::nanoseconds limit) noexcept {
   const auto capped = limit < longest_sleep ? limit : longest_sleep;
   const timespec timeout{0, static_cast<long>(capped.count())};
   MULTIPROCESSING_SYSTEM(syscall)
@@ -41,14 +41,14 @@ inline void Bell::sleep(BellState& state,
   state.sleeper.store(1, std::memory_order_seq_cst);  // the others that may still sleep
 }
 
-inline void Bell::ring(BellState& state) noexcept {
+MULTIPROCESSING_INLINE void Bell::ring(BellState& state) noexcept {
   if (!has_sleeper(state) || state.sleeper.exchange(0, std::memory_order_seq_cst) == 0) return;
   state.rings.fetch_add(1, std::memory_order_seq_cst);
   MULTIPROCESSING_STOP_POINT("bell.ring.counted");
   MULTIPROCESSING_SYSTEM(syscall)(SYS_futex, &state.rings, FUTEX_WAKE, 1, nullptr, nullptr, 0);
 }
 
-inline void relax() noexcept {
+MULTIPROCESSING_INLINE void relax() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)

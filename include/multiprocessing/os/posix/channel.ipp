@@ -50,11 +50,11 @@ union ControlBuffer {
 };
 
 // One sendmsg of what fits. Answers done, timed_out (not now), or an error.
-inline Outcome try_send_packet(int to,
-                               const PacketHeader& header,
-                               const OutgoingMessage& message,
-                               int memory,
-                               std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome try_send_packet(int to,
+                                               const PacketHeader& header,
+                                               const OutgoingMessage& message,
+                                               int memory,
+                                               std::error_code& ec) noexcept {
   // One buffer is faster than two, even when it must be filled. sendmsg takes pointers to what it
   // does not change as pointers to what it may.
   constexpr std::size_t small = 1024;
@@ -107,7 +107,7 @@ inline Outcome try_send_packet(int to,
 }
 
 // A header weighs the same whatever it names, so the socket alone would let gigabytes pile up.
-inline bool has_room(int to, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE bool has_room(int to, std::size_t size) noexcept {
   if (size <= inline_limit) return true;
   std::error_code ignored;
   if (size <= large) {
@@ -121,7 +121,8 @@ inline bool has_room(int to, std::size_t size) noexcept {
 
 // The descriptors of a packet that was received: ours since recvmsg returned. May throw
 // std::bad_alloc.
-inline std::vector<UniqueHandle> take_descriptors(msghdr& packet, std::error_code& ec) {
+MULTIPROCESSING_INLINE std::vector<UniqueHandle> take_descriptors(msghdr& packet,
+                                                                  std::error_code& ec) {
   std::vector<UniqueHandle> taken;
   const cmsghdr* const part = CMSG_FIRSTHDR(&packet);  // the kernel puts all of them into one
   if (part == nullptr || part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
@@ -144,12 +145,12 @@ inline std::vector<UniqueHandle> take_descriptors(msghdr& packet, std::error_cod
 
 // What a message's memory holds, whichever kind it is. timed_out: the message was never sent.
 // Throws std::bad_alloc.
-inline Outcome gather(const PacketHeader& header,
-                      UniqueHandle& memory,
-                      Passages& passages,
-                      IncomingMessage& into,
-                      const Interrupt& interrupt,
-                      std::error_code& ec) {
+MULTIPROCESSING_INLINE Outcome gather(const PacketHeader& header,
+                                      UniqueHandle& memory,
+                                      Passages& passages,
+                                      IncomingMessage& into,
+                                      const Interrupt& interrupt,
+                                      std::error_code& ec) {
   if (header.place == PacketHeader::in_memory) {
     const std::size_t size = size_of_sealed(memory.get(), ec);
     if (!ec && size != header.size) ec = std::make_error_code(std::errc::bad_message);
@@ -173,13 +174,13 @@ inline Outcome gather(const PacketHeader& header,
 
 // Makes a message of a packet that came whole. timed_out: it was never sent. Throws
 // std::bad_alloc.
-inline Outcome unpack(std::size_t received,
-                      msghdr& packet,
-                      PacketBuffer buffer,
-                      Passages& passages,
-                      IncomingMessage& into,
-                      const Interrupt& interrupt,
-                      std::error_code& ec) {
+MULTIPROCESSING_INLINE Outcome unpack(std::size_t received,
+                                      msghdr& packet,
+                                      PacketBuffer buffer,
+                                      Passages& passages,
+                                      IncomingMessage& into,
+                                      const Interrupt& interrupt,
+                                      std::error_code& ec) {
   ec.clear();
   std::vector<UniqueHandle> handles = take_descriptors(packet, ec);
   if (ec) return Outcome::timed_out;
@@ -210,12 +211,12 @@ inline Outcome unpack(std::size_t received,
 
 // One recvmsg. Answers done, timed_out (nothing there), ended, or an error.
 // With `flags` 0 it waits, for a while.
-inline Outcome try_receive_packet(int from,
-                                  int flags,
-                                  Passages& passages,
-                                  IncomingMessage& into,
-                                  const Interrupt& interrupt,
-                                  std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE Outcome try_receive_packet(int from,
+                                                  int flags,
+                                                  Passages& passages,
+                                                  IncomingMessage& into,
+                                                  const Interrupt& interrupt,
+                                                  std::error_code& ec) noexcept try {
   PacketBuffer buffer;
   iovec part{buffer.data(), PacketBuffer::capacity};
   ControlBuffer control;
@@ -294,12 +295,12 @@ class Departing {
 };
 
 // Without passages: a large message lies in memory of its own.
-inline Outcome send_through(int to,
-                            Passages* passages,
-                            const OutgoingMessage& message,
-                            const Interrupt& interrupt,
-                            const multiprocessing::detail::Deadline& deadline,
-                            std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome send_through(int to,
+                                            Passages* passages,
+                                            const OutgoingMessage& message,
+                                            const Interrupt& interrupt,
+                                            const multiprocessing::detail::Deadline& deadline,
+                                            std::error_code& ec) noexcept {
   if (message.handles.size() > most_handles) {
     ec = std::make_error_code(std::errc::argument_list_too_long);
     return Outcome::timed_out;
@@ -341,12 +342,12 @@ inline Outcome send_through(int to,
   }
 }
 
-inline Outcome receive_through(int from,
-                               Passages& passages,
-                               IncomingMessage& into,
-                               const Interrupt& interrupt,
-                               const multiprocessing::detail::Deadline& deadline,
-                               std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome receive_through(int from,
+                                               Passages& passages,
+                                               IncomingMessage& into,
+                                               const Interrupt& interrupt,
+                                               const multiprocessing::detail::Deadline& deadline,
+                                               std::error_code& ec) noexcept {
   // Who waits long enough first waits in recvmsg itself, one system call instead of three. That
   // wait ends by SO_RCVTIMEO, because nothing else would end it when this end is closed here.
   const bool patient =
@@ -361,7 +362,7 @@ inline Outcome receive_through(int from,
 
 }  // namespace posix
 
-inline ChannelEnds make_channel(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE ChannelEnds make_channel(std::error_code& ec) noexcept {
   std::array<int, 2> ends{};
   if (MULTIPROCESSING_SYSTEM(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) !=
       0) {
@@ -387,27 +388,27 @@ inline ChannelEnds make_channel(std::error_code& ec) noexcept {
   return made;
 }
 
-inline Outcome send_message(native_handle_type to,
-                            const OutgoingMessage& message,
-                            const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome send_message(native_handle_type to,
+                                            const OutgoingMessage& message,
+                                            const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) noexcept {
   return posix::send_through(to, nullptr, message, interrupt, deadline, ec);
 }
 
-inline Outcome receive_message(native_handle_type from,
-                               IncomingMessage& into,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome receive_message(native_handle_type from,
+                                               IncomingMessage& into,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) noexcept {
   posix::Passages passages;
   return posix::receive_through(from, passages, into, interrupt, deadline, ec);
 }
 
-inline Outcome wait_for_message(native_handle_type from,
-                                const Interrupt& interrupt,
-                                const detail::Deadline& deadline,
-                                std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome wait_for_message(native_handle_type from,
+                                                const Interrupt& interrupt,
+                                                const detail::Deadline& deadline,
+                                                std::error_code& ec) noexcept {
   return as_outcome(wait_ready(from, Readiness::readable, interrupt, deadline, ec));
 }
 

@@ -17,30 +17,30 @@ namespace multiprocessing::os {
 
 namespace posix {
 
-inline void before_fork() {
+MULTIPROCESSING_INLINE void before_fork() {
   detail::process_state().loader_mutex.lock();
   detail::process_state().mutex.lock();
   detail::process_state().records_mutex.lock();
   detail::process_state().forked.fetch_add(1);
 }
 
-inline void after_fork_in_parent() {
+MULTIPROCESSING_INLINE void after_fork_in_parent() {
   detail::process_state().records_mutex.unlock();
   detail::process_state().mutex.unlock();
   detail::process_state().loader_mutex.unlock();
 }
 
 // Keeping errno, as close_handle does, would cost a page more.
-inline void close_in_child(std::intptr_t& handle) noexcept {
+MULTIPROCESSING_INLINE void close_in_child(std::intptr_t& handle) noexcept {
   if (handle != -1) close_function(to_handle(handle));
   handle = -1;
 }
-inline void close_in_child(UniqueHandle& handle) noexcept {
+MULTIPROCESSING_INLINE void close_in_child(UniqueHandle& handle) noexcept {
   if (handle) close_function(handle.release());
 }
 
 // Its number stays taken, for its owner here will close it.
-inline void lead_nowhere(const std::vector<std::intptr_t>& handles) noexcept {
+MULTIPROCESSING_INLINE void lead_nowhere(const std::vector<std::intptr_t>& handles) noexcept {
   if (handles.empty()) return;
   std::error_code ec;
   const UniqueHandle nowhere = open_nowhere(O_RDWR, ec);
@@ -51,7 +51,7 @@ inline void lead_nowhere(const std::vector<std::intptr_t>& handles) noexcept {
   }
 }
 
-inline void after_fork_in_child() {
+MULTIPROCESSING_INLINE void after_fork_in_child() {
   detail::ProcessState& state = detail::process_state();
   for (detail::ChildRecord* const record : state.records) {
     const bool is_us = record->pid == 0 && record->starter == std::this_thread::get_id();
@@ -84,7 +84,7 @@ inline void after_fork_in_child() {
 
 }  // namespace posix
 
-inline void install_fork_handlers() {
+MULTIPROCESSING_INLINE void install_fork_handlers() {
   detail::ProcessState& state = detail::process_state();
   std::unique_lock lock{state.mutex};
   if (state.fork_handlers_installed) return;

@@ -14,10 +14,10 @@ namespace multiprocessing::os::posix {
 // At once, so that too much is refused at once. In steps where a signal comes: before Linux 6.11 it
 // undoes what one call has done so far, and a timer that rings sooner than a large call takes would
 // have it begin anew for ever.
-inline void commit_file(int file,
-                        std::size_t offset,
-                        std::size_t size,
-                        std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void commit_file(int file,
+                                        std::size_t offset,
+                                        std::size_t size,
+                                        std::error_code& ec) noexcept {
   std::size_t step = size;
   const BlockedSignal too_large{SIGXFSZ};  // RLIMIT_FSIZE answers with it beside EFBIG
   ec.clear();
@@ -37,7 +37,9 @@ inline void commit_file(int file,
 }
 
 // Best effort. The file keeps its size.
-inline void discard_in_file(int file, std::size_t offset, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE void discard_in_file(int file,
+                                            std::size_t offset,
+                                            std::size_t size) noexcept {
   while (MULTIPROCESSING_SYSTEM(fallocate)(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                            static_cast<off_t>(offset),
                                            static_cast<off_t>(size)) != 0 &&

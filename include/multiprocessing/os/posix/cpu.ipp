@@ -20,7 +20,7 @@ namespace posix {
 
 inline constexpr unsigned no_limit = std::numeric_limits<unsigned>::max();
 
-inline unsigned affinity() {
+MULTIPROCESSING_INLINE unsigned affinity() {
   for (std::size_t words = 16; words <= 4096; words *= 2) {  // as many as the kernel knows
     std::vector<unsigned long> mask(words);
     const auto bytes = words * sizeof mask[0];
@@ -33,14 +33,14 @@ inline unsigned affinity() {
 }
 
 // quota / period, rounded up; both in microseconds, "max" or -1 for none.
-inline unsigned processors(std::istream& quota, std::istream& period) {
+MULTIPROCESSING_INLINE unsigned processors(std::istream& quota, std::istream& period) {
   double time = 0;
   double of = 0;
   if (!(quota >> time) || !(period >> of) || time <= 0 || of <= 0) return no_limit;
   return static_cast<unsigned>(std::min(std::ceil(time / of), double{no_limit}));
 }
 
-inline unsigned quota_in(const std::string& folder) {
+MULTIPROCESSING_INLINE unsigned quota_in(const std::string& folder) {
   std::ifstream both{folder + "/cpu.max"};
   std::ifstream quota{folder + "/cpu.cfs_quota_us"};
   std::ifstream period{folder + "/cpu.cfs_period_us"};
@@ -48,7 +48,7 @@ inline unsigned quota_in(const std::string& folder) {
 }
 
 // The smallest quota from `mount`/`group` up to `mount`.
-inline unsigned quota_up_from(const std::string& mount, std::string group) {
+MULTIPROCESSING_INLINE unsigned quota_up_from(const std::string& mount, std::string group) {
   unsigned smallest = no_limit;
   for (;;) {
     smallest = std::min(smallest, quota_in(mount + group));
@@ -58,7 +58,7 @@ inline unsigned quota_up_from(const std::string& mount, std::string group) {
   }
 }
 
-inline bool has_word(std::string_view list, std::string_view word) {
+MULTIPROCESSING_INLINE bool has_word(std::string_view list, std::string_view word) {
   for (;;) {
     const auto comma = list.find(',');
     if (list.substr(0, comma) == word) return true;
@@ -74,7 +74,7 @@ struct GroupMount {
   bool unified = false;
 };
 
-inline std::vector<GroupMount> group_mounts(const std::string& root) {
+MULTIPROCESSING_INLINE std::vector<GroupMount> group_mounts(const std::string& root) {
   std::vector<GroupMount> mounts;
   std::ifstream lines{root + "/proc/self/mountinfo"};
   for (std::string line; std::getline(lines, line);) {
@@ -93,7 +93,7 @@ inline std::vector<GroupMount> group_mounts(const std::string& root) {
   return mounts;
 }
 
-inline unsigned quota(const std::string& root) {
+MULTIPROCESSING_INLINE unsigned quota(const std::string& root) {
   unsigned smallest = no_limit;
   const auto mounts = group_mounts(root);
   std::ifstream lines{root + "/proc/self/cgroup"};  // "<id>:<controllers>:<group>"
@@ -118,12 +118,12 @@ inline unsigned quota(const std::string& root) {
 
 }  // namespace posix
 
-inline unsigned cpu_count() noexcept {
+MULTIPROCESSING_INLINE unsigned cpu_count() noexcept {
   const long count = MULTIPROCESSING_SYSTEM(sysconf)(_SC_NPROCESSORS_ONLN);
   return count < 1 ? 1 : static_cast<unsigned>(count);
 }
 
-inline unsigned usable_cpu_count(const std::string& root) {
+MULTIPROCESSING_INLINE unsigned usable_cpu_count(const std::string& root) {
   const unsigned usable = std::min({posix::affinity(), posix::quota(root)});
   return usable == posix::no_limit ? cpu_count() : std::max(usable, 1U);
 }

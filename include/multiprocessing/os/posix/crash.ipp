@@ -42,7 +42,8 @@ struct Crashes {
 };
 inline constinit Crashes crashes;
 
-inline void note_module(CrashRecord::Module& module, const dl_find_object& found) noexcept {
+MULTIPROCESSING_INLINE void note_module(CrashRecord::Module& module,
+                                        const dl_find_object& found) noexcept {
   module.begin = reinterpret_cast<std::uintptr_t>(found.dlfo_map_start);
   module.id_size = 0;
   const char* const name = found.dlfo_link_map->l_name;
@@ -65,7 +66,8 @@ inline void note_module(CrashRecord::Module& module, const dl_find_object& found
   });
 }
 
-inline std::uint8_t module_number(CrashRecord& record, const dl_find_object& found) noexcept {
+MULTIPROCESSING_INLINE std::uint8_t module_number(CrashRecord& record,
+                                                  const dl_find_object& found) noexcept {
   const std::uint32_t known = record.modules;
   for (std::uint32_t i = 0; i < known; ++i) {
     if (record.module[i].begin == reinterpret_cast<std::uintptr_t>(found.dlfo_map_start)) {
@@ -79,7 +81,7 @@ inline std::uint8_t module_number(CrashRecord& record, const dl_find_object& fou
 }
 
 /// @returns whether there is room for more.
-inline bool note_frame(CrashRecord& record, std::uintptr_t address) noexcept {
+MULTIPROCESSING_INLINE bool note_frame(CrashRecord& record, std::uintptr_t address) noexcept {
   const std::uint32_t at = record.frames;
   if (at >= CrashRecord::most_frames) return false;
   record.offsets[at] = address;
@@ -100,7 +102,7 @@ struct Walk {
   bool is_outside;  // of this handler
 };
 
-inline _Unwind_Reason_Code on_frame(_Unwind_Context* context, void* data) noexcept {
+MULTIPROCESSING_INLINE _Unwind_Reason_Code on_frame(_Unwind_Context* context, void* data) noexcept {
   auto& walk = *static_cast<Walk*>(data);
   int is_interrupted = 0;  // else the address is the one behind a call
   const std::uintptr_t address = _Unwind_GetIPInfo(context, &is_interrupted);
@@ -155,7 +157,7 @@ class JumpUndone {
   mcontext_t before_;
 };
 
-inline void note_cause(CrashRecord& record, const siginfo_t& info) noexcept {
+MULTIPROCESSING_INLINE void note_cause(CrashRecord& record, const siginfo_t& info) noexcept {
   if (has_address(info)) {
     record.subject = reinterpret_cast<std::uintptr_t>(info.si_addr);
     record.cause = CrashRecord::by_address;
@@ -166,7 +168,9 @@ inline void note_cause(CrashRecord& record, const siginfo_t& info) noexcept {
   }
 }
 
-inline void record_crash(CrashRecord& record, const siginfo_t& info, void* context) noexcept {
+MULTIPROCESSING_INLINE void record_crash(CrashRecord& record,
+                                         const siginfo_t& info,
+                                         void* context) noexcept {
   record.clear();
   record.code = -info.si_signo;
   note_cause(record, info);
@@ -175,13 +179,13 @@ inline void record_crash(CrashRecord& record, const siginfo_t& info, void* conte
   _Unwind_Backtrace(&on_frame, &walk);
 }
 
-inline void set_default(int signal) noexcept {
+MULTIPROCESSING_INLINE void set_default(int signal) noexcept {
   struct sigaction action {};
   action.sa_handler = SIG_DFL;
   MULTIPROCESSING_SYSTEM(sigaction)(signal, &action, nullptr);
 }
 
-inline void change_mask(int how, int signal) noexcept {
+MULTIPROCESSING_INLINE void change_mask(int how, int signal) noexcept {
   sigset_t set;
   ::sigemptyset(&set);
   ::sigaddset(&set, signal);
@@ -189,7 +193,7 @@ inline void change_mask(int how, int signal) noexcept {
 }
 
 /// Ends the process, with the record as good as it got.
-inline void end_by(int signal) noexcept {
+MULTIPROCESSING_INLINE void end_by(int signal) noexcept {
   set_default(signal);
   change_mask(SIG_UNBLOCK, signal);
   static_cast<void>(MULTIPROCESSING_SYSTEM(raise)(signal));
@@ -197,7 +201,7 @@ inline void end_by(int signal) noexcept {
 
 /// The unwinder asks for locks and memory where code was registered at run time; damaged memory may
 /// make it run in circles.
-inline void limit_time() noexcept {
+MULTIPROCESSING_INLINE void limit_time() noexcept {
   crashes.ticks_left = most_ticks;
   struct sigaction action {};
   action.sa_handler = [](int) {
@@ -211,7 +215,7 @@ inline void limit_time() noexcept {
 
 /// When the handler returns: to the interrupted instruction, with what the kernel said of it. The
 /// instruction by itself might not do it again.
-inline void send_again(int signal, siginfo_t* info) noexcept {
+MULTIPROCESSING_INLINE void send_again(int signal, siginfo_t* info) noexcept {
   change_mask(SIG_BLOCK, signal);
   const long thread = MULTIPROCESSING_SYSTEM(syscall)(SYS_gettid);
   if (MULTIPROCESSING_SYSTEM(syscall)(SYS_rt_tgsigqueueinfo, MULTIPROCESSING_SYSTEM(getpid)(),
@@ -220,7 +224,7 @@ inline void send_again(int signal, siginfo_t* info) noexcept {
   }
 }
 
-inline void on_crash(int signal, siginfo_t* info, void* context) noexcept {
+MULTIPROCESSING_INLINE void on_crash(int signal, siginfo_t* info, void* context) noexcept {
   const int error = errno;
   int none = 0;
   const bool is_ours = crashes.process == MULTIPROCESSING_SYSTEM(getpid)();
@@ -239,16 +243,16 @@ inline void on_crash(int signal, siginfo_t* info, void* context) noexcept {
 }
 
 /// Where the action is `before`; another one stays.
-inline void replace_action(int signal,
-                           void (*before)(int, siginfo_t*, void*),
-                           const struct sigaction& action) noexcept {
+MULTIPROCESSING_INLINE void replace_action(int signal,
+                                           void (*before)(int, siginfo_t*, void*),
+                                           const struct sigaction& action) noexcept {
   struct sigaction now {};
   if (MULTIPROCESSING_SYSTEM(sigaction)(signal, &action, &now) != 0) return;
   if (now.sa_sigaction != before) MULTIPROCESSING_SYSTEM(sigaction)(signal, &now, nullptr);
 }
 
 /// The stack's lowest page is nobody's: who needs more ends there, and writes over nothing.
-inline void make_crash_stack() noexcept {
+MULTIPROCESSING_INLINE void make_crash_stack() noexcept {
   const std::size_t guard = std::size_t{4} << 10U;
   void* const memory = MULTIPROCESSING_SYSTEM(mmap)(nullptr, guard + crash_stack_size, PROT_NONE,
                                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -287,7 +291,7 @@ inline void make_crash_stack() noexcept {
   for (const int signal : posix::crash_signals) posix::replace_action(signal, nullptr, action);
 }
 
-inline CrashRecorder::~CrashRecorder() {
+MULTIPROCESSING_INLINE CrashRecorder::~CrashRecorder() {
   struct sigaction action {};
   action.sa_handler = SIG_DFL;
   for (const int signal : posix::crash_signals) {
@@ -302,7 +306,7 @@ inline CrashRecorder::~CrashRecorder() {
   posix::crashes.record = nullptr;
 }
 
-inline void CrashRecorder::prepare() noexcept {
+MULTIPROCESSING_INLINE void CrashRecorder::prepare() noexcept {
   if (posix::crashes.is_prepared) return;
   posix::Walk walk{nullptr, false};
   _Unwind_Backtrace(&posix::on_frame, &walk);  // the loader looks it up now, not in the handler

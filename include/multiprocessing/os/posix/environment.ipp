@@ -9,17 +9,17 @@
 
 namespace multiprocessing::os {
 
-inline bool has_foreign_rights() noexcept {
+MULTIPROCESSING_INLINE bool has_foreign_rights() noexcept {
   return MULTIPROCESSING_SYSTEM(getauxval)(AT_SECURE) != 0;
 }
 
-inline std::optional<std::string> environment(const char* name) {
+MULTIPROCESSING_INLINE std::optional<std::string> environment(const char* name) {
   const char* const value = has_foreign_rights() ? nullptr : std::getenv(name);
   if (value == nullptr) return std::nullopt;
   return value;
 }
 
-inline void set_environment(const std::string& name, const std::string& value) {
+MULTIPROCESSING_INLINE void set_environment(const std::string& name, const std::string& value) {
   if (MULTIPROCESSING_SYSTEM(setenv)(name.c_str(), value.c_str(), 1) == 0) return;
   throw std::system_error{errno, std::generic_category(),
                           "cannot set the environment variable '" + name + "'"};

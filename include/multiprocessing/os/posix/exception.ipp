@@ -9,18 +9,18 @@
 
 namespace multiprocessing::os {
 
-inline std::string readable_name(const char* name) {
+MULTIPROCESSING_INLINE std::string readable_name(const char* name) {
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> text{
       abi::__cxa_demangle(name, nullptr, nullptr, &status), &std::free};
   return text ? text.get() : name;
 }
 
-inline std::string readable_name(const std::type_info& type) {
+MULTIPROCESSING_INLINE std::string readable_name(const std::type_info& type) {
   return readable_name(type.name());
 }
 
-inline std::string current_exception_type() {
+MULTIPROCESSING_INLINE std::string current_exception_type() {
   const std::type_info* const type = abi::__cxa_current_exception_type();
   return type == nullptr ? "unknown" : readable_name(*type);
 }

@@ -8,7 +8,7 @@
 
 namespace multiprocessing::os {
 
-inline std::uint64_t birth_of(int pid) noexcept try {
+MULTIPROCESSING_INLINE std::uint64_t birth_of(int pid) noexcept try {
   std::ifstream file{"/proc/" + std::to_string(pid) + "/stat"};
   std::string line;
   if (!std::getline(file, line)) return 0;

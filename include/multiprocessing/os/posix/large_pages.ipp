@@ -8,7 +8,7 @@
 
 namespace multiprocessing::os {
 
-inline void prefer_large_pages(void* memory, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE void prefer_large_pages(void* memory, std::size_t size) noexcept {
   constexpr std::uintptr_t page = std::uintptr_t{2} << 20U;  // or a multiple of the system's
   const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
   const auto end = (reinterpret_cast<std::uintptr_t>(memory) + size) / page * page;

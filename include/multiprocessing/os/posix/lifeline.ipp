@@ -14,7 +14,7 @@
 
 namespace multiprocessing::os {
 
-inline Lifeline make_lifeline(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Lifeline make_lifeline(std::error_code& ec) noexcept {
   std::array<int, 2> ends{};
   if (MULTIPROCESSING_SYSTEM(socketpair)(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                                          ends.data()) != 0) {
@@ -30,7 +30,8 @@ inline Lifeline make_lifeline(std::error_code& ec) noexcept {
   return made;
 }
 
-inline void die_with_parent(native_handle_type childs, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void die_with_parent(native_handle_type childs,
+                                            std::error_code& ec) noexcept {
   if (posix::fcntl_function(childs, F_SETOWN, process_id()) != 0 ||
       posix::fcntl_function(childs, F_SETSIG, SIGKILL) != 0 ||
       posix::fcntl_function(childs, F_SETFL, O_ASYNC | O_NONBLOCK) != 0) {
@@ -49,12 +50,12 @@ inline auto* send_function = &MULTIPROCESSING_SYSTEM(send);  // see close_functi
 
 }  // namespace posix
 
-inline void report_exit(native_handle_type childs, int code) noexcept {
+MULTIPROCESSING_INLINE void report_exit(native_handle_type childs, int code) noexcept {
   while (posix::send_function(childs, &code, sizeof code, MSG_NOSIGNAL) < 0 && errno == EINTR) {
   }
 }
 
-inline std::optional<int> reported_exit(native_handle_type parents) noexcept {
+MULTIPROCESSING_INLINE std::optional<int> reported_exit(native_handle_type parents) noexcept {
   int code = 0;
   ssize_t got = 0;
   do {

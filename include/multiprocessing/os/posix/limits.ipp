@@ -17,7 +17,7 @@ namespace multiprocessing::os {
 namespace posix {
 
 // What RLIMIT_DATA counts, and the stack, in bytes.
-inline std::optional<std::uint64_t> data_size() {
+MULTIPROCESSING_INLINE std::optional<std::uint64_t> data_size() {
   constexpr int before_data = 5;  // numbers in /proc/self/statm
   std::ifstream file{"/proc/self/statm"};
   std::uint64_t pages = 0;
@@ -28,7 +28,8 @@ inline std::optional<std::uint64_t> data_size() {
 
 }  // namespace posix
 
-inline MemoryLimit::MemoryLimit(std::size_t bytes, std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE MemoryLimit::MemoryLimit(std::size_t bytes, std::error_code& ec) noexcept
+    try {
   ec.clear();
   const auto used = posix::data_size();
   if (!used) {
@@ -53,7 +54,7 @@ inline MemoryLimit::MemoryLimit(std::size_t bytes, std::error_code& ec) noexcept
   ec = std::make_error_code(std::errc::not_enough_memory);
 }
 
-inline MemoryLimit::~MemoryLimit() {
+MULTIPROCESSING_INLINE MemoryLimit::~MemoryLimit() {
   if (!is_set_) return;
   rlimit limit{};
   if (MULTIPROCESSING_SYSTEM(prlimit)(0, RLIMIT_DATA, nullptr, &limit) != 0) return;
@@ -61,7 +62,7 @@ inline MemoryLimit::~MemoryLimit() {
   MULTIPROCESSING_SYSTEM(prlimit)(0, RLIMIT_DATA, &limit, nullptr);
 }
 
-inline bool MemoryLimit::is_available() noexcept {
+MULTIPROCESSING_INLINE bool MemoryLimit::is_available() noexcept {
   return true;
 }
 

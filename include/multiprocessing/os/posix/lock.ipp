@@ -17,12 +17,12 @@ namespace multiprocessing::os {
 
 namespace posix {
 
-inline pthread_mutex_t* mutex_in(std::byte* storage) noexcept {
+MULTIPROCESSING_INLINE pthread_mutex_t* mutex_in(std::byte* storage) noexcept {
   static_assert(sizeof(pthread_mutex_t) <= 64);
   return reinterpret_cast<pthread_mutex_t*>(storage);
 }
 
-inline Acquired acquired(pthread_mutex_t* mutex, int result) noexcept {
+MULTIPROCESSING_INLINE Acquired acquired(pthread_mutex_t* mutex, int result) noexcept {
   if (result == 0) return Acquired::yes;
   if (result != EOWNERDEAD) return Acquired::no;
   MULTIPROCESSING_STOP_POINT("robust_lock.lock.inherited");
@@ -34,7 +34,8 @@ inline Acquired acquired(pthread_mutex_t* mutex, int result) noexcept {
 #if MULTIPROCESSING_THREAD_SANITIZER
 // g++ 12's and clang++ 14's take a mutex for unlocked that pthread_mutex_clocklock has locked, or
 // that pthread_mutex_timedlock has taken from a dead owner, and what it guards for raced.
-inline int lock_until(pthread_mutex_t* mutex, const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE int lock_until(pthread_mutex_t* mutex,
+                                      const detail::Deadline& deadline) noexcept {
   constexpr timespec nap{0, 100'000};
   for (;;) {
     const int result = pthread_mutex_trylock(mutex);
@@ -43,7 +44,8 @@ inline int lock_until(pthread_mutex_t* mutex, const detail::Deadline& deadline) 
   }
 }
 #else
-inline int lock_until(pthread_mutex_t* mutex, const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE int lock_until(pthread_mutex_t* mutex,
+                                      const detail::Deadline& deadline) noexcept {
   const auto end = std::chrono::steady_clock::now().time_since_epoch() +
                    deadline.left(std::chrono::hours{24 * 365});
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end);
@@ -54,16 +56,16 @@ inline int lock_until(pthread_mutex_t* mutex, const detail::Deadline& deadline) 
 #endif
 
 // The word that the kernel clears when the owner dies; POSIX has no question that reads it.
-inline std::uint32_t word_of(const std::byte* storage) noexcept {
+MULTIPROCESSING_INLINE std::uint32_t word_of(const std::byte* storage) noexcept {
   const auto* const mutex = reinterpret_cast<const pthread_mutex_t*>(storage);
   return static_cast<std::uint32_t>(__atomic_load_n(&mutex->__data.__lock, __ATOMIC_ACQUIRE));
 }
-inline pid_t owner_of(const std::byte* storage) noexcept {
+MULTIPROCESSING_INLINE pid_t owner_of(const std::byte* storage) noexcept {
   return static_cast<pid_t>(word_of(storage) & FUTEX_TID_MASK);
 }
 
 // The C library knows it too, and tells nobody. A fork gives the thread another one.
-inline pid_t this_thread() noexcept {
+MULTIPROCESSING_INLINE pid_t this_thread() noexcept {
   thread_local constinit pid_t id = 0;
   thread_local constinit std::uint32_t forks = 0;
   const std::uint32_t now = multiprocessing::detail::process_state().forks.load();
@@ -76,7 +78,7 @@ inline pid_t this_thread() noexcept {
 
 }  // namespace posix
 
-inline void RobustLock::initialise(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void RobustLock::initialise(std::error_code& ec) noexcept {
   pthread_mutexattr_t attributes;
   int result = pthread_mutexattr_init(&attributes);
   if (result == 0) {
@@ -88,18 +90,19 @@ inline void RobustLock::initialise(std::error_code& ec) noexcept {
   ec.assign(result, std::system_category());
 }
 
-inline Acquired RobustLock::try_lock() noexcept {
+MULTIPROCESSING_INLINE Acquired RobustLock::try_lock() noexcept {
   pthread_mutex_t* const mutex = posix::mutex_in(storage_);
   return posix::acquired(mutex, pthread_mutex_trylock(mutex));
 }
 
-inline Acquired RobustLock::try_after_nap() noexcept {
+MULTIPROCESSING_INLINE Acquired RobustLock::try_after_nap() noexcept {
   constexpr timespec nap{0, 20'000};  // and the 50 us that the kernel usually adds
   nanosleep(&nap, nullptr);
   return try_lock();
 }
 
-inline Acquired RobustLock::lock(const detail::Deadline& deadline, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Acquired RobustLock::lock(const detail::Deadline& deadline,
+                                                 std::error_code& ec) noexcept {
   pthread_mutex_t* const mutex = posix::mutex_in(storage_);
   ec.clear();
   // No clock is read when the lock is free.
@@ -112,24 +115,24 @@ inline Acquired RobustLock::lock(const detail::Deadline& deadline, std::error_co
   return taken;
 }
 
-inline bool RobustLock::unlock() noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::unlock() noexcept {
   return pthread_mutex_unlock(posix::mutex_in(storage_)) == 0;
 }
 
-inline bool RobustLock::is_held() const noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::is_held() const noexcept {
   return posix::owner_of(storage_) != 0;
 }
 
-inline bool RobustLock::is_mine() const noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::is_mine() const noexcept {
   return posix::owner_of(storage_) == posix::this_thread();
 }
 
-inline bool RobustLock::is_abandoned() const noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::is_abandoned() const noexcept {
   const std::uint32_t word = posix::word_of(storage_);
   return (word & FUTEX_TID_MASK) == 0 && (word & FUTEX_OWNER_DIED) != 0;
 }
 
-inline bool RobustLock::must_stay_mapped() const noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::must_stay_mapped() const noexcept {
   const pid_t owner = posix::owner_of(storage_);
   return owner != 0 && MULTIPROCESSING_SYSTEM(syscall)(SYS_tgkill, MULTIPROCESSING_SYSTEM(getpid)(),
                                                        owner, 0) == 0;

@@ -27,9 +27,9 @@ struct Mappable {  // what Boost.Interprocess maps: anything that has a mapping 
   }
 };
 
-inline boost::interprocess::mapped_region map_whole(int fd,
-                                                    std::size_t size,
-                                                    std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE boost::interprocess::mapped_region map_whole(int fd,
+                                                                    std::size_t size,
+                                                                    std::error_code& ec) noexcept {
   try {
     ec.clear();
     return {Mappable{fd}, boost::interprocess::read_write, 0, size, nullptr, MAP_NORESERVE};
@@ -41,9 +41,9 @@ inline boost::interprocess::mapped_region map_whole(int fd,
 
 }  // namespace posix
 
-inline SharedRegion SharedRegion::create(std::size_t size,
-                                         std::error_code& ec,
-                                         std::size_t /*behind*/) noexcept {
+MULTIPROCESSING_INLINE SharedRegion SharedRegion::create(std::size_t size,
+                                                         std::error_code& ec,
+                                                         std::size_t /*behind*/) noexcept {
   SharedRegion made;
   made.handle_ = posix::above_streams(
       MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING), ec);
@@ -58,9 +58,9 @@ inline SharedRegion SharedRegion::create(std::size_t size,
   return made;
 }
 
-inline SharedRegion SharedRegion::adopt(UniqueHandle&& handle,
-                                        std::size_t size,
-                                        std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE SharedRegion SharedRegion::adopt(UniqueHandle&& handle,
+                                                        std::size_t size,
+                                                        std::error_code& ec) noexcept {
   const int seals = MULTIPROCESSING_SYSTEM(fcntl)(handle.get(), F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
     ec = std::make_error_code(std::errc::invalid_argument);
@@ -73,15 +73,15 @@ inline SharedRegion SharedRegion::adopt(UniqueHandle&& handle,
   return adopted;
 }
 
-inline void SharedRegion::commit(std::size_t offset,
-                                 std::size_t size,
-                                 std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void SharedRegion::commit(std::size_t offset,
+                                                 std::size_t size,
+                                                 std::error_code& ec) noexcept {
   posix::commit_file(handle_.get(), offset, size, ec);
 }
 
-inline bool SharedRegion::is_usable(std::size_t offset,
-                                    std::size_t size,
-                                    std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE bool SharedRegion::is_usable(std::size_t offset,
+                                                    std::size_t size,
+                                                    std::error_code& ec) const noexcept {
   constexpr std::size_t block = 512;
   struct stat status {};
   ec.clear();
@@ -94,11 +94,11 @@ inline bool SharedRegion::is_usable(std::size_t offset,
          size <= static_cast<std::size_t>(status.st_blocks) * block;
 }
 
-inline void SharedRegion::discard(std::size_t offset, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE void SharedRegion::discard(std::size_t offset, std::size_t size) noexcept {
   posix::discard_in_file(handle_.get(), offset, size);
 }
 
-inline void SharedRegion::leave_mapped() noexcept {
+MULTIPROCESSING_INLINE void SharedRegion::leave_mapped() noexcept {
   handle_.reset();
   using Mapping = boost::interprocess::mapped_region;
   alignas(Mapping) std::byte never_destroyed[sizeof(Mapping)];

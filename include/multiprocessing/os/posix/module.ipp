@@ -25,7 +25,7 @@ inline constexpr std::byte kind_build_id{'B'};
 inline constexpr std::byte kind_hash{'H'};
 
 /// Relative names are those given to dlopen, so they count from here only as long as nobody moved.
-inline std::string absolute(std::string path) {
+MULTIPROCESSING_INLINE std::string absolute(std::string path) {
   if (path.empty() || path.front() == '/') return path;
   std::string here(256, '\0');
   while (MULTIPROCESSING_SYSTEM(getcwd)(here.data(), here.size()) == nullptr) {
@@ -55,7 +55,9 @@ inline std::string absolute(std::string path) {
   return id;
 }
 
-inline void add_image(detail::Hash128& hash, std::uintptr_t address, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE void add_image(detail::Hash128& hash,
+                                      std::uintptr_t address,
+                                      std::size_t size) noexcept {
   std::array<std::byte, 4096> chunk;
   while (size > 0) {
     const std::size_t part = size < chunk.size() ? size : chunk.size();
@@ -134,7 +136,7 @@ void each_image_between_forks(Visit visit) {
 
 }  // namespace elf
 
-inline std::optional<Module> module_of(std::uintptr_t address) {
+MULTIPROCESSING_INLINE std::optional<Module> module_of(std::uintptr_t address) {
   std::optional<Module> found;
   elf::each_image_between_forks([&](const dl_phdr_info& image) {
     if (elf::occupies(image, address)) found = elf::describe(image);
@@ -143,7 +145,8 @@ inline std::optional<Module> module_of(std::uintptr_t address) {
   return found;
 }
 
-inline std::optional<Module> find_module(const ModuleId& id, const std::string& path) {
+MULTIPROCESSING_INLINE std::optional<Module> find_module(const ModuleId& id,
+                                                         const std::string& path) {
   std::optional<Module> found;
   if (id.empty()) return found;
   elf::each_image_between_forks([&](const dl_phdr_info& image) {
@@ -157,7 +160,7 @@ inline std::optional<Module> find_module(const ModuleId& id, const std::string& 
   return found;
 }
 
-inline std::vector<Module> loaded_modules() {
+MULTIPROCESSING_INLINE std::vector<Module> loaded_modules() {
   std::vector<Module> all;
   elf::each_image_between_forks([&](const dl_phdr_info& image) {
     const std::string_view name = image.dlpi_name == nullptr ? "" : image.dlpi_name;
@@ -168,9 +171,9 @@ inline std::vector<Module> loaded_modules() {
   return all;
 }
 
-inline std::optional<Module> open_module(const std::string& path,
-                                         const ModuleId& id,
-                                         std::string& why) {
+MULTIPROCESSING_INLINE std::optional<Module> open_module(const std::string& path,
+                                                         const ModuleId& id,
+                                                         std::string& why) {
   if (!path.starts_with('/')) {
     why = "its path is not absolute";
     return std::nullopt;
@@ -195,7 +198,7 @@ inline std::optional<Module> open_module(const std::string& path,
   return found;
 }
 
-inline bool keep_loaded(std::uintptr_t address) noexcept {
+MULTIPROCESSING_INLINE bool keep_loaded(std::uintptr_t address) noexcept {
   const char* name = nullptr;
   elf::each_image([&](const dl_phdr_info& image) noexcept {
     if (elf::occupies(image, address)) name = image.dlpi_name == nullptr ? "" : image.dlpi_name;
@@ -221,7 +224,7 @@ __attribute__((noinline, no_sanitize("address"))) inline void read_image(
   for (; size > 0; ++from, ++to, --size) *to = *static_cast<const volatile std::byte*>(from);
 }
 
-inline std::string executable_path() {
+MULTIPROCESSING_INLINE std::string executable_path() {
   std::string path(256, '\0');
   for (;;) {
     const ssize_t length =

@@ -19,7 +19,7 @@ namespace posix {
 
 inline constexpr const char* memory_folder = "/dev/shm";  // where the C library's shm_open looks
 
-inline std::string memory_path(const std::string& name, std::error_code& ec) {
+MULTIPROCESSING_INLINE std::string memory_path(const std::string& name, std::error_code& ec) {
   ec.clear();
   constexpr std::size_t longest = 255;
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
@@ -32,7 +32,7 @@ inline std::string memory_path(const std::string& name, std::error_code& ec) {
 }
 
 // Without /proc it takes a right, or Linux 6.10.
-inline void give_name(int file, const std::string& path, std::error_code& ec) {
+MULTIPROCESSING_INLINE void give_name(int file, const std::string& path, std::error_code& ec) {
   const std::string itself = "/proc/self/fd/" + std::to_string(file);
   if (MULTIPROCESSING_SYSTEM(linkat)(AT_FDCWD, itself.c_str(), AT_FDCWD, path.c_str(),
                                      AT_SYMLINK_FOLLOW) == 0) {
@@ -48,13 +48,14 @@ inline void give_name(int file, const std::string& path, std::error_code& ec) {
   }
 }
 
-inline MemoryIdentity identity_of(const struct stat& status) noexcept {
+MULTIPROCESSING_INLINE MemoryIdentity identity_of(const struct stat& status) noexcept {
   return {status.st_dev, status.st_ino};
 }
 
 }  // namespace posix
 
-inline void NamedMemory::map(native_handle_type handle, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void NamedMemory::map(native_handle_type handle,
+                                             std::error_code& ec) noexcept {
   struct stat status {};
   if (MULTIPROCESSING_SYSTEM(fstat)(handle, &status) != 0) return posix::assign_errno(ec);
   const auto size = static_cast<std::size_t>(status.st_size);
@@ -67,16 +68,16 @@ inline void NamedMemory::map(native_handle_type handle, std::error_code& ec) noe
   identity_ = posix::identity_of(status);
 }
 
-inline void NamedMemory::unmap() noexcept {
+MULTIPROCESSING_INLINE void NamedMemory::unmap() noexcept {
   if (data_ != nullptr) ::munmap(data_, size_);
 }
 
 // It gets its name whole, and announced: nobody finds a part of it, and nobody who dies on the way
 // leaves a name of which nobody knows.
-inline NamedMemory NamedMemory::create(const std::string& name,
-                                       std::size_t size,
-                                       const Announce& announce,
-                                       std::error_code& ec) {
+MULTIPROCESSING_INLINE NamedMemory NamedMemory::create(const std::string& name,
+                                                       std::size_t size,
+                                                       const Announce& announce,
+                                                       std::error_code& ec) {
   const std::string path = posix::memory_path(name, ec);
   if (!ec &&
       MULTIPROCESSING_SYSTEM(faccessat)(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -99,7 +100,7 @@ inline NamedMemory NamedMemory::create(const std::string& name,
   return made;
 }
 
-inline NamedMemory NamedMemory::open(const std::string& name, std::error_code& ec) {
+MULTIPROCESSING_INLINE NamedMemory NamedMemory::open(const std::string& name, std::error_code& ec) {
   const std::string path = posix::memory_path(name, ec);
   if (ec) return {};
   const UniqueHandle file =
@@ -110,13 +111,13 @@ inline NamedMemory NamedMemory::open(const std::string& name, std::error_code& e
   return opened;
 }
 
-inline const char* place_of_named_memory() noexcept {
+MULTIPROCESSING_INLINE const char* place_of_named_memory() noexcept {
   return posix::memory_folder;
 }
 
-inline void remove_named_memory(const std::string& name,
-                                const MemoryIdentity& identity,
-                                std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void remove_named_memory(const std::string& name,
+                                                const MemoryIdentity& identity,
+                                                std::error_code& ec) noexcept {
   try {
     const std::string path = posix::memory_path(name, ec);
     if (ec) return;

@@ -9,14 +9,14 @@
 
 namespace multiprocessing::os {
 
-inline void close_handle(native_handle_type handle) noexcept {
+MULTIPROCESSING_INLINE void close_handle(native_handle_type handle) noexcept {
   const int kept = errno;
   MULTIPROCESSING_SYSTEM(close)(handle);
   errno = kept;
 }
 
-inline native_handle_type duplicate_handle(native_handle_type handle,
-                                           std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE native_handle_type duplicate_handle(native_handle_type handle,
+                                                           std::error_code& ec) noexcept {
   const int copy = MULTIPROCESSING_SYSTEM(fcntl)(handle, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) {
     ec.assign(errno, std::system_category());
@@ -36,7 +36,7 @@ inline auto* fcntl_function = &MULTIPROCESSING_SYSTEM(fcntl);
 
 // Numbers 0 to 2 are the standard streams' also while they are closed: a handle there would be
 // written to by whoever prints, and a child would close it.
-inline UniqueHandle above_streams(int fd, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle above_streams(int fd, std::error_code& ec) noexcept {
   UniqueHandle handle{fd};
   if (fd < 0) {
     ec.assign(errno, std::system_category());

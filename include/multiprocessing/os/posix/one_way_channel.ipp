@@ -14,7 +14,7 @@
 
 namespace multiprocessing::os {
 
-inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
   auto region =
       std::make_shared<SharedRegion>(SharedRegion::create(posix::page_size + posix::ring_size, ec));
   if (!ec) region->commit(0, posix::page_size, ec);
@@ -41,8 +41,8 @@ inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
   return {};
 }
 
-inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_code& ec) noexcept
-    try {
+MULTIPROCESSING_INLINE OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles,
+                                                  std::error_code& ec) noexcept try {
   if (handles.size() != 2) {
     ec = std::make_error_code(std::errc::invalid_argument);
     return {};
@@ -59,28 +59,28 @@ inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
   return {};
 }
 
-inline OneWayEnd::~OneWayEnd() {
+MULTIPROCESSING_INLINE OneWayEnd::~OneWayEnd() {
   if (!pipe_) return;
   pipe_.reset();  // before it is said
   shared().leavers.fetch_add(1);
   if (Bell::has_sleeper(shared().more)) Bell{}.ring(shared().more);
 }
 
-inline native_handle_type OneWayEnd::handle() const noexcept {
+MULTIPROCESSING_INLINE native_handle_type OneWayEnd::handle() const noexcept {
   if (pipe_ && shared().watched.exchange(1) == 0) {
     static_cast<void>(posix::make_unreadable(pipe_.get(), shared(), {}, posix::a_moment()));
   }
   return pipe_.get();
 }
 
-inline std::vector<native_handle_type> OneWayEnd::handles() const {
+MULTIPROCESSING_INLINE std::vector<native_handle_type> OneWayEnd::handles() const {
   return {pipe_.get(), region_->handle()};
 }
 
-inline Outcome OneWayEnd::send(const OutgoingMessage& message,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome OneWayEnd::send(const OutgoingMessage& message,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   if (!message.handles.empty()) {
     ec = std::make_error_code(std::errc::not_supported);
     return Outcome::timed_out;
@@ -103,10 +103,10 @@ inline Outcome OneWayEnd::send(const OutgoingMessage& message,
   }
 }
 
-inline Outcome OneWayEnd::receive(IncomingMessage& into,
-                                  const Interrupt& interrupt,
-                                  const detail::Deadline& deadline,
-                                  std::error_code& ec) const noexcept try {
+MULTIPROCESSING_INLINE Outcome OneWayEnd::receive(IncomingMessage& into,
+                                                  const Interrupt& interrupt,
+                                                  const detail::Deadline& deadline,
+                                                  std::error_code& ec) const noexcept try {
   ec.clear();
   for (bool nobody_sends = false;;) {
     Outcome outcome = posix::acquire(shared().reading, interrupt, deadline);
@@ -133,9 +133,9 @@ inline Outcome OneWayEnd::receive(IncomingMessage& into,
   return Outcome::timed_out;
 }
 
-inline Outcome OneWayEnd::wait(const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome OneWayEnd::wait(const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   ec.clear();
   for (;;) {
     Outcome outcome = posix::acquire(shared().reading, interrupt, deadline);
@@ -159,7 +159,7 @@ inline Outcome OneWayEnd::wait(const Interrupt& interrupt,
   }
 }
 
-inline OneWayEnd::Shared& OneWayEnd::shared() const noexcept {
+MULTIPROCESSING_INLINE OneWayEnd::Shared& OneWayEnd::shared() const noexcept {
   return *std::launder(reinterpret_cast<Shared*>(region_->data()));
 }
 

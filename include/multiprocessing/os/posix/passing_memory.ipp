@@ -13,9 +13,9 @@ namespace multiprocessing::os::posix {
 
 // As sealed_copy(), kept from children that are forked while it is filled and used. The copying is
 // done with no lock held.
-inline int add_sealed_copy(PassingHandles& to,
-                           std::span<const std::byte> bytes,
-                           std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE int add_sealed_copy(PassingHandles& to,
+                                           std::span<const std::byte> bytes,
+                                           std::error_code& ec) noexcept {
   try {
     const int memory = to.add_one([&] { return open_memory(ec); });
     if (!ec) fill_and_seal(memory, bytes, ec);

@@ -13,12 +13,12 @@
 
 namespace multiprocessing::os {
 
-inline void wait_for_peer(native_handle_type socket,
-                          bool for_room,
-                          native_handle_type event,
-                          const detail::Deadline& deadline,
-                          PeerNews& news,
-                          std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void wait_for_peer(native_handle_type socket,
+                                          bool for_room,
+                                          native_handle_type event,
+                                          const detail::Deadline& deadline,
+                                          PeerNews& news,
+                                          std::error_code& ec) noexcept {
   ec.clear();
   news = {};
   const auto wanted = static_cast<short>(POLLIN | (for_room ? POLLOUT : 0));
@@ -44,10 +44,10 @@ inline void wait_for_peer(native_handle_type socket,
   news.woken = polled[1].revents != 0;
 }
 
-inline void limit_silence(native_handle_type socket,
-                          Family family,
-                          std::chrono::seconds limit,
-                          std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void limit_silence(native_handle_type socket,
+                                          Family family,
+                                          std::chrono::seconds limit,
+                                          std::error_code& ec) noexcept {
   ec.clear();
   if (family == Family::af_unix) return;
   const auto set = [&](int level, int what, int value) {

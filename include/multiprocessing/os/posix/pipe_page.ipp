@@ -68,7 +68,7 @@ inline constexpr std::size_t in_ring(std::size_t size) noexcept {
 inline constexpr unsigned tries_again_every = 64;
 
 // For what should not wait, but for who is in the middle of a small message.
-inline detail::Deadline a_moment() noexcept {
+MULTIPROCESSING_INLINE detail::Deadline a_moment() noexcept {
   return detail::Deadline{Interrupt::longest_blind_wait};
 }
 
@@ -83,10 +83,10 @@ class Unlocker {
   RobustLock& lock_;
 };
 
-inline Outcome acquire(RobustLock& lock,
-                       const Interrupt& interrupt,
-                       const detail::Deadline& deadline,
-                       bool& abandoned) noexcept {
+MULTIPROCESSING_INLINE Outcome acquire(RobustLock& lock,
+                                       const Interrupt& interrupt,
+                                       const detail::Deadline& deadline,
+                                       bool& abandoned) noexcept {
   constexpr int tries_of_now = 20;  // somebody may be in the middle of a small message
   for (int i = 0;; ++i) {
     const Acquired acquired =
@@ -105,17 +105,17 @@ inline Outcome acquire(RobustLock& lock,
 
 // One of the page's. Nothing needs a look that its last owner left when he died: what he had not
 // committed is not there, and a message that he had not ended is known by what follows it.
-inline Outcome acquire(RobustLock& lock,
-                       const Interrupt& interrupt,
-                       const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE Outcome acquire(RobustLock& lock,
+                                       const Interrupt& interrupt,
+                                       const detail::Deadline& deadline) noexcept {
   bool abandoned = false;
   return acquire(lock, interrupt, deadline, abandoned);
 }
 
 // Bytes that lie one after the other in the ring, which begins again at its end.
-inline void copy_into(std::byte* ring,
-                      std::uint64_t at,
-                      std::span<const std::byte> bytes) noexcept {
+MULTIPROCESSING_INLINE void copy_into(std::byte* ring,
+                                      std::uint64_t at,
+                                      std::span<const std::byte> bytes) noexcept {
   const std::size_t place = at % ring_size;
   const std::size_t before_end = std::min(bytes.size(), ring_size - place);
   if (before_end != 0) std::memcpy(ring + place, bytes.data(), before_end);
@@ -124,9 +124,9 @@ inline void copy_into(std::byte* ring,
   }
 }
 
-inline void copy_from(const std::byte* ring,
-                      std::uint64_t at,
-                      std::span<std::byte> bytes) noexcept {
+MULTIPROCESSING_INLINE void copy_from(const std::byte* ring,
+                                      std::uint64_t at,
+                                      std::span<std::byte> bytes) noexcept {
   const std::size_t place = at % ring_size;
   const std::size_t before_end = std::min(bytes.size(), ring_size - place);
   if (before_end != 0) std::memcpy(bytes.data(), ring + place, before_end);
@@ -135,7 +135,7 @@ inline void copy_from(const std::byte* ring,
   }
 }
 
-inline short polled(int pipe) noexcept {
+MULTIPROCESSING_INLINE short polled(int pipe) noexcept {
   pollfd one{pipe, POLLIN, 0};
   while (MULTIPROCESSING_SYSTEM(poll)(&one, 1, 0) < 0 && errno == EINTR) {
   }

@@ -13,10 +13,10 @@ namespace multiprocessing::os::posix {
 
 // Empties the pipe when the ring is empty. Who holds `writing` is either about to write, or in the
 // middle of a message, for whose next part one must not wait here.
-inline Outcome make_unreadable(int pipe,
-                               OneWayEnd::Shared& shared,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE Outcome make_unreadable(int pipe,
+                                               OneWayEnd::Shared& shared,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline) noexcept {
   constexpr std::chrono::milliseconds look_again{1};
   while (shared.written.load() == shared.read.load()) {
     if (interrupt.is_raised()) return Outcome::interrupted;
@@ -37,10 +37,10 @@ inline Outcome make_unreadable(int pipe,
 
 // By who found the ring empty. Most answers come soon; who sleeps for them on the ring's bell saves
 // both sides the pipe. Longer than this nobody does, for the bell does not tell of an end to come.
-inline bool comes_soon(int pipe,
-                       OneWayEnd::Shared& shared,
-                       Patience& patience,
-                       const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE bool comes_soon(int pipe,
+                                       OneWayEnd::Shared& shared,
+                                       Patience& patience,
+                                       const detail::Deadline& deadline) noexcept {
   constexpr std::chrono::milliseconds soon{10};
   if (deadline.is_now()) return false;
   const auto is_there = [&shared] { return shared.written.load() != shared.read.load(); };
@@ -52,18 +52,18 @@ inline bool comes_soon(int pipe,
 }
 
 // By who leaves something behind: a bell wakes one at a time.
-inline void wake_next(OneWayEnd::Shared& shared) noexcept {
+MULTIPROCESSING_INLINE void wake_next(OneWayEnd::Shared& shared) noexcept {
   if (shared.written.load() != shared.read.load() && Bell::has_sleeper(shared.more)) {
     Bell{}.ring(shared.more);
   }
 }
 
 // By who found the ring empty. done: look again; ended: once more, for nobody can send any more.
-inline Outcome wait_for_byte(int pipe,
-                             OneWayEnd::Shared& shared,
-                             const Interrupt& interrupt,
-                             const detail::Deadline& deadline,
-                             std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome wait_for_byte(int pipe,
+                                             OneWayEnd::Shared& shared,
+                                             const Interrupt& interrupt,
+                                             const detail::Deadline& deadline,
+                                             std::error_code& ec) noexcept {
   // Who was told that the pipe is readable, and asks now, waits for the message that the byte is
   // for.
   const detail::Deadline until = deadline.is_now() ? a_moment() : deadline;

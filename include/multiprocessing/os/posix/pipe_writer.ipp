@@ -12,7 +12,9 @@
 namespace multiprocessing::os::posix {
 
 // A byte, never with SIGPIPE. A pipe that is full is readable, which is all that is wanted.
-inline void make_readable(int pipe, OneWayEnd::Shared& shared, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void make_readable(int pipe,
+                                          OneWayEnd::Shared& shared,
+                                          std::error_code& ec) noexcept {
   constexpr int no_signal = 0x100;  // RWF_NOSIGNAL, Linux 6.18
   std::byte byte{};
   const iovec part{&byte, 1};

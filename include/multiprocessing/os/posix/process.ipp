@@ -29,7 +29,7 @@ namespace multiprocessing::os {
 
 namespace posix {
 
-inline int code_of(const siginfo_t& info) noexcept {
+MULTIPROCESSING_INLINE int code_of(const siginfo_t& info) noexcept {
   return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
 }
 
@@ -43,7 +43,7 @@ struct ProcessInfo {
 static_assert(sizeof(ProcessInfo) == 72);
 
 // How a process ended that somebody else waited for.
-inline std::optional<int> remembered_code(int process) noexcept {
+MULTIPROCESSING_INLINE std::optional<int> remembered_code(int process) noexcept {
   constexpr std::uint64_t exit_is_known = 8;  // PIDFD_INFO_EXIT
   for (int tries = 0; tries < 2; ++tries) {
     ProcessInfo info;
@@ -65,30 +65,26 @@ inline auto* on_exit_function = &MULTIPROCESSING_SYSTEM(on_exit);  // see close_
 inline auto* exit_function = &MULTIPROCESSING_SYSTEM(exit);
 inline auto* last_exit_function = &MULTIPROCESSING_SYSTEM(_exit);
 
-inline void exit_action(int code, void* action) {
+MULTIPROCESSING_INLINE void exit_action(int code, void* action) {
   reinterpret_cast<ExitAction>(action)(code);
 }
 
-inline void last_exit_action(int code, void* action) {
+MULTIPROCESSING_INLINE void last_exit_action(int code, void* action) {
   reinterpret_cast<ExitAction>(action)(code);
   last_exit_function(code);
 }
 
-inline bool on_exit(void (*handler)(int, void*), ExitAction action) noexcept {
+MULTIPROCESSING_INLINE bool on_exit(void (*handler)(int, void*), ExitAction action) noexcept {
   return on_exit_function(handler, reinterpret_cast<void*>(action)) == 0;
 }
 
 }  // namespace posix
 
-inline int process_id() noexcept {
+MULTIPROCESSING_INLINE int process_id() noexcept {
   return MULTIPROCESSING_SYSTEM(getpid)();
 }
 
-constexpr bool has_fork() noexcept {
-  return true;
-}
-
-inline int fork_process(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE int fork_process(std::error_code& ec) noexcept {
   const int pid = MULTIPROCESSING_SYSTEM(fork)();
   if (pid < 0) {
     ec.assign(errno, std::system_category());
@@ -98,11 +94,11 @@ inline int fork_process(std::error_code& ec) noexcept {
   return pid;
 }
 
-inline UniqueHandle open_process(int pid, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_process(int pid, std::error_code& ec) noexcept {
   return posix::above_streams(MULTIPROCESSING_SYSTEM(pidfd_open)(pid, 0), ec);
 }
 
-inline UniqueHandle open_ready(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_ready(std::error_code& ec) noexcept {
   return posix::above_streams(MULTIPROCESSING_SYSTEM(eventfd)(1, EFD_CLOEXEC | EFD_NONBLOCK), ec);
 }
 
@@ -110,7 +106,7 @@ namespace posix {
 
 // For whom ppoll was refused, which it is where no handle may be opened (RLIMIT_NOFILE is 0), and
 // select is not. Waits for a moment.
-inline bool is_ready_by_select(int handle) noexcept {
+MULTIPROCESSING_INLINE bool is_ready_by_select(int handle) noexcept {
   fd_set handles;
   FD_ZERO(&handles);
   const bool fits = handle >= 0 && handle < FD_SETSIZE;
@@ -122,7 +118,8 @@ inline bool is_ready_by_select(int handle) noexcept {
 
 }  // namespace posix
 
-inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE bool wait_ready(native_handle_type handle,
+                                       const detail::Deadline& deadline) noexcept {
   constexpr std::chrono::hours limit{1};  // of one call
   for (;;) {
     const auto left = deadline.left(limit);
@@ -136,7 +133,7 @@ inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadli
   }
 }
 
-inline ProcessEnd collect_process(native_handle_type process) noexcept {
+MULTIPROCESSING_INLINE ProcessEnd collect_process(native_handle_type process) noexcept {
   siginfo_t info{};
   int result = 0;
   do {
@@ -151,16 +148,16 @@ inline ProcessEnd collect_process(native_handle_type process) noexcept {
   return {true, posix::remembered_code(process)};
 }
 
-inline unsigned thread_count() noexcept {
+MULTIPROCESSING_INLINE unsigned thread_count() noexcept {
   struct stat status {};
   constexpr unsigned own_entries = 2;  // a folder's links: itself, its name, its folders
   if (MULTIPROCESSING_SYSTEM(stat)("/proc/self/task", &status) != 0) return 0;
   return static_cast<unsigned>(status.st_nlink) - own_entries;
 }
 
-inline void signal_process(native_handle_type process,
-                           Signal signal,
-                           std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void signal_process(native_handle_type process,
+                                           Signal signal,
+                                           std::error_code& ec) noexcept {
   const int number = signal == Signal::interrupt ? SIGINT
                      : signal == Signal::kill    ? SIGKILL
                                                  : SIGTERM;
@@ -171,12 +168,12 @@ inline void signal_process(native_handle_type process,
   }
 }
 
-inline std::string signal_name(int number) {
+MULTIPROCESSING_INLINE std::string signal_name(int number) {
   const char* const name = sigabbrev_np(number);
   return name == nullptr ? "signal " + std::to_string(number) : std::string{"SIG"} + name;
 }
 
-inline void discard_process(int pid) noexcept {
+MULTIPROCESSING_INLINE void discard_process(int pid) noexcept {
   MULTIPROCESSING_SYSTEM(kill)(pid, SIGKILL);
   while (MULTIPROCESSING_SYSTEM(waitpid)(pid, nullptr, 0) < 0 && errno == EINTR) {
   }
@@ -196,7 +193,7 @@ inline const sigset_t no_signals = [] {
 
 }  // namespace posix
 
-inline void leave_signals_to_others() noexcept {
+MULTIPROCESSING_INLINE void leave_signals_to_others() noexcept {
   struct sigaction action {};
   action.sa_handler = SIG_IGN;
   MULTIPROCESSING_SYSTEM(sigaction)(SIGINT, &action, &posix::interrupt_before);
@@ -204,7 +201,7 @@ inline void leave_signals_to_others() noexcept {
   MULTIPROCESSING_SYSTEM(sigaction)(SIGCHLD, &action, &posix::child_before);
 }
 
-inline int fork_served_process(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE int fork_served_process(std::error_code& ec) noexcept {
   sigset_t interrupt;
   sigset_t before;
   sigemptyset(&interrupt);
@@ -221,25 +218,25 @@ inline int fork_served_process(std::error_code& ec) noexcept {
   return pid;
 }
 
-inline void unblock_signals() noexcept {
+MULTIPROCESSING_INLINE void unblock_signals() noexcept {
   posix::mask_function(SIG_SETMASK, &posix::no_signals, nullptr);
 }
 
-inline void exit_process(int code) noexcept {
+MULTIPROCESSING_INLINE void exit_process(int code) noexcept {
   posix::exit_function(code);
   std::abort();  // not reached, which the type of a pointer does not say
 }
 
-inline void exit_now(int code) noexcept {
+MULTIPROCESSING_INLINE void exit_now(int code) noexcept {
   posix::last_exit_function(code);
   std::abort();  // as above
 }
 
-inline void call_at_exit(ExitAction action) {
+MULTIPROCESSING_INLINE void call_at_exit(ExitAction action) {
   if (!posix::on_exit(&posix::exit_action, action)) throw std::bad_alloc{};
 }
 
-inline void end_exit_with(ExitAction action) noexcept {
+MULTIPROCESSING_INLINE void end_exit_with(ExitAction action) noexcept {
   if (posix::on_exit(&posix::last_exit_action, action)) return;
   write_error("a new process cannot begin: there is no memory to register its end\n");
   exit_now(1);

@@ -61,7 +61,7 @@ void each_process_wide_slot(Visit visit) {
 /// All who ask meet at the first slot in the loader's order; the table that is stored there first
 /// is entered into all slots. Modules are loaded at the end of that order, so the first slot is
 /// never empty while another one is not.
-inline ProcessWideTable* agree_on_table(ProcessWideTable* fresh) {
+MULTIPROCESSING_INLINE ProcessWideTable* agree_on_table(ProcessWideTable* fresh) {
   std::atomic<void*>* meeting_point = nullptr;
   each_process_wide_slot([&](std::atomic<void*>& slot) {
     if (meeting_point == nullptr) meeting_point = &slot;
@@ -83,7 +83,7 @@ inline ProcessWideTable* agree_on_table(ProcessWideTable* fresh) {
 
 }  // namespace elf
 
-inline ProcessWideTable& process_wide_table() {
+MULTIPROCESSING_INLINE ProcessWideTable& process_wide_table() {
   if (void* const known = elf::process_wide_slot.load(std::memory_order_acquire)) {
     return *static_cast<ProcessWideTable*>(known);
   }

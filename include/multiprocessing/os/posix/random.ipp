@@ -8,7 +8,7 @@
 
 namespace multiprocessing::os {
 
-inline void random_bytes(std::span<std::byte> into, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void random_bytes(std::span<std::byte> into, std::error_code& ec) noexcept {
   ec.clear();
   while (!into.empty()) {
     const auto got = MULTIPROCESSING_SYSTEM(getrandom)(into.data(), into.size(), 0);

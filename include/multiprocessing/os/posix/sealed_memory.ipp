@@ -20,11 +20,13 @@ namespace multiprocessing::os::posix {
 
 inline constexpr int whole_seal = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 
-inline void assign_errno(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void assign_errno(std::error_code& ec) noexcept {
   ec.assign(errno, std::system_category());
 }
 
-inline void write_all(int to, std::span<const std::byte> bytes, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void write_all(int to,
+                                      std::span<const std::byte> bytes,
+                                      std::error_code& ec) noexcept {
   ec.clear();
   while (!bytes.empty()) {
     const auto written = MULTIPROCESSING_SYSTEM(write)(to, bytes.data(), bytes.size());
@@ -37,10 +39,10 @@ inline void write_all(int to, std::span<const std::byte> bytes, std::error_code&
   }
 }
 
-inline void write_at(int to,
-                     std::size_t place,
-                     std::span<const std::byte> bytes,
-                     std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void write_at(int to,
+                                     std::size_t place,
+                                     std::span<const std::byte> bytes,
+                                     std::error_code& ec) noexcept {
   ec.clear();
   while (!bytes.empty()) {
     const auto written =
@@ -56,10 +58,10 @@ inline void write_at(int to,
 }
 
 // All of them; bad_message: there are fewer.
-inline void read_at(int from,
-                    std::size_t place,
-                    std::span<std::byte> into,
-                    std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void read_at(int from,
+                                    std::size_t place,
+                                    std::span<std::byte> into,
+                                    std::error_code& ec) noexcept {
   ec.clear();
   while (!into.empty()) {
     const auto got =
@@ -74,15 +76,15 @@ inline void read_at(int from,
   }
 }
 
-inline UniqueHandle open_memory(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_memory(std::error_code& ec) noexcept {
   return above_streams(
       MULTIPROCESSING_SYSTEM(memfd_create)("multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING), ec);
 }
 
 // Bytes into an empty memory that nobody changes any more then.
-inline void fill_and_seal(int memory,
-                          std::span<const std::byte> bytes,
-                          std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void fill_and_seal(int memory,
+                                          std::span<const std::byte> bytes,
+                                          std::error_code& ec) noexcept {
   {
     const BlockedSignal file_size{SIGXFSZ};
     write_all(memory, bytes, ec);
@@ -90,7 +92,8 @@ inline void fill_and_seal(int memory,
   if (!ec && MULTIPROCESSING_SYSTEM(fcntl)(memory, F_ADD_SEALS, whole_seal) != 0) assign_errno(ec);
 }
 
-inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle sealed_copy(std::span<const std::byte> bytes,
+                                                std::error_code& ec) noexcept {
   UniqueHandle memory = open_memory(ec);
   if (!ec) fill_and_seal(memory.get(), bytes, ec);
   if (ec) return {};
@@ -99,13 +102,13 @@ inline UniqueHandle sealed_copy(std::span<const std::byte> bytes, std::error_cod
 
 // Whether it has those seals. It may have more: where vm.memfd_noexec is set, each is born with
 // one.
-inline bool is_whole(int memory) noexcept {
+MULTIPROCESSING_INLINE bool is_whole(int memory) noexcept {
   const int seals = MULTIPROCESSING_SYSTEM(fcntl)(memory, F_GET_SEALS);
   return seals >= 0 && (seals & whole_seal) == whole_seal;
 }
 
 // What is empty, and keeps nothing: without /dev a memory that takes nothing.
-inline UniqueHandle open_nowhere(int how, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_nowhere(int how, std::error_code& ec) noexcept {
   UniqueHandle device = open_above_streams(ec, "/dev/null", how | O_CLOEXEC);
   if (!ec || ec == std::errc::too_many_files_open ||
       ec == std::errc::too_many_files_open_in_system) {
@@ -115,7 +118,7 @@ inline UniqueHandle open_nowhere(int how, std::error_code& ec) noexcept {
 }
 
 // Such a memory's size; bad_message: it is not such a memory.
-inline std::size_t size_of_sealed(int memory, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE std::size_t size_of_sealed(int memory, std::error_code& ec) noexcept {
   constexpr std::uint64_t block = 512;
   struct stat status {};
   if (!is_whole(memory) || MULTIPROCESSING_SYSTEM(fstat)(memory, &status) != 0 ||
@@ -129,7 +132,7 @@ inline std::size_t size_of_sealed(int memory, std::error_code& ec) noexcept {
 
 // Its bytes. Not mapped: to make and to drop the pages' table costs more than to copy them. Throws
 // std::bad_alloc.
-inline std::vector<std::byte> read_sealed(int memory, std::error_code& ec) {
+MULTIPROCESSING_INLINE std::vector<std::byte> read_sealed(int memory, std::error_code& ec) {
   std::vector<std::byte> bytes(size_of_sealed(memory, ec));
   if (!ec) read_at(memory, 0, bytes, ec);
   if (ec) return {};

@@ -34,7 +34,8 @@ struct SocketAddress {
   [[nodiscard]] sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
 };
 
-inline SocketAddress unix_address(const std::string& path, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE SocketAddress unix_address(const std::string& path,
+                                                  std::error_code& ec) noexcept {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const bool is_abstract = path.starts_with('\0');
@@ -54,7 +55,7 @@ inline SocketAddress unix_address(const std::string& path, std::error_code& ec) 
   return made;
 }
 
-inline std::error_code as_lookup_error(int result) noexcept {
+MULTIPROCESSING_INLINE std::error_code as_lookup_error(int result) noexcept {
   switch (result) {
     case EAI_SYSTEM:
       return {errno, std::system_category()};
@@ -68,9 +69,9 @@ inline std::error_code as_lookup_error(int result) noexcept {
 }
 
 // Every address of a host, those of IPv4 first. A listener's host "" is all of this machine's.
-inline std::vector<SocketAddress> lookup(const Endpoint& where,
-                                         bool to_listen,
-                                         std::error_code& ec) {
+MULTIPROCESSING_INLINE std::vector<SocketAddress> lookup(const Endpoint& where,
+                                                         bool to_listen,
+                                                         std::error_code& ec) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV | (to_listen ? AI_PASSIVE : 0);
@@ -99,9 +100,9 @@ inline std::vector<SocketAddress> lookup(const Endpoint& where,
   return all;
 }
 
-inline std::vector<SocketAddress> addresses_of(const Endpoint& where,
-                                               bool to_listen,
-                                               std::error_code& ec) {
+MULTIPROCESSING_INLINE std::vector<SocketAddress> addresses_of(const Endpoint& where,
+                                                               bool to_listen,
+                                                               std::error_code& ec) {
   ec.clear();
   switch (where.family) {
     case Family::af_unix:
@@ -117,7 +118,7 @@ inline std::vector<SocketAddress> addresses_of(const Endpoint& where,
 }
 
 // With numbers in place of names.
-inline Endpoint endpoint_of(const SocketAddress& address) {
+MULTIPROCESSING_INLINE Endpoint endpoint_of(const SocketAddress& address) {
   std::array<char, INET6_ADDRSTRLEN> text{};
   if (address.storage.ss_family == AF_INET) {
     sockaddr_in inet{};
@@ -140,13 +141,15 @@ inline Endpoint endpoint_of(const SocketAddress& address) {
   return {Family::af_unix, std::move(path), 0};
 }
 
-inline UniqueHandle open_socket(int family, int flags, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_socket(int family,
+                                                int flags,
+                                                std::error_code& ec) noexcept {
   return above_streams(
       MULTIPROCESSING_SYSTEM(socket)(family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), ec);
 }
 
 // Best effort. Small messages leave at once; a machine that vanished is noticed in two minutes.
-inline void prepare_stream(int socket, int family) noexcept {
+MULTIPROCESSING_INLINE void prepare_stream(int socket, int family) noexcept {
   if (family == AF_UNIX) return;
   constexpr int idle = 60;
   constexpr int interval = 10;
@@ -161,10 +164,10 @@ inline void prepare_stream(int socket, int family) noexcept {
 }
 
 // Waits until a connect that was begun has ended.
-inline Outcome finish_connect(int socket,
-                              const Interrupt& interrupt,
-                              const detail::Deadline& deadline,
-                              std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome finish_connect(int socket,
+                                              const Interrupt& interrupt,
+                                              const detail::Deadline& deadline,
+                                              std::error_code& ec) noexcept {
   const Waited waited = wait_ready(socket, Readiness::writable, interrupt, deadline, ec);
   if (ec || waited != Waited::ready) return as_outcome(waited);
   int error = 0;
@@ -177,11 +180,11 @@ inline Outcome finish_connect(int socket,
   return Outcome::done;
 }
 
-inline UniqueHandle connect_to_one(const SocketAddress& where,
-                                   const Interrupt& interrupt,
-                                   const detail::Deadline& deadline,
-                                   Outcome& outcome,
-                                   std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle connect_to_one(const SocketAddress& where,
+                                                   const Interrupt& interrupt,
+                                                   const detail::Deadline& deadline,
+                                                   Outcome& outcome,
+                                                   std::error_code& ec) noexcept {
   UniqueHandle socket = open_socket(where.storage.ss_family, SOCK_NONBLOCK, ec);
   if (ec) return {};
   for (;;) {
@@ -218,18 +221,18 @@ inline UniqueHandle connect_to_one(const SocketAddress& where,
 
 }  // namespace posix
 
-inline Family default_family() noexcept {
+MULTIPROCESSING_INLINE Family default_family() noexcept {
   return Family::af_unix;
 }
 
-inline bool has_family(Family family) noexcept {
+MULTIPROCESSING_INLINE bool has_family(Family family) noexcept {
   return family != Family::af_pipe;
 }
 
-inline ListeningSocket listen_at(const Endpoint& where,
-                                 int backlog,
-                                 Endpoint& bound,
-                                 std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE ListeningSocket listen_at(const Endpoint& where,
+                                                 int backlog,
+                                                 Endpoint& bound,
+                                                 std::error_code& ec) noexcept try {
   const auto all = posix::addresses_of(where, true, ec);
   if (ec) return {};
   posix::SocketAddress address = all.front();
@@ -269,9 +272,9 @@ inline ListeningSocket listen_at(const Endpoint& where,
   return {};
 }
 
-inline UniqueHandle accept_from(const ListeningSocket& listener,
-                                Endpoint& peer,
-                                std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE UniqueHandle accept_from(const ListeningSocket& listener,
+                                                Endpoint& peer,
+                                                std::error_code& ec) noexcept try {
   ec.clear();
   for (;;) {
     posix::SocketAddress address;
@@ -299,11 +302,11 @@ inline UniqueHandle accept_from(const ListeningSocket& listener,
   return {};
 }
 
-inline UniqueHandle connect_to(const Endpoint& where,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               Outcome& outcome,
-                               std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE UniqueHandle connect_to(const Endpoint& where,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               Outcome& outcome,
+                                               std::error_code& ec) noexcept try {
   outcome = Outcome::done;
   const auto all = posix::addresses_of(where, false, ec);
   if (ec) return {};
@@ -319,14 +322,14 @@ inline UniqueHandle connect_to(const Endpoint& where,
   return {};
 }
 
-inline bool keeps_messages(native_handle_type /*connection*/) noexcept {
+MULTIPROCESSING_INLINE bool keeps_messages(native_handle_type /*connection*/) noexcept {
   return false;
 }
 
-inline std::size_t receive_now(native_handle_type socket,
-                               std::span<std::byte> into,
-                               bool& ended,
-                               std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE std::size_t receive_now(native_handle_type socket,
+                                               std::span<std::byte> into,
+                                               bool& ended,
+                                               std::error_code& ec) noexcept {
   ec.clear();
   ended = false;
   for (;;) {
@@ -344,18 +347,19 @@ inline std::size_t receive_now(native_handle_type socket,
   }
 }
 
-inline std::optional<std::size_t> receive_message_now(native_handle_type /*pipe*/,
-                                                      std::span<std::byte> /*into*/,
-                                                      bool& ended,
-                                                      std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE std::optional<std::size_t> receive_message_now(
+    native_handle_type /*pipe*/,
+    std::span<std::byte> /*into*/,
+    bool& ended,
+    std::error_code& ec) noexcept {
   ended = false;
   ec = std::make_error_code(std::errc::not_supported);
   return std::nullopt;
 }
 
-inline std::size_t send_now(native_handle_type connection,
-                            std::span<const std::byte> bytes,
-                            std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE std::size_t send_now(native_handle_type connection,
+                                            std::span<const std::byte> bytes,
+                                            std::error_code& ec) noexcept {
   ec.clear();
   for (;;) {
     const auto sent = MULTIPROCESSING_SYSTEM(send)(connection, bytes.data(), bytes.size(),
@@ -369,16 +373,17 @@ inline std::size_t send_now(native_handle_type connection,
   }
 }
 
-inline UniqueHandle make_ready_set(const ListeningSocket& listener, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle make_ready_set(const ListeningSocket& listener,
+                                                   std::error_code& ec) noexcept {
   UniqueHandle set = posix::above_streams(MULTIPROCESSING_SYSTEM(epoll_create1)(EPOLL_CLOEXEC), ec);
   if (!ec) add_to_ready_set(set.get(), listener.handle.get(), ec);
   if (ec) return {};
   return set;
 }
 
-inline void add_to_ready_set(native_handle_type set,
-                             native_handle_type handle,
-                             std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void add_to_ready_set(native_handle_type set,
+                                             native_handle_type handle,
+                                             std::error_code& ec) noexcept {
   ec.clear();
   epoll_event event{};
   event.events = EPOLLIN;
@@ -388,16 +393,18 @@ inline void add_to_ready_set(native_handle_type set,
   }
 }
 
-inline void remove_from_ready_set(native_handle_type set, native_handle_type handle) noexcept {
+MULTIPROCESSING_INLINE void remove_from_ready_set(native_handle_type set,
+                                                  native_handle_type handle) noexcept {
   epoll_event unused{};
   MULTIPROCESSING_SYSTEM(epoll_ctl)(set, EPOLL_CTL_DEL, handle, &unused);
 }
 
-inline void begin_look(native_handle_type /*set*/) noexcept {}
+MULTIPROCESSING_INLINE void begin_look(native_handle_type /*set*/) noexcept {}
 
-inline void look_again(native_handle_type /*set*/) noexcept {}
+MULTIPROCESSING_INLINE void look_again(native_handle_type /*set*/) noexcept {}
 
-inline MemoryIdentity file_identity(const std::string& path, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE MemoryIdentity file_identity(const std::string& path,
+                                                    std::error_code& ec) noexcept {
   struct stat status {};
   if (MULTIPROCESSING_SYSTEM(lstat)(path.c_str(), &status) != 0) {
     posix::assign_errno(ec);

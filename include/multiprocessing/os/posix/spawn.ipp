@@ -104,7 +104,7 @@ class SpawnAttributes {
 };
 
 // Our environment with that variable in it, whatever it was here.
-inline std::vector<char*> environment_with(std::string& variable) {
+MULTIPROCESSING_INLINE std::vector<char*> environment_with(std::string& variable) {
   std::vector<char*> environment;
   const std::string_view name{variable.data(), variable.find('=') + 1};
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
@@ -115,7 +115,7 @@ inline std::vector<char*> environment_with(std::string& variable) {
   return environment;
 }
 
-inline int number_of_handles(const char* text) noexcept {
+MULTIPROCESSING_INLINE int number_of_handles(const char* text) noexcept {
   int number = 0;
   const char* const end = text + std::strlen(text);
   const auto parsed = std::from_chars(text, end, number);
@@ -142,11 +142,11 @@ __attribute__((constructor(101), used)) inline void note_birth() {
 
 }  // namespace posix
 
-inline Started spawn_program(const std::string& program,
-                             const std::string& path,
-                             std::span<const std::byte> state,
-                             std::span<const native_handle_type> handles,
-                             std::error_code& ec) {
+MULTIPROCESSING_INLINE Started spawn_program(const std::string& program,
+                                             const std::string& path,
+                                             std::span<const std::byte> state,
+                                             std::span<const native_handle_type> handles,
+                                             std::error_code& ec) {
   if (has_foreign_rights()) {
     ec = std::make_error_code(std::errc::operation_not_permitted);
     return {};
@@ -180,14 +180,14 @@ inline Started spawn_program(const std::string& program,
   return {error == 0 ? pid : 0, {}, {}};
 }
 
-inline bool is_spawned() noexcept {
+MULTIPROCESSING_INLINE bool is_spawned() noexcept {
   multiprocessing::detail::ProcessState& state = multiprocessing::detail::process_state();
   const std::lock_guard lock{state.mutex};
   return state.handles_at_birth >= 0 ||
          (!has_foreign_rights() && std::getenv(posix::child_variable) != nullptr);
 }
 
-inline Spawned take_spawned(std::error_code& ec) {
+MULTIPROCESSING_INLINE Spawned take_spawned(std::error_code& ec) {
   ec = std::make_error_code(std::errc::invalid_argument);
   posix::note_birth();
   MULTIPROCESSING_SYSTEM(unsetenv)(posix::child_variable);
@@ -210,7 +210,7 @@ inline Spawned take_spawned(std::error_code& ec) {
   return {};
 }
 
-inline void show_as(const std::string& path) noexcept {
+MULTIPROCESSING_INLINE void show_as(const std::string& path) noexcept {
   const auto slash = path.rfind('/');
   const char* const name = path.c_str() + (slash == std::string::npos ? 0 : slash + 1);
   MULTIPROCESSING_SYSTEM(prctl)(PR_SET_NAME, name);

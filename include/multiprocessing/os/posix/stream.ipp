@@ -26,12 +26,14 @@ inline constexpr std::size_t largest_short_size = 0x7fffffff;
 inline constexpr std::size_t short_header = 4;
 inline constexpr std::size_t long_header = 12;
 
-inline void write_big_endian(std::byte* into, std::uint64_t number, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE void write_big_endian(std::byte* into,
+                                             std::uint64_t number,
+                                             std::size_t size) noexcept {
   for (std::size_t i = 0; i < size; ++i) {
     into[i] = static_cast<std::byte>(number >> (8 * (size - 1 - i)));
   }
 }
-inline std::uint64_t read_big_endian(std::span<const std::byte> bytes) noexcept {
+MULTIPROCESSING_INLINE std::uint64_t read_big_endian(std::span<const std::byte> bytes) noexcept {
   std::uint64_t number = 0;
   for (const std::byte one : bytes) number = number << 8U | std::to_integer<std::uint64_t>(one);
   return number;
@@ -39,7 +41,7 @@ inline std::uint64_t read_big_endian(std::span<const std::byte> bytes) noexcept 
 
 // ECONNRESET is said once. Over a local socket it means that the other end closed with messages
 // unread, and all that it sent comes still; from the internet, that some may be lost.
-inline void note_reset(int socket, StreamState& state) noexcept {
+MULTIPROCESSING_INLINE void note_reset(int socket, StreamState& state) noexcept {
   int domain = 0;
   socklen_t length = sizeof domain;
   if (MULTIPROCESSING_SYSTEM(getsockopt)(socket, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0 ||
@@ -112,7 +114,7 @@ class StreamParts {
 
 // Whether a message can begin that may not wait: it finds room whole, as far as one can tell, or is
 // alone.
-inline bool stream_has_room(int socket, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE bool stream_has_room(int socket, std::size_t size) noexcept {
   int unsent = 0;
   int room = 0;
   socklen_t length = sizeof room;
@@ -125,10 +127,10 @@ inline bool stream_has_room(int socket, std::size_t size) noexcept {
 }
 
 // -1: errno says why; ECONNRESET only in the place of an end. What came before it comes after it.
-inline ssize_t receive_retrying(int socket,
-                                std::byte* into,
-                                std::size_t size,
-                                StreamState& state) noexcept {
+MULTIPROCESSING_INLINE ssize_t receive_retrying(int socket,
+                                                std::byte* into,
+                                                std::size_t size,
+                                                StreamState& state) noexcept {
   for (;;) {
     const auto got = MULTIPROCESSING_SYSTEM(recv)(socket, into, size, MSG_DONTWAIT);
     if (got == 0 && state.was_reset.load() != 0) {
@@ -146,14 +148,14 @@ struct Stream::Parts : posix::StreamParts {
   using posix::StreamParts::StreamParts;
 };
 
-inline void StreamState::initialise(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void StreamState::initialise(std::error_code& ec) noexcept {
   out.lock.initialise(ec);
   if (!ec) in.lock.initialise(ec);
 }
 
-inline void Stream::after_open() const {}
+MULTIPROCESSING_INLINE void Stream::after_open() const {}
 
-inline bool Stream::someone_died_inside() const noexcept {
+MULTIPROCESSING_INLINE bool Stream::someone_died_inside() const noexcept {
   const auto died = [](const StreamDirection& direction) {
     // Asked twice: in between the next may have got the lock, and be inside alive.
     return direction.lock.is_abandoned() && direction.inside.load() != 0 &&
@@ -163,7 +165,7 @@ inline bool Stream::someone_died_inside() const noexcept {
 }
 
 // Half a header and then the end: whoever reads it, Python too, knows that a message is missing.
-inline void Stream::break_it() const noexcept {
+MULTIPROCESSING_INLINE void Stream::break_it() const noexcept {
   const bool was_sound = state_.out.broken.exchange(1) == 0;
   state_.in.broken.store(1);
   const Acquired acquired = was_sound ? state_.out.lock.try_lock() : Acquired::no;
@@ -178,10 +180,10 @@ inline void Stream::break_it() const noexcept {
   MULTIPROCESSING_SYSTEM(shutdown)(socket_, SHUT_RDWR);
 }
 
-inline Outcome Stream::enter(StreamDirection& direction,
-                             const Interrupt& interrupt,
-                             const detail::Deadline& deadline,
-                             std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::enter(StreamDirection& direction,
+                                             const Interrupt& interrupt,
+                                             const detail::Deadline& deadline,
+                                             std::error_code& ec) const noexcept {
   ec.clear();
   bool abandoned = false;
   const Outcome acquired = posix::acquire(direction.lock, interrupt, deadline, abandoned);
@@ -194,10 +196,10 @@ inline Outcome Stream::enter(StreamDirection& direction,
   return Outcome::done;
 }
 
-inline Outcome Stream::wait_for(Readiness what,
-                                const Interrupt& interrupt,
-                                const detail::Deadline& deadline,
-                                std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::wait_for(Readiness what,
+                                                const Interrupt& interrupt,
+                                                const detail::Deadline& deadline,
+                                                std::error_code& ec) const noexcept {
   constexpr std::chrono::seconds unshared_wait{1};  // then it may be shared
   for (;;) {
     const bool is_shared = is_shared_(owner_);
@@ -214,10 +216,10 @@ inline Outcome Stream::wait_for(Readiness what,
 }
 
 // Of as much room as a message with a limit needs the kernel gives no notice.
-inline Outcome Stream::wait_for_room(std::size_t size,
-                                     const Interrupt& interrupt,
-                                     const detail::Deadline& deadline,
-                                     std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::wait_for_room(std::size_t size,
+                                                     const Interrupt& interrupt,
+                                                     const detail::Deadline& deadline,
+                                                     std::error_code& ec) const noexcept {
   const Outcome waited = wait_for(Readiness::writable, interrupt, deadline, ec);
   if (ec || waited != Outcome::done || deadline.is_forever()) return waited;
   if (posix::stream_has_room(socket_, size)) return waited;
@@ -226,11 +228,11 @@ inline Outcome Stream::wait_for_room(std::size_t size,
   return pause_for(nap, interrupt) == Waited::interrupted ? Outcome::interrupted : Outcome::done;
 }
 
-inline Outcome Stream::send(std::span<const std::byte> bytes,
-                            std::span<const std::byte> tail,
-                            const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::send(std::span<const std::byte> bytes,
+                                            std::span<const std::byte> tail,
+                                            const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) const noexcept {
   Parts parts{bytes, tail};
   for (;;) {
     Outcome outcome = enter(state_.out, interrupt, deadline, ec);
@@ -246,10 +248,10 @@ inline Outcome Stream::send(std::span<const std::byte> bytes,
   }
 }
 
-inline Outcome Stream::send_now(Parts& parts,
-                                bool has_limit,
-                                const Interrupt& interrupt,
-                                std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::send_now(Parts& parts,
+                                                bool has_limit,
+                                                const Interrupt& interrupt,
+                                                std::error_code& ec) const noexcept {
   if (has_limit && !posix::stream_has_room(socket_, parts.left())) return Outcome::timed_out;
   bool begun = false;
   for (;;) {
@@ -276,12 +278,12 @@ inline Outcome Stream::send_now(Parts& parts,
   }
 }
 
-inline Outcome Stream::receive(std::uint8_t kind,
-                               std::size_t max,
-                               IncomingMessage& into,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::receive(std::uint8_t kind,
+                                               std::size_t max,
+                                               IncomingMessage& into,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   for (;;) {
     Outcome outcome = enter(state_.in, interrupt, deadline, ec);
     if (ec || outcome != Outcome::done) return outcome;
@@ -301,11 +303,11 @@ inline Outcome Stream::receive(std::uint8_t kind,
 }
 
 // Leaves `inside` as 1 where the rest of a message stayed in the stream.
-inline Outcome Stream::read_message(std::uint8_t kind,
-                                    std::size_t max,
-                                    IncomingMessage& into,
-                                    const Interrupt& interrupt,
-                                    std::error_code& ec) const {
+MULTIPROCESSING_INLINE Outcome Stream::read_message(std::uint8_t kind,
+                                                    std::size_t max,
+                                                    IncomingMessage& into,
+                                                    const Interrupt& interrupt,
+                                                    std::error_code& ec) const {
   PacketBuffer buffer;  // before the first byte is taken, for want of memory must lose none
   std::array<std::byte, posix::long_header> header{};
   state_.in.inside.store(1);
@@ -363,10 +365,10 @@ inline Outcome Stream::read_message(std::uint8_t kind,
   return Outcome::done;
 }
 
-inline Outcome Stream::read_all(std::span<std::byte> into,
-                                std::size_t done,
-                                const Interrupt& interrupt,
-                                std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::read_all(std::span<std::byte> into,
+                                                std::size_t done,
+                                                const Interrupt& interrupt,
+                                                std::error_code& ec) const noexcept {
   while (done < into.size()) {
     const auto got =
         posix::receive_retrying(socket_, into.data() + done, into.size() - done, state_);
@@ -387,9 +389,9 @@ inline Outcome Stream::read_all(std::span<std::byte> into,
   return Outcome::done;
 }
 
-inline Outcome Stream::wait(const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::wait(const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) const noexcept {
   const Outcome waited = wait_for(Readiness::readable, interrupt, deadline, ec);
   if (!ec && state_.in.broken.load() != 0) {
     ec = std::make_error_code(std::errc::connection_aborted);
@@ -397,7 +399,7 @@ inline Outcome Stream::wait(const Interrupt& interrupt,
   return waited;
 }
 
-inline void Stream::before_close() const noexcept {
+MULTIPROCESSING_INLINE void Stream::before_close() const noexcept {
   if (is_shared_(owner_) && someone_died_inside()) break_it();
 }
 

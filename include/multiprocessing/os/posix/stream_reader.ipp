@@ -12,14 +12,14 @@
 
 namespace multiprocessing::os {
 
-inline void StreamReader::shut_down() const noexcept {
+MULTIPROCESSING_INLINE void StreamReader::shut_down() const noexcept {
   MULTIPROCESSING_SYSTEM(shutdown)(socket_, SHUT_RDWR);
 }
 
-inline Outcome StreamReader::receive_some(std::span<std::byte> into,
-                                          std::size_t& size,
-                                          const detail::Deadline& deadline,
-                                          std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome StreamReader::receive_some(std::span<std::byte> into,
+                                                          std::size_t& size,
+                                                          const detail::Deadline& deadline,
+                                                          std::error_code& ec) const noexcept {
   const int flags = deadline.is_forever() ? 0 : MSG_DONTWAIT;
   for (;;) {
     if (flags != 0) {
@@ -38,9 +38,9 @@ inline Outcome StreamReader::receive_some(std::span<std::byte> into,
 }
 
 // So many bytes together, if they fit.
-inline Outcome StreamReader::have(std::size_t size,
-                                  const detail::Deadline& deadline,
-                                  std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome StreamReader::have(std::size_t size,
+                                                  const detail::Deadline& deadline,
+                                                  std::error_code& ec) noexcept {
   while (end_ - begin_ < size) {
     if (ahead_.size() - begin_ < size || begin_ == end_) {
       std::memmove(ahead_.data(), ahead_.data() + begin_, end_ - begin_);
@@ -55,9 +55,9 @@ inline Outcome StreamReader::have(std::size_t size,
   return Outcome::done;
 }
 
-inline Outcome StreamReader::read_body(std::vector<std::byte>& into,
-                                       std::uint64_t size,
-                                       std::error_code& ec) {
+MULTIPROCESSING_INLINE Outcome StreamReader::read_body(std::vector<std::byte>& into,
+                                                       std::uint64_t size,
+                                                       std::error_code& ec) {
   constexpr std::uint64_t believed = std::uint64_t{1} << 20U;
   if (size > into.max_size()) throw std::bad_alloc{};
   std::size_t done = std::min(end_ - begin_, static_cast<std::size_t>(size));
@@ -78,9 +78,9 @@ inline Outcome StreamReader::read_body(std::vector<std::byte>& into,
   return Outcome::done;
 }
 
-inline Outcome StreamReader::receive(std::vector<std::byte>& message,
-                                     const detail::Deadline& deadline,
-                                     std::error_code& ec) {
+MULTIPROCESSING_INLINE Outcome StreamReader::receive(std::vector<std::byte>& message,
+                                                     const detail::Deadline& deadline,
+                                                     std::error_code& ec) {
   ec.clear();
   Outcome outcome = have(1, deadline, ec);  // here it may end, or be too late
   if (ec || outcome != Outcome::done) return outcome;

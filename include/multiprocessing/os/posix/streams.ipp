@@ -39,7 +39,7 @@ struct PutArea : std::streambuf {
 };
 
 // A child's first call of anything costs a page, so what is empty is left alone.
-inline void flush_stream(std::ostream& stream) noexcept {
+MULTIPROCESSING_INLINE void flush_stream(std::ostream& stream) noexcept {
   const std::streambuf* const buffer = stream.rdbuf();
   if (buffer != nullptr) {
     const std::streambuf& known = *buffer;
@@ -53,13 +53,13 @@ inline void flush_stream(std::ostream& stream) noexcept {
   }
 }
 
-inline void flush_file(std::FILE* file) noexcept {
+MULTIPROCESSING_INLINE void flush_file(std::FILE* file) noexcept {
   if (__fpending(file) != 0) static_cast<void>(std::fflush(file));
 }
 
 }  // namespace posix
 
-inline void flush_streams() noexcept {
+MULTIPROCESSING_INLINE void flush_streams() noexcept {
   posix::flush_stream(std::cout);
   posix::flush_stream(std::cerr);
   posix::flush_stream(std::clog);
@@ -67,13 +67,13 @@ inline void flush_streams() noexcept {
   posix::flush_file(stderr);
 }
 
-inline void write_error(std::string_view text) noexcept {
+MULTIPROCESSING_INLINE void write_error(std::string_view text) noexcept {
   posix::flush_stream(std::cerr);
   posix::flush_file(stderr);
   write_error_line(text);
 }
 
-inline void write_error_line(std::string_view line) noexcept {
+MULTIPROCESSING_INLINE void write_error_line(std::string_view line) noexcept {
   const posix::BlockedSignal quiet{SIGPIPE};
   while (!line.empty()) {
     const auto written = MULTIPROCESSING_SYSTEM(write)(STDERR_FILENO, line.data(), line.size());
@@ -90,7 +90,7 @@ inline void write_error_line(std::string_view line) noexcept {
   }
 }
 
-inline StandardInput standard_input() noexcept {
+MULTIPROCESSING_INLINE StandardInput standard_input() noexcept {
   // Born close-on-exec, it is no standard input but somebody's handle that got the free number.
   const int flags = MULTIPROCESSING_SYSTEM(fcntl)(STDIN_FILENO, F_GETFD);
   const bool is_other = flags >= 0 && (flags & FD_CLOEXEC) != 0;
@@ -104,7 +104,7 @@ inline auto* open_function = &MULTIPROCESSING_SYSTEM(open);  // see close_functi
 
 }  // namespace posix
 
-inline void silence_stdin(const StandardInput& input) noexcept {
+MULTIPROCESSING_INLINE void silence_stdin(const StandardInput& input) noexcept {
   if (input.is_other) return;
   const char empty[] = "/dev/null";  // here: a literal's page would have to be read first
   // The number is free now, the lowest, and there is only this thread.
@@ -119,11 +119,11 @@ inline void silence_stdin(const StandardInput& input) noexcept {
   while (input.of_cin != nullptr && input.of_cin->in_avail() > 0) input.of_cin->sbumpc();
 }
 
-inline std::FILE* open_to_write(const std::filesystem::path& path) noexcept {
+MULTIPROCESSING_INLINE std::FILE* open_to_write(const std::filesystem::path& path) noexcept {
   return std::fopen(path.c_str(), "we");
 }
 
-inline void silence_outputs() noexcept {
+MULTIPROCESSING_INLINE void silence_outputs() noexcept {
   std::error_code ec;
   const UniqueHandle nowhere = posix::open_nowhere(O_WRONLY, ec);
   for (const int number : {STDOUT_FILENO, STDERR_FILENO}) {

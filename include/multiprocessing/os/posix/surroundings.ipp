@@ -17,12 +17,12 @@ namespace multiprocessing::os {
 namespace posix {
 
 // Born close-on-exec, it is no stream but somebody's handle that got the free number.
-inline native_handle_type if_stream(int number) noexcept {
+MULTIPROCESSING_INLINE native_handle_type if_stream(int number) noexcept {
   const int flags = MULTIPROCESSING_SYSTEM(fcntl)(number, F_GETFD);
   return flags < 0 || (flags & FD_CLOEXEC) != 0 ? invalid_handle : number;
 }
 
-inline std::vector<gid_t> more_groups() {
+MULTIPROCESSING_INLINE std::vector<gid_t> more_groups() {
   const auto some = [](std::vector<gid_t> into) {
     const int count = MULTIPROCESSING_SYSTEM(getgroups)(static_cast<int>(into.size()), into.data());
     into.resize(static_cast<std::size_t>(std::max(0, count)));
@@ -31,7 +31,7 @@ inline std::vector<gid_t> more_groups() {
   return some(some({}));  // first how many
 }
 
-inline void replace_output(int number, native_handle_type by) noexcept {
+MULTIPROCESSING_INLINE void replace_output(int number, native_handle_type by) noexcept {
   if (by == invalid_handle) {
     MULTIPROCESSING_SYSTEM(close)(number);
   } else {
@@ -41,7 +41,7 @@ inline void replace_output(int number, native_handle_type by) noexcept {
 
 }  // namespace posix
 
-inline Surroundings surroundings(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Surroundings surroundings(std::error_code& ec) noexcept {
   Surroundings ours;
   ours.output = posix::if_stream(STDOUT_FILENO);
   ours.error = posix::if_stream(STDERR_FILENO);
@@ -50,9 +50,9 @@ inline Surroundings surroundings(std::error_code& ec) noexcept {
   return ours;
 }
 
-inline void enter(native_handle_type output,
-                  native_handle_type error,
-                  native_handle_type folder) noexcept {
+MULTIPROCESSING_INLINE void enter(native_handle_type output,
+                                  native_handle_type error,
+                                  native_handle_type folder) noexcept {
   posix::replace_output(STDOUT_FILENO, output);
   posix::replace_output(STDERR_FILENO, error);
   if (folder != invalid_handle) {
@@ -60,11 +60,11 @@ inline void enter(native_handle_type output,
   }
 }
 
-inline void leave_folder() noexcept {
+MULTIPROCESSING_INLINE void leave_folder() noexcept {
   static_cast<void>(MULTIPROCESSING_SYSTEM(chdir)("/") != 0);
 }
 
-inline std::string rights() {
+MULTIPROCESSING_INLINE std::string rights() {
   std::array<uid_t, 3> users{};
   std::array<gid_t, 3> own{};
   MULTIPROCESSING_SYSTEM(getresuid)(&users[0], &users[1], &users[2]);

@@ -101,7 +101,7 @@ class File {
 
 }  // namespace elf
 
-inline std::uintptr_t address_of(const CrashFrame& frame) {
+MULTIPROCESSING_INLINE std::uintptr_t address_of(const CrashFrame& frame) {
   std::optional<Module> module;
   if (!frame.module.empty()) {
     module = find_module(frame.module, frame.path);
@@ -123,11 +123,11 @@ struct Symbols::Files {
   }
 };
 
-inline Symbols::Symbols() : files_{std::make_unique<Files>()} {}
+MULTIPROCESSING_INLINE Symbols::Symbols() : files_{std::make_unique<Files>()} {}
 
-inline Symbols::~Symbols() = default;
+MULTIPROCESSING_INLINE Symbols::~Symbols() = default;
 
-inline std::optional<Symbol> Symbols::find(const CrashFrame& frame) {
+MULTIPROCESSING_INLINE std::optional<Symbol> Symbols::find(const CrashFrame& frame) {
   const std::uintptr_t address = address_of(frame);
   Dl_info found{};
   if (address != 0 && ::dladdr(reinterpret_cast<void*>(address), &found) != 0 &&

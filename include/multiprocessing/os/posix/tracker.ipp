@@ -43,7 +43,7 @@ struct TrackerMessage {
 static_assert(sizeof(TrackerMessage) == TrackerMessage::before_name + 4096);
 
 // Whether the socket's file at that path is a dead one's.
-inline bool nobody_listens(const std::string& path) noexcept {
+MULTIPROCESSING_INLINE bool nobody_listens(const std::string& path) noexcept {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) return false;
@@ -55,7 +55,8 @@ inline bool nobody_listens(const std::string& path) noexcept {
          errno == ECONNREFUSED;
 }
 
-inline void remove_tracked(const std::vector<TrackedName>& left, const char* whose) {
+MULTIPROCESSING_INLINE void remove_tracked(const std::vector<TrackedName>& left,
+                                           const char* whose) {
   std::string names;
   std::string sockets;
   std::size_t count = 0;
@@ -80,7 +81,7 @@ inline void remove_tracked(const std::vector<TrackedName>& left, const char* who
                    ", which are removed:" + names + "\n");
 }
 
-inline void serve_as_tracker(int from, const char* whose) {
+MULTIPROCESSING_INLINE void serve_as_tracker(int from, const char* whose) {
   std::vector<TrackedName> names;
   for (;;) {
     TrackerMessage message;
@@ -119,7 +120,7 @@ __attribute__((constructor(101), used)) inline void become_tracker_if_asked() {
 }
 
 // Whether the program's own file has that function, so that running it anew leads there.
-inline bool is_in_program(std::uintptr_t address) {
+MULTIPROCESSING_INLINE bool is_in_program(std::uintptr_t address) {
   bool found = false;
   elf::each_image([&](const dl_phdr_info& image) {
     for (const ElfW(Phdr) & header : elf::headers_of(image)) {
@@ -133,11 +134,11 @@ inline bool is_in_program(std::uintptr_t address) {
 
 }  // namespace posix
 
-inline bool needs_tracker() noexcept {
+MULTIPROCESSING_INLINE bool needs_tracker() noexcept {
   return true;
 }
 
-inline UniqueHandle start_tracker(std::error_code& ec) {
+MULTIPROCESSING_INLINE UniqueHandle start_tracker(std::error_code& ec) {
   if (!posix::is_in_program(reinterpret_cast<std::uintptr_t>(&posix::become_tracker_if_asked))) {
     ec = std::make_error_code(std::errc::function_not_supported);
     return {};
@@ -188,9 +189,9 @@ inline UniqueHandle start_tracker(std::error_code& ec) {
   return {};
 }
 
-inline void remove_socket_file(const std::string& path,
-                               const MemoryIdentity& identity,
-                               std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void remove_socket_file(const std::string& path,
+                                               const MemoryIdentity& identity,
+                                               std::error_code& ec) noexcept {
   struct stat status {};
   ec = std::make_error_code(std::errc::no_such_file_or_directory);
   if (MULTIPROCESSING_SYSTEM(lstat)(path.c_str(), &status) != 0) return posix::assign_errno(ec);
@@ -205,10 +206,10 @@ inline void remove_socket_file(const std::string& path,
   if (MULTIPROCESSING_SYSTEM(unlink)(path.c_str()) != 0) posix::assign_errno(ec);
 }
 
-inline void tell_tracker(native_handle_type tracker,
-                         bool comes,
-                         const TrackedName& name,
-                         std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void tell_tracker(native_handle_type tracker,
+                                         bool comes,
+                                         const TrackedName& name,
+                                         std::error_code& ec) noexcept {
   posix::TrackerMessage message;
   message.comes = comes ? 1 : 0;
   message.identity = name.identity;

@@ -10,7 +10,7 @@ namespace multiprocessing::os {
 
 struct TwoWayEnd::Passages : posix::Passages {};
 
-inline TwoWayEnd TwoWayEnd::of(UniqueHandle end, std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE TwoWayEnd TwoWayEnd::of(UniqueHandle end, std::error_code& ec) noexcept try {
   TwoWayEnd made;
   made.passages_ = std::make_shared<Passages>();
   made.end_ = std::move(end);
@@ -20,7 +20,7 @@ inline TwoWayEnd TwoWayEnd::of(UniqueHandle end, std::error_code& ec) noexcept t
   return {};
 }
 
-inline TwoWayEnd::Ends TwoWayEnd::create(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE TwoWayEnd::Ends TwoWayEnd::create(std::error_code& ec) noexcept {
   ChannelEnds ends = make_channel(ec);
   Ends made;
   if (!ec) made.first = of(std::move(ends.first), ec);
@@ -28,7 +28,8 @@ inline TwoWayEnd::Ends TwoWayEnd::create(std::error_code& ec) noexcept {
   return made;
 }
 
-inline TwoWayEnd TwoWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE TwoWayEnd TwoWayEnd::adopt(std::vector<UniqueHandle> handles,
+                                                  std::error_code& ec) noexcept {
   if (handles.size() != 1) {
     ec = std::make_error_code(std::errc::invalid_argument);
     return {};
@@ -37,32 +38,32 @@ inline TwoWayEnd TwoWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
   return of(std::move(handles.front()), ec);
 }
 
-inline std::vector<native_handle_type> TwoWayEnd::handles() const {
+MULTIPROCESSING_INLINE std::vector<native_handle_type> TwoWayEnd::handles() const {
   return {end_.get()};
 }
 
-inline native_handle_type TwoWayEnd::handle() const noexcept {
+MULTIPROCESSING_INLINE native_handle_type TwoWayEnd::handle() const noexcept {
   return end_.get();
 }
 
-inline Outcome TwoWayEnd::send(const OutgoingMessage& message,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome TwoWayEnd::send(const OutgoingMessage& message,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   return posix::send_through(end_.get(), passages_.get(), message, interrupt, deadline, ec);
 }
 
-inline Outcome TwoWayEnd::receive(IncomingMessage& into,
-                                  const Interrupt& interrupt,
-                                  const detail::Deadline& deadline,
-                                  std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome TwoWayEnd::receive(IncomingMessage& into,
+                                                  const Interrupt& interrupt,
+                                                  const detail::Deadline& deadline,
+                                                  std::error_code& ec) const noexcept {
   if (!passages_) return receive_message(end_.get(), into, interrupt, deadline, ec);
   return posix::receive_through(end_.get(), *passages_, into, interrupt, deadline, ec);
 }
 
-inline Outcome TwoWayEnd::wait(const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome TwoWayEnd::wait(const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   return wait_for_message(end_.get(), interrupt, deadline, ec);
 }
 

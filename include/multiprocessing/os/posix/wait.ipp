@@ -18,16 +18,16 @@ namespace multiprocessing::os {
 
 namespace posix {
 
-inline timespec as_timespec(std::chrono::nanoseconds time) noexcept {
+MULTIPROCESSING_INLINE timespec as_timespec(std::chrono::nanoseconds time) noexcept {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
   return {static_cast<time_t>(seconds.count()), static_cast<long>((time - seconds).count())};
 }
 
 // Waits for any of the polled, the last of which is the interrupt's place.
-inline Waited poll_until(std::span<pollfd> polled,
-                         const Interrupt& interrupt,
-                         const detail::Deadline& deadline,
-                         std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Waited poll_until(std::span<pollfd> polled,
+                                         const Interrupt& interrupt,
+                                         const detail::Deadline& deadline,
+                                         std::error_code& ec) noexcept {
   ec.clear();
   pollfd& event = polled.back();
   const bool may_sleep = !deadline.is_now();
@@ -55,27 +55,27 @@ inline Waited poll_until(std::span<pollfd> polled,
 
 }  // namespace posix
 
-inline UniqueHandle make_event(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle make_event(std::error_code& ec) noexcept {
   return posix::above_streams(MULTIPROCESSING_SYSTEM(eventfd)(0, EFD_CLOEXEC | EFD_NONBLOCK), ec);
 }
 
-inline void set_event(native_handle_type event) noexcept {
+MULTIPROCESSING_INLINE void set_event(native_handle_type event) noexcept {
   const std::uint64_t one = 1;
   while (MULTIPROCESSING_SYSTEM(write)(event, &one, sizeof one) < 0 && errno == EINTR) {
   }
 }
 
-inline void reset_event(native_handle_type event) noexcept {
+MULTIPROCESSING_INLINE void reset_event(native_handle_type event) noexcept {
   std::uint64_t count = 0;
   while (MULTIPROCESSING_SYSTEM(read)(event, &count, sizeof count) < 0 && errno == EINTR) {
   }
 }
 
-inline Waited wait_ready(native_handle_type handle,
-                         Readiness what,
-                         const Interrupt& interrupt,
-                         const detail::Deadline& deadline,
-                         std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Waited wait_ready(native_handle_type handle,
+                                         Readiness what,
+                                         const Interrupt& interrupt,
+                                         const detail::Deadline& deadline,
+                                         std::error_code& ec) noexcept {
   const short events = what == Readiness::readable ? POLLIN : POLLOUT;
   if (handle < 0) {  // poll() passes over it
     ec.assign(EBADF, std::system_category());
@@ -89,11 +89,11 @@ inline Waited wait_ready(native_handle_type handle,
   return waited;
 }
 
-inline Waited wait_any(std::span<const native_handle_type> handles,
-                       std::span<bool> ready,
-                       const Interrupt& interrupt,
-                       const detail::Deadline& deadline,
-                       std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE Waited wait_any(std::span<const native_handle_type> handles,
+                                       std::span<bool> ready,
+                                       const Interrupt& interrupt,
+                                       const detail::Deadline& deadline,
+                                       std::error_code& ec) noexcept try {
   std::vector<pollfd> polled;
   polled.reserve(handles.size() + 1);
   for (const native_handle_type handle : handles) {
@@ -118,7 +118,8 @@ inline Waited wait_any(std::span<const native_handle_type> handles,
   return Waited::timed_out;
 }
 
-inline Waited pause_for(std::chrono::nanoseconds time, const Interrupt& interrupt) noexcept {
+MULTIPROCESSING_INLINE Waited pause_for(std::chrono::nanoseconds time,
+                                        const Interrupt& interrupt) noexcept {
   std::error_code ignored;
   std::array<pollfd, 1> polled{};
   return posix::poll_until(polled, interrupt, detail::Deadline{time}, ignored);

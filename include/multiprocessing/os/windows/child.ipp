@@ -4,6 +4,6 @@
 
 namespace multiprocessing::os {
 
-inline void install_fork_handlers() {}
+MULTIPROCESSING_INLINE void install_fork_handlers() {}
 
 }  // namespace multiprocessing::os

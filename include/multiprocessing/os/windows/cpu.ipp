@@ -11,7 +11,7 @@ namespace multiprocessing::os {
 namespace windows {
 
 // 0: it may use all.
-inline unsigned affinity() noexcept {
+MULTIPROCESSING_INLINE unsigned affinity() noexcept {
   DWORD_PTR ours = 0;
   DWORD_PTR machines = 0;
   if (MULTIPROCESSING_SYSTEM(GetProcessAffinityMask)(MULTIPROCESSING_SYSTEM(GetCurrentProcess)(),
@@ -23,7 +23,7 @@ inline unsigned affinity() noexcept {
 }
 
 // The hard limit of the job that this process is in, in processors; 0: none.
-inline unsigned rate() noexcept {
+MULTIPROCESSING_INLINE unsigned rate() noexcept {
   JOBOBJECT_CPU_RATE_CONTROL_INFORMATION control{};
   constexpr DWORD limited =
       JOB_OBJECT_CPU_RATE_CONTROL_ENABLE | JOB_OBJECT_CPU_RATE_CONTROL_HARD_CAP;
@@ -38,12 +38,12 @@ inline unsigned rate() noexcept {
 
 }  // namespace windows
 
-inline unsigned cpu_count() noexcept {
+MULTIPROCESSING_INLINE unsigned cpu_count() noexcept {
   return std::max<unsigned>(MULTIPROCESSING_SYSTEM(GetActiveProcessorCount)(ALL_PROCESSOR_GROUPS),
                             1);
 }
 
-inline unsigned usable_cpu_count(const std::string& /*root*/) {
+MULTIPROCESSING_INLINE unsigned usable_cpu_count(const std::string& /*root*/) {
   unsigned usable = cpu_count();
   for (const unsigned limit : {windows::affinity(), windows::rate()}) {
     if (limit != 0) usable = std::min(usable, limit);

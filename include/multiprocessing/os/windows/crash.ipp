@@ -4,10 +4,10 @@
 
 namespace multiprocessing::os {
 
-inline CrashRecorder::CrashRecorder(CrashRecord& /*record*/) noexcept {}
+MULTIPROCESSING_INLINE CrashRecorder::CrashRecorder(CrashRecord& /*record*/) noexcept {}
 
-inline CrashRecorder::~CrashRecorder() = default;
+MULTIPROCESSING_INLINE CrashRecorder::~CrashRecorder() = default;
 
-inline void CrashRecorder::prepare() noexcept {}
+MULTIPROCESSING_INLINE void CrashRecorder::prepare() noexcept {}
 
 }  // namespace multiprocessing::os

@@ -7,17 +7,17 @@
 
 namespace multiprocessing::os {
 
-inline bool has_foreign_rights() noexcept {
+MULTIPROCESSING_INLINE bool has_foreign_rights() noexcept {
   return false;
 }
 
-inline std::optional<std::string> environment(const char* name) {
+MULTIPROCESSING_INLINE std::optional<std::string> environment(const char* name) {
   const char* const value = std::getenv(name);
   if (value == nullptr) return std::nullopt;
   return value;
 }
 
-inline void set_environment(const std::string& name, const std::string& value) {
+MULTIPROCESSING_INLINE void set_environment(const std::string& name, const std::string& value) {
   if (MULTIPROCESSING_SYSTEM(_putenv_s)(name.c_str(), value.c_str()) == 0) return;
   throw std::system_error{errno, std::generic_category(),
                           "cannot set the environment variable '" + name + "'"};

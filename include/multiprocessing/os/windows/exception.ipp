@@ -13,7 +13,7 @@
 
 namespace multiprocessing::os {
 
-inline std::string readable_name(const char* name) {
+MULTIPROCESSING_INLINE std::string readable_name(const char* name) {
 #if defined(__GNUC__)
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> text{
@@ -27,11 +27,11 @@ inline std::string readable_name(const char* name) {
   return name_of_type;
 }
 
-inline std::string readable_name(const std::type_info& type) {
+MULTIPROCESSING_INLINE std::string readable_name(const std::type_info& type) {
   return readable_name(type.name());
 }
 
-inline std::string current_exception_type() {
+MULTIPROCESSING_INLINE std::string current_exception_type() {
 #if defined(__GNUC__)
   const std::type_info* const type = abi::__cxa_current_exception_type();
   return type == nullptr ? "unknown" : readable_name(*type);

@@ -5,7 +5,7 @@
 
 namespace multiprocessing::os {
 
-inline std::uint64_t birth_of(int pid) noexcept {
+MULTIPROCESSING_INLINE std::uint64_t birth_of(int pid) noexcept {
   constexpr unsigned half = 32;
   const HANDLE process = MULTIPROCESSING_SYSTEM(OpenProcess)(PROCESS_QUERY_LIMITED_INFORMATION,
                                                              FALSE, static_cast<DWORD>(pid));

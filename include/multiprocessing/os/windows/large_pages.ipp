@@ -5,6 +5,6 @@
 namespace multiprocessing::os {
 
 // Large pages need a privilege there.
-inline void prefer_large_pages(void* /*memory*/, std::size_t /*size*/) noexcept {}
+MULTIPROCESSING_INLINE void prefer_large_pages(void* /*memory*/, std::size_t /*size*/) noexcept {}
 
 }  // namespace multiprocessing::os

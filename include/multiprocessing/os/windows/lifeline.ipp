@@ -8,7 +8,7 @@
 
 namespace multiprocessing::os {
 
-inline Lifeline make_lifeline(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Lifeline make_lifeline(std::error_code& ec) noexcept {
   Lifeline made;
   made.childs = windows::open_by_id(MULTIPROCESSING_SYSTEM(GetCurrentProcessId)(), SYNCHRONIZE, ec);
   return made;
@@ -16,7 +16,8 @@ inline Lifeline make_lifeline(std::error_code& ec) noexcept {
 
 // The child was born in a job whose other handle its parent has. From now on the job ends with its
 // last handle, so ours is closed: if the parent's is closed already, that is the end.
-inline void die_with_parent(native_handle_type childs, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void die_with_parent(native_handle_type childs,
+                                            std::error_code& ec) noexcept {
   JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits{};
   limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
   const UniqueHandle job = std::move(windows::job_of_birth);
@@ -29,9 +30,9 @@ inline void die_with_parent(native_handle_type childs, std::error_code& ec) noex
   }
 }
 
-inline void report_exit(native_handle_type /*childs*/, int /*code*/) noexcept {}
+MULTIPROCESSING_INLINE void report_exit(native_handle_type /*childs*/, int /*code*/) noexcept {}
 
-inline std::optional<int> reported_exit(native_handle_type /*parents*/) noexcept {
+MULTIPROCESSING_INLINE std::optional<int> reported_exit(native_handle_type /*parents*/) noexcept {
   return {};
 }
 

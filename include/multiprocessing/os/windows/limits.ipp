@@ -4,16 +4,17 @@
 
 namespace multiprocessing::os {
 
-inline MemoryLimit::MemoryLimit(std::size_t /*bytes*/, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE MemoryLimit::MemoryLimit(std::size_t /*bytes*/,
+                                                std::error_code& ec) noexcept {
   ec = std::make_error_code(std::errc::function_not_supported);
 }
 
-inline MemoryLimit::~MemoryLimit() {
+MULTIPROCESSING_INLINE MemoryLimit::~MemoryLimit() {
   static_cast<void>(is_set_);  // clang++ wants what a class has used
   static_cast<void>(before_);
 }
 
-inline bool MemoryLimit::is_available() noexcept {
+MULTIPROCESSING_INLINE bool MemoryLimit::is_available() noexcept {
   return false;
 }
 

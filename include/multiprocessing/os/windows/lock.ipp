@@ -28,22 +28,22 @@ struct LockWords {
 };
 static_assert(sizeof(LockWords) <= 64 && std::atomic<std::uint64_t>::is_always_lock_free);
 
-inline LockWords& words_in(std::byte* storage) noexcept {
+MULTIPROCESSING_INLINE LockWords& words_in(std::byte* storage) noexcept {
   return *reinterpret_cast<LockWords*>(storage);
 }
 
-inline std::uint64_t owner_in(const std::byte* storage) noexcept {
+MULTIPROCESSING_INLINE std::uint64_t owner_in(const std::byte* storage) noexcept {
   return reinterpret_cast<const LockWords*>(storage)->owner.load();
 }
 
-inline std::uint32_t creation_of(HANDLE thread) noexcept {
+MULTIPROCESSING_INLINE std::uint32_t creation_of(HANDLE thread) noexcept {
   FILETIME created{};
   FILETIME others{};
   MULTIPROCESSING_SYSTEM(GetThreadTimes)(thread, &created, &others, &others, &others);
   return created.dwLowDateTime;
 }
 
-inline std::uint64_t this_thread() noexcept {
+MULTIPROCESSING_INLINE std::uint64_t this_thread() noexcept {
   thread_local const std::uint64_t word =
       (std::uint64_t{creation_of(MULTIPROCESSING_SYSTEM(GetCurrentThread)())} << 32U) |
       MULTIPROCESSING_SYSTEM(GetCurrentThreadId)();
@@ -51,7 +51,7 @@ inline std::uint64_t this_thread() noexcept {
 }
 
 // Threads of all processes have different ids, so one id says who it is.
-inline bool is_dead(std::uint64_t owner) noexcept {
+MULTIPROCESSING_INLINE bool is_dead(std::uint64_t owner) noexcept {
   if (owner == this_thread()) return false;
   const HANDLE opened = MULTIPROCESSING_SYSTEM(OpenThread)(
       SYNCHRONIZE | THREAD_QUERY_LIMITED_INFORMATION, FALSE, static_cast<DWORD>(owner));
@@ -62,13 +62,13 @@ inline bool is_dead(std::uint64_t owner) noexcept {
          creation_of(opened) != static_cast<std::uint32_t>(owner >> 32U);
 }
 
-inline bool take_free(LockWords& words) noexcept {
+MULTIPROCESSING_INLINE bool take_free(LockWords& words) noexcept {
   std::uint64_t free = 0;
   return words.owner.load(std::memory_order_relaxed) == 0 &&
          words.owner.compare_exchange_strong(free, this_thread());
 }
 
-inline Acquired take_from_dead(LockWords& words) noexcept {
+MULTIPROCESSING_INLINE Acquired take_from_dead(LockWords& words) noexcept {
   std::uint64_t owner = words.owner.load();
   if (owner == 0) return take_free(words) ? Acquired::yes : Acquired::no;
   if (!is_dead(owner) || !words.owner.compare_exchange_strong(owner, this_thread()))
@@ -79,21 +79,22 @@ inline Acquired take_from_dead(LockWords& words) noexcept {
 
 }  // namespace windows
 
-inline void RobustLock::initialise(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void RobustLock::initialise(std::error_code& ec) noexcept {
   auto& name = windows::words_in(storage_).name;
   random_bytes(std::as_writable_bytes(std::span{name}), ec);
 }
 
-inline Acquired RobustLock::try_lock() noexcept {
+MULTIPROCESSING_INLINE Acquired RobustLock::try_lock() noexcept {
   windows::LockWords& words = windows::words_in(storage_);
   return windows::take_free(words) ? Acquired::yes : windows::take_from_dead(words);
 }
 
-inline Acquired RobustLock::try_after_nap() noexcept {
+MULTIPROCESSING_INLINE Acquired RobustLock::try_after_nap() noexcept {
   return Acquired::no;  // the shortest sleep may last 15 ms
 }
 
-inline Acquired RobustLock::lock(const detail::Deadline& deadline, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Acquired RobustLock::lock(const detail::Deadline& deadline,
+                                                 std::error_code& ec) noexcept {
   ec.clear();
   windows::LockWords& words = windows::words_in(storage_);
   if (windows::take_free(words)) return Acquired::yes;
@@ -110,7 +111,7 @@ inline Acquired RobustLock::lock(const detail::Deadline& deadline, std::error_co
   }
 }
 
-inline bool RobustLock::unlock() noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::unlock() noexcept {
   windows::LockWords& words = windows::words_in(storage_);
   if (words.owner.load(std::memory_order_relaxed) != windows::this_thread()) return false;
   words.owner.store(0);
@@ -119,21 +120,21 @@ inline bool RobustLock::unlock() noexcept {
   return true;
 }
 
-inline bool RobustLock::is_held() const noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::is_held() const noexcept {
   const std::uint64_t owner = windows::owner_in(storage_);
   return owner != 0 && !windows::is_dead(owner);
 }
 
-inline bool RobustLock::is_mine() const noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::is_mine() const noexcept {
   return windows::owner_in(storage_) == windows::this_thread();
 }
 
-inline bool RobustLock::is_abandoned() const noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::is_abandoned() const noexcept {
   const std::uint64_t owner = windows::owner_in(storage_);
   return owner != 0 && windows::is_dead(owner);
 }
 
-inline bool RobustLock::must_stay_mapped() const noexcept {
+MULTIPROCESSING_INLINE bool RobustLock::must_stay_mapped() const noexcept {
   return false;
 }
 

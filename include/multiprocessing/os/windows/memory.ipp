@@ -20,9 +20,9 @@ struct Mappable {  // what Boost.Interprocess maps: anything that has a mapping 
   }
 };
 
-inline boost::interprocess::mapped_region map_whole(HANDLE section,
-                                                    std::size_t size,
-                                                    std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE boost::interprocess::mapped_region map_whole(HANDLE section,
+                                                                    std::size_t size,
+                                                                    std::error_code& ec) noexcept {
   try {
     ec.clear();
     return {Mappable{section}, boost::interprocess::read_write, 0, size};
@@ -34,9 +34,9 @@ inline boost::interprocess::mapped_region map_whole(HANDLE section,
 
 }  // namespace windows
 
-inline SharedRegion SharedRegion::create(std::size_t size,
-                                         std::error_code& ec,
-                                         std::size_t behind) noexcept {
+MULTIPROCESSING_INLINE SharedRegion SharedRegion::create(std::size_t size,
+                                                         std::error_code& ec,
+                                                         std::size_t behind) noexcept {
   constexpr std::uint64_t half = std::uint64_t{1} << 32U;
   if (size > largest || behind > largest - size) {
     ec = std::make_error_code(std::errc::not_enough_memory);
@@ -55,9 +55,9 @@ inline SharedRegion SharedRegion::create(std::size_t size,
   return made;
 }
 
-inline SharedRegion SharedRegion::adopt(UniqueHandle&& handle,
-                                        std::size_t size,
-                                        std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE SharedRegion SharedRegion::adopt(UniqueHandle&& handle,
+                                                        std::size_t size,
+                                                        std::error_code& ec) noexcept {
   SharedRegion adopted;
   adopted.region_ = windows::map_whole(handle.get(), size, ec);
   if (ec) {
@@ -68,9 +68,9 @@ inline SharedRegion SharedRegion::adopt(UniqueHandle&& handle,
   return adopted;
 }
 
-inline void SharedRegion::commit(std::size_t offset,
-                                 std::size_t size,
-                                 std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void SharedRegion::commit(std::size_t offset,
+                                                 std::size_t size,
+                                                 std::error_code& ec) noexcept {
   ec.clear();
   if (MULTIPROCESSING_SYSTEM(VirtualAlloc)(data() + offset, size, MEM_COMMIT, PAGE_READWRITE) ==
       nullptr) {
@@ -78,9 +78,9 @@ inline void SharedRegion::commit(std::size_t offset,
   }
 }
 
-inline bool SharedRegion::is_usable(std::size_t offset,
-                                    std::size_t size,
-                                    std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE bool SharedRegion::is_usable(std::size_t offset,
+                                                    std::size_t size,
+                                                    std::error_code& ec) const noexcept {
   ec.clear();
   if (size > region_.get_size() || offset > region_.get_size() - size) return false;
   for (std::size_t done = 0; done < size;) {
@@ -97,9 +97,10 @@ inline bool SharedRegion::is_usable(std::size_t offset,
   return true;
 }
 
-inline void SharedRegion::discard(std::size_t /*offset*/, std::size_t /*size*/) noexcept {}
+MULTIPROCESSING_INLINE void SharedRegion::discard(std::size_t /*offset*/,
+                                                  std::size_t /*size*/) noexcept {}
 
-inline void SharedRegion::leave_mapped() noexcept {
+MULTIPROCESSING_INLINE void SharedRegion::leave_mapped() noexcept {
   handle_.reset();
   using Mapping = boost::interprocess::mapped_region;
   alignas(Mapping) std::byte never_destroyed[sizeof(Mapping)];

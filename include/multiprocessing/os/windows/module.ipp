@@ -179,13 +179,14 @@ class HashCache {
 
 }  // namespace pe
 
-inline std::optional<Module> module_of(std::uintptr_t address) {
+MULTIPROCESSING_INLINE std::optional<Module> module_of(std::uintptr_t address) {
   const HMODULE module = pe::handle_of(address, GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT);
   if (module == nullptr) return std::nullopt;
   return pe::describe(pe::Image{module});
 }
 
-inline std::optional<Module> find_module(const ModuleId& id, const std::string& path) {
+MULTIPROCESSING_INLINE std::optional<Module> find_module(const ModuleId& id,
+                                                         const std::string& path) {
   std::optional<Module> found;
   if (id.empty()) return found;
   pe::each_image([&](const pe::Image& image) {
@@ -199,7 +200,7 @@ inline std::optional<Module> find_module(const ModuleId& id, const std::string& 
   return found;
 }
 
-inline std::vector<Module> loaded_modules() {
+MULTIPROCESSING_INLINE std::vector<Module> loaded_modules() {
   std::vector<Module> all;
   pe::each_image([&](const pe::Image& image) {
     all.push_back(pe::describe(image));
@@ -208,9 +209,9 @@ inline std::vector<Module> loaded_modules() {
   return all;
 }
 
-inline std::optional<Module> open_module(const std::string& path,
-                                         const ModuleId& id,
-                                         std::string& why) {
+MULTIPROCESSING_INLINE std::optional<Module> open_module(const std::string& path,
+                                                         const ModuleId& id,
+                                                         std::string& why) {
   const bool has_drive = path.size() > 2 && path[1] == ':' && (path[2] == '\\' || path[2] == '/');
   if (!has_drive && !path.starts_with("\\\\")) {
     why = "its path is not absolute";
@@ -231,16 +232,18 @@ inline std::optional<Module> open_module(const std::string& path,
   return found;
 }
 
-inline bool keep_loaded(std::uintptr_t address) noexcept {
+MULTIPROCESSING_INLINE bool keep_loaded(std::uintptr_t address) noexcept {
   return pe::handle_of(address, GET_MODULE_HANDLE_EX_FLAG_PIN) != nullptr;
 }
 
-inline void read_image(std::uintptr_t address, void* into, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE void read_image(std::uintptr_t address,
+                                       void* into,
+                                       std::size_t size) noexcept {
   const auto* from = reinterpret_cast<const volatile std::byte*>(address);
   for (auto* to = static_cast<std::byte*>(into); size > 0; ++from, ++to, --size) *to = *from;
 }
 
-inline std::string executable_path() {
+MULTIPROCESSING_INLINE std::string executable_path() {
   return pe::path_of(nullptr);
 }
 

@@ -16,7 +16,7 @@ namespace multiprocessing::os::windows {
 using EventName = std::array<wchar_t, 64>;
 
 // Of random numbers, so nobody meets it by chance.
-inline EventName event_name(std::span<const std::uint64_t> numbers) noexcept {
+MULTIPROCESSING_INLINE EventName event_name(std::span<const std::uint64_t> numbers) noexcept {
   EventName text{};
   constexpr wchar_t digits[] = L"0123456789abcdef";
   constexpr wchar_t begin[] = L"Local\\multiprocessing-";
@@ -28,13 +28,14 @@ inline EventName event_name(std::span<const std::uint64_t> numbers) noexcept {
 }
 
 // None when the system is out of handles: then its sleepers look now and then.
-inline UniqueHandle sleepers_event(std::span<const std::uint64_t> numbers) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle
+sleepers_event(std::span<const std::uint64_t> numbers) noexcept {
   std::error_code ec;
   return owned(
       MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, FALSE, FALSE, event_name(numbers).data()), ec);
 }
 
-inline void wake_sleeper(std::span<const std::uint64_t> numbers) noexcept {
+MULTIPROCESSING_INLINE void wake_sleeper(std::span<const std::uint64_t> numbers) noexcept {
   std::error_code ec;
   const UniqueHandle event = owned(
       MULTIPROCESSING_SYSTEM(OpenEventW)(EVENT_MODIFY_STATE, FALSE, event_name(numbers).data()),
@@ -43,7 +44,8 @@ inline void wake_sleeper(std::span<const std::uint64_t> numbers) noexcept {
 }
 
 // Whether it was woken.
-inline bool sleep_until_woken(const UniqueHandle& event, std::chrono::nanoseconds limit) noexcept {
+MULTIPROCESSING_INLINE bool sleep_until_woken(const UniqueHandle& event,
+                                              std::chrono::nanoseconds limit) noexcept {
   const DWORD time = as_milliseconds(limit);
   if (event) {
     return MULTIPROCESSING_SYSTEM(WaitForSingleObject)(event.get(), time) == WAIT_OBJECT_0;

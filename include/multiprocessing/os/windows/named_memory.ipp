@@ -8,7 +8,7 @@ namespace multiprocessing::os {
 namespace windows {
 
 // As CPython's: in the session's own folder of names.
-inline std::wstring memory_name(const std::string& name, std::error_code& ec) {
+MULTIPROCESSING_INLINE std::wstring memory_name(const std::string& name, std::error_code& ec) {
   ec.clear();
   constexpr std::size_t longest = 255;
   if (name.empty() || name.find_first_of(std::string{"/\\\0", 3}) != std::string::npos) {
@@ -21,7 +21,8 @@ inline std::wstring memory_name(const std::string& name, std::error_code& ec) {
 
 }  // namespace windows
 
-inline void NamedMemory::map(native_handle_type handle, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void NamedMemory::map(native_handle_type handle,
+                                             std::error_code& ec) noexcept {
   void* const place =
       MULTIPROCESSING_SYSTEM(MapViewOfFile)(handle, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0);
   MEMORY_BASIC_INFORMATION region{};
@@ -36,14 +37,14 @@ inline void NamedMemory::map(native_handle_type handle, std::error_code& ec) noe
   size_ = region.RegionSize;
 }
 
-inline void NamedMemory::unmap() noexcept {
+MULTIPROCESSING_INLINE void NamedMemory::unmap() noexcept {
   if (data_ != nullptr) MULTIPROCESSING_SYSTEM(UnmapViewOfFile)(data_);
 }
 
-inline NamedMemory NamedMemory::create(const std::string& name,
-                                       std::size_t size,
-                                       const Announce& announce,
-                                       std::error_code& ec) {
+MULTIPROCESSING_INLINE NamedMemory NamedMemory::create(const std::string& name,
+                                                       std::size_t size,
+                                                       const Announce& announce,
+                                                       std::error_code& ec) {
   const std::wstring wide = windows::memory_name(name, ec);
   if (ec) return {};
   announce({});
@@ -62,7 +63,7 @@ inline NamedMemory NamedMemory::create(const std::string& name,
   return made;
 }
 
-inline NamedMemory NamedMemory::open(const std::string& name, std::error_code& ec) {
+MULTIPROCESSING_INLINE NamedMemory NamedMemory::open(const std::string& name, std::error_code& ec) {
   const std::wstring wide = windows::memory_name(name, ec);
   if (ec) return {};
   NamedMemory opened;
@@ -77,13 +78,13 @@ inline NamedMemory NamedMemory::open(const std::string& name, std::error_code& e
   return opened;
 }
 
-inline const char* place_of_named_memory() noexcept {
+MULTIPROCESSING_INLINE const char* place_of_named_memory() noexcept {
   return "this session";
 }
 
-inline void remove_named_memory(const std::string& /*name*/,
-                                const MemoryIdentity& /*identity*/,
-                                std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void remove_named_memory(const std::string& /*name*/,
+                                                const MemoryIdentity& /*identity*/,
+                                                std::error_code& ec) noexcept {
   ec.clear();
 }
 

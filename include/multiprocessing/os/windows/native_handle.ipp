@@ -14,7 +14,7 @@ inline std::atomic<bool (*)(HANDLE) noexcept> close_if_socket{nullptr};
 
 }  // namespace windows
 
-inline void close_handle(native_handle_type handle) noexcept {
+MULTIPROCESSING_INLINE void close_handle(native_handle_type handle) noexcept {
   const DWORD kept = MULTIPROCESSING_SYSTEM(GetLastError)();
   const auto close_if_socket = windows::close_if_socket.load(std::memory_order_acquire);
   if (close_if_socket == nullptr || !close_if_socket(handle)) {
@@ -23,8 +23,8 @@ inline void close_handle(native_handle_type handle) noexcept {
   MULTIPROCESSING_SYSTEM(SetLastError)(kept);
 }
 
-inline native_handle_type duplicate_handle(native_handle_type handle,
-                                           std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE native_handle_type duplicate_handle(native_handle_type handle,
+                                                           std::error_code& ec) noexcept {
   const HANDLE self = MULTIPROCESSING_SYSTEM(GetCurrentProcess)();
   HANDLE copy = nullptr;
   // The invalid handle is what the system takes for this process.
@@ -44,7 +44,7 @@ inline native_handle_type duplicate_handle(native_handle_type handle,
 namespace windows {
 
 // Most functions answer "no handle" by a null pointer.
-inline UniqueHandle owned(HANDLE handle, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle owned(HANDLE handle, std::error_code& ec) noexcept {
   if (handle == nullptr || handle == INVALID_HANDLE_VALUE) {
     ec = last_error();
     return {};

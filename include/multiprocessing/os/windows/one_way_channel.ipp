@@ -23,7 +23,7 @@ struct PipeEnds {
 };
 
 // A pipe that has a name only while it is made, which nobody can guess.
-inline PipeEnds make_pipe(std::error_code& ec) {
+MULTIPROCESSING_INLINE PipeEnds make_pipe(std::error_code& ec) {
   std::array<std::byte, 16> number{};
   random_bytes(number, ec);
   if (ec) return {};
@@ -45,13 +45,13 @@ inline PipeEnds make_pipe(std::error_code& ec) {
 }
 
 // timed_out: there is none, or another is receiving.
-inline Outcome receive_run_now(HANDLE pipe,
-                               OneWayEnd::Shared& shared,
-                               IncomingMessage& into,
-                               std::size_t& handles,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome receive_run_now(HANDLE pipe,
+                                               OneWayEnd::Shared& shared,
+                                               IncomingMessage& into,
+                                               std::size_t& handles,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) noexcept {
   bool abandoned = false;
   Outcome outcome = acquire(shared.reading, interrupt, deadline, abandoned);
   if (outcome != Outcome::done) return outcome;
@@ -66,13 +66,13 @@ inline Outcome receive_run_now(HANDLE pipe,
   return outcome;
 }
 
-inline Outcome receive_run(HANDLE pipe,
-                           OneWayEnd::Shared& shared,
-                           IncomingMessage& into,
-                           std::size_t& handles,
-                           const Interrupt& interrupt,
-                           const detail::Deadline& deadline,
-                           std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome receive_run(HANDLE pipe,
+                                           OneWayEnd::Shared& shared,
+                                           IncomingMessage& into,
+                                           std::size_t& handles,
+                                           const Interrupt& interrupt,
+                                           const detail::Deadline& deadline,
+                                           std::error_code& ec) noexcept {
   ec.clear();
   for (;;) {
     Outcome outcome = receive_run_now(pipe, shared, into, handles, interrupt, deadline, ec);
@@ -84,7 +84,7 @@ inline Outcome receive_run(HANDLE pipe,
 
 }  // namespace windows
 
-inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
   static_assert(sizeof(Shared) <= windows::page_size);
   auto region = std::make_shared<SharedRegion>(SharedRegion::create(windows::page_size, ec));
   if (!ec) region->commit(0, windows::page_size, ec);
@@ -101,8 +101,8 @@ inline OneWayEnd::Ends OneWayEnd::create(std::error_code& ec) noexcept try {
   return {};
 }
 
-inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_code& ec) noexcept
-    try {
+MULTIPROCESSING_INLINE OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles,
+                                                  std::error_code& ec) noexcept try {
   if (handles.size() != 2) {
     ec = std::make_error_code(std::errc::invalid_argument);
     return {};
@@ -117,20 +117,20 @@ inline OneWayEnd OneWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
   return {};
 }
 
-inline OneWayEnd::~OneWayEnd() = default;
+MULTIPROCESSING_INLINE OneWayEnd::~OneWayEnd() = default;
 
-inline native_handle_type OneWayEnd::handle() const noexcept {
+MULTIPROCESSING_INLINE native_handle_type OneWayEnd::handle() const noexcept {
   return pipe_.get();
 }
 
-inline std::vector<native_handle_type> OneWayEnd::handles() const {
+MULTIPROCESSING_INLINE std::vector<native_handle_type> OneWayEnd::handles() const {
   return {pipe_.get(), region_->handle()};
 }
 
-inline Outcome OneWayEnd::send(const OutgoingMessage& message,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome OneWayEnd::send(const OutgoingMessage& message,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   if (!message.handles.empty()) {
     ec = std::make_error_code(std::errc::not_supported);
     return Outcome::timed_out;
@@ -139,17 +139,17 @@ inline Outcome OneWayEnd::send(const OutgoingMessage& message,
                            deadline, ec);
 }
 
-inline Outcome OneWayEnd::receive(IncomingMessage& into,
-                                  const Interrupt& interrupt,
-                                  const detail::Deadline& deadline,
-                                  std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome OneWayEnd::receive(IncomingMessage& into,
+                                                  const Interrupt& interrupt,
+                                                  const detail::Deadline& deadline,
+                                                  std::error_code& ec) const noexcept {
   std::size_t handles = 0;
   return windows::receive_run(pipe_.get(), shared(), into, handles, interrupt, deadline, ec);
 }
 
-inline Outcome OneWayEnd::wait(const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome OneWayEnd::wait(const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   ec.clear();
   for (;;) {
     bool abandoned = false;
@@ -166,7 +166,7 @@ inline Outcome OneWayEnd::wait(const Interrupt& interrupt,
   }
 }
 
-inline OneWayEnd::Shared& OneWayEnd::shared() const noexcept {
+MULTIPROCESSING_INLINE OneWayEnd::Shared& OneWayEnd::shared() const noexcept {
   return *std::launder(reinterpret_cast<Shared*>(region_->data()));
 }
 

@@ -13,7 +13,7 @@ namespace multiprocessing::os::windows {
 // A null pointer: nothing. A closed descriptor is an invalid parameter for the newer C library,
 // which ends the program unless it is told not to. One that a program without a console never
 // opened is a number that the system takes for the thread that asks.
-inline HANDLE output_of(int descriptor) noexcept {
+MULTIPROCESSING_INLINE HANDLE output_of(int descriptor) noexcept {
 #if defined(_UCRT) || defined(_MSC_VER)
   const auto before = ::_set_thread_local_invalid_parameter_handler(
       [](const wchar_t*, const wchar_t*, const wchar_t*, unsigned, std::uintptr_t) {});

@@ -8,12 +8,12 @@
 
 namespace multiprocessing::os {
 
-inline void wait_for_peer(native_handle_type socket,
-                          bool for_room,
-                          native_handle_type event,
-                          const detail::Deadline& deadline,
-                          PeerNews& news,
-                          std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void wait_for_peer(native_handle_type socket,
+                                          bool for_room,
+                                          native_handle_type event,
+                                          const detail::Deadline& deadline,
+                                          PeerNews& news,
+                                          std::error_code& ec) noexcept {
   ec.clear();
   news = {};
   constexpr std::chrono::milliseconds look{10};
@@ -37,10 +37,10 @@ inline void wait_for_peer(native_handle_type socket,
   }
 }
 
-inline void limit_silence(native_handle_type socket,
-                          Family /*family*/,
-                          std::chrono::seconds limit,
-                          std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void limit_silence(native_handle_type socket,
+                                          Family /*family*/,
+                                          std::chrono::seconds limit,
+                                          std::error_code& ec) noexcept {
   ec.clear();
   // The system sends ten probes, whatever it is told.
   const auto seconds = static_cast<ULONG>(std::clamp<long long>(limit.count(), 3, 30'000));

@@ -57,10 +57,10 @@ class Unlocker {
   RobustLock& lock_;
 };
 
-inline Outcome acquire(RobustLock& lock,
-                       const Interrupt& interrupt,
-                       const detail::Deadline& deadline,
-                       bool& abandoned) noexcept {
+MULTIPROCESSING_INLINE Outcome acquire(RobustLock& lock,
+                                       const Interrupt& interrupt,
+                                       const detail::Deadline& deadline,
+                                       bool& abandoned) noexcept {
   constexpr int tries_of_now = 20;  // somebody may be in the middle of a fragment
   for (int i = 0;; ++i) {
     const Acquired acquired =
@@ -78,7 +78,7 @@ inline Outcome acquire(RobustLock& lock,
 }
 
 // By the holder of `writing`: the run that was being written will never be complete.
-inline void bury_current_run(OneWayEnd::Shared& shared) noexcept {
+MULTIPROCESSING_INLINE void bury_current_run(OneWayEnd::Shared& shared) noexcept {
   const std::uint64_t run = shared.current_run.load();
   if (run == 0) return;
   const std::uint64_t place = shared.dead_runs.load();
@@ -88,12 +88,12 @@ inline void bury_current_run(OneWayEnd::Shared& shared) noexcept {
   shared.current_run.store(0);
 }
 
-inline bool is_dead(const OneWayEnd::Shared& shared, std::uint64_t run) noexcept {
+MULTIPROCESSING_INLINE bool is_dead(const OneWayEnd::Shared& shared, std::uint64_t run) noexcept {
   return std::ranges::any_of(shared.dead, [run](const auto& dead) { return dead.load() == run; });
 }
 
 // Whether nobody is writing at this moment; finds dead writers.
-inline bool nobody_writes(OneWayEnd::Shared& shared) noexcept {
+MULTIPROCESSING_INLINE bool nobody_writes(OneWayEnd::Shared& shared) noexcept {
   const Acquired acquired = shared.writing.try_lock();
   if (acquired == Acquired::no) return false;
   const Unlocker unlocker{shared.writing};

@@ -59,10 +59,10 @@ class OwnersAlone {
 };
 
 // An instance of a pipe, to which a client can connect from now on.
-inline UniqueHandle make_instance(const std::wstring& name,
-                                  bool is_first,
-                                  bool is_private,
-                                  std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle make_instance(const std::wstring& name,
+                                                  bool is_first,
+                                                  bool is_private,
+                                                  std::error_code& ec) noexcept {
   constexpr DWORD size = 1U << 16U;
   std::optional<OwnersAlone> owner;
   SECURITY_ATTRIBUTES attributes{};
@@ -177,11 +177,11 @@ class PipePlace {
   std::deque<UniqueHandle> instances_;
 };
 
-inline UniqueHandle connect_to_pipe(const std::string& path,
-                                    const Interrupt& interrupt,
-                                    const detail::Deadline& deadline,
-                                    Outcome& outcome,
-                                    std::error_code& ec) {
+MULTIPROCESSING_INLINE UniqueHandle connect_to_pipe(const std::string& path,
+                                                    const Interrupt& interrupt,
+                                                    const detail::Deadline& deadline,
+                                                    Outcome& outcome,
+                                                    std::error_code& ec) {
   outcome = Outcome::done;
   ec.clear();
   if (path.find('\0') != std::string::npos) {  // the system would look for what stands before it
@@ -219,11 +219,11 @@ inline UniqueHandle connect_to_pipe(const std::string& path,
 }
 
 // One message, if one is there. None without an error: none is, or, in `ended`, none ever.
-inline std::optional<std::size_t> read_message_now(HANDLE pipe,
-                                                   std::span<std::byte> into,
-                                                   bool& has_more,
-                                                   bool& ended,
-                                                   std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE std::optional<std::size_t> read_message_now(HANDLE pipe,
+                                                                   std::span<std::byte> into,
+                                                                   bool& has_more,
+                                                                   bool& ended,
+                                                                   std::error_code& ec) noexcept {
   ended = false;
   has_more = false;
   Operation read{pipe, ec};

@@ -11,15 +11,15 @@ namespace multiprocessing::os::windows {
 // What became of a try to read.
 enum class Got { fragment, nothing, end, whole, interruption };
 
-inline bool is_end(DWORD error) noexcept {
+MULTIPROCESSING_INLINE bool is_end(DWORD error) noexcept {
   return error == ERROR_BROKEN_PIPE || error == ERROR_PIPE_NOT_CONNECTED;
 }
 
 // One message of the pipe, if one is there. The caller holds `reading`, so nobody else takes it.
-inline Got read_packet(HANDLE pipe,
-                       std::byte* into,
-                       std::size_t& size,
-                       std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Got read_packet(HANDLE pipe,
+                                       std::byte* into,
+                                       std::size_t& size,
+                                       std::error_code& ec) noexcept {
   DWORD available = 0;
   DWORD error = 0;
   if (MULTIPROCESSING_SYSTEM(PeekNamedPipe)(pipe, nullptr, 0, nullptr, &available, nullptr) == 0) {
@@ -153,7 +153,9 @@ class RunReader {
 
 // Whether receive() would not have to wait. Takes out what dead writers and readers left. The
 // caller holds `reading`.
-inline bool message_waiting(HANDLE pipe, OneWayEnd::Shared& shared, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE bool message_waiting(HANDLE pipe,
+                                            OneWayEnd::Shared& shared,
+                                            std::error_code& ec) noexcept {
   if (shared.current_run.load() != 0) static_cast<void>(nobody_writes(shared));
   for (;;) {
     FragmentHeader header{};

@@ -10,11 +10,11 @@
 namespace multiprocessing::os::windows {
 
 // Writes one message of the pipe; waits while it is full.
-inline Outcome write_packet(HANDLE pipe,
-                            std::span<const std::byte> packet,
-                            const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome write_packet(HANDLE pipe,
+                                            std::span<const std::byte> packet,
+                                            const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) noexcept {
   Operation write{pipe, ec};
   if (ec) return Outcome::timed_out;
   if (MULTIPROCESSING_SYSTEM(WriteFile)(pipe, packet.data(), static_cast<DWORD>(packet.size()),
@@ -55,12 +55,12 @@ struct RunContent {
 };
 
 // Writes a message whole, or never to be completed. The caller holds `writing`.
-inline Outcome write_run(HANDLE pipe,
-                         OneWayEnd::Shared& shared,
-                         const RunContent& content,
-                         const Interrupt& interrupt,
-                         const detail::Deadline& deadline,
-                         std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE Outcome write_run(HANDLE pipe,
+                                         OneWayEnd::Shared& shared,
+                                         const RunContent& content,
+                                         const Interrupt& interrupt,
+                                         const detail::Deadline& deadline,
+                                         std::error_code& ec) noexcept try {
   const std::size_t total = content.size();
   const std::uint64_t run = shared.last_run.load() + 1;
   shared.last_run.store(run);
@@ -93,12 +93,12 @@ inline Outcome write_run(HANDLE pipe,
   return Outcome::timed_out;
 }
 
-inline Outcome send_run(HANDLE pipe,
-                        OneWayEnd::Shared& shared,
-                        const RunContent& content,
-                        const Interrupt& interrupt,
-                        const detail::Deadline& deadline,
-                        std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome send_run(HANDLE pipe,
+                                        OneWayEnd::Shared& shared,
+                                        const RunContent& content,
+                                        const Interrupt& interrupt,
+                                        const detail::Deadline& deadline,
+                                        std::error_code& ec) noexcept {
   ec.clear();
   bool abandoned = false;
   const Outcome acquired = acquire(shared.writing, interrupt, deadline, abandoned);

@@ -18,7 +18,9 @@ namespace windows {
 // The exit code of a process that was ended by another, which means -SIGTERM, as in Python.
 inline constexpr int terminated = 0x10000;
 
-inline UniqueHandle open_by_id(DWORD pid, DWORD rights, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_by_id(DWORD pid,
+                                               DWORD rights,
+                                               std::error_code& ec) noexcept {
   UniqueHandle process = owned(MULTIPROCESSING_SYSTEM(OpenProcess)(rights, FALSE, pid), ec);
   if (ec.value() == ERROR_INVALID_PARAMETER) ec = std::make_error_code(std::errc::no_such_process);
   return process;
@@ -26,7 +28,7 @@ inline UniqueHandle open_by_id(DWORD pid, DWORD rights, std::error_code& ec) noe
 
 // For whom the system refused something. The exit code is there as soon as it begins to end, and
 // that may take a while.
-inline bool is_ending(HANDLE process) noexcept {
+MULTIPROCESSING_INLINE bool is_ending(HANDLE process) noexcept {
   constexpr DWORD still_active = 259;
   DWORD code = still_active;
   return (MULTIPROCESSING_SYSTEM(GetExitCodeProcess)(process, &code) != 0 &&
@@ -60,30 +62,27 @@ bool register_exit_action(ExitAction action) {
 
 }  // namespace windows
 
-inline int process_id() noexcept {
+MULTIPROCESSING_INLINE int process_id() noexcept {
   return static_cast<int>(MULTIPROCESSING_SYSTEM(GetCurrentProcessId)());
 }
 
-constexpr bool has_fork() noexcept {
-  return false;
-}
-
-inline int fork_process(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE int fork_process(std::error_code& ec) noexcept {
   ec = std::make_error_code(std::errc::function_not_supported);
   return -1;
 }
 
-inline UniqueHandle open_process(int pid, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_process(int pid, std::error_code& ec) noexcept {
   return windows::open_by_id(static_cast<DWORD>(pid),
                              SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE,
                              ec);
 }
 
-inline UniqueHandle open_ready(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_ready(std::error_code& ec) noexcept {
   return windows::owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, TRUE, TRUE, nullptr), ec);
 }
 
-inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadline) noexcept {
+MULTIPROCESSING_INLINE bool wait_ready(native_handle_type handle,
+                                       const detail::Deadline& deadline) noexcept {
   constexpr std::chrono::hours limit{1};  // of one call
   for (;;) {
     const DWORD result = MULTIPROCESSING_SYSTEM(WaitForSingleObject)(
@@ -93,7 +92,7 @@ inline bool wait_ready(native_handle_type handle, const detail::Deadline& deadli
   }
 }
 
-inline ProcessEnd collect_process(native_handle_type process) noexcept {
+MULTIPROCESSING_INLINE ProcessEnd collect_process(native_handle_type process) noexcept {
   DWORD code = 0;
   // Its code may be the one that stands for "still running", so the code is not asked for that.
   if (!wait_ready(process, detail::Deadline{std::chrono::nanoseconds::zero()})) return {};
@@ -102,24 +101,24 @@ inline ProcessEnd collect_process(native_handle_type process) noexcept {
   return {true, number == windows::terminated ? -SIGTERM : number};
 }
 
-inline unsigned thread_count() noexcept {
+MULTIPROCESSING_INLINE unsigned thread_count() noexcept {
   return 0;
 }
 
-inline void signal_process(native_handle_type process,
-                           Signal /*signal*/,
-                           std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void signal_process(native_handle_type process,
+                                           Signal /*signal*/,
+                                           std::error_code& ec) noexcept {
   ec.clear();
   if (MULTIPROCESSING_SYSTEM(TerminateProcess)(process, windows::terminated) != 0) return;
   ec = windows::last_error();  // of one that ends, too
   if (windows::is_ending(process)) ec.clear();
 }
 
-inline std::string signal_name(int number) {
+MULTIPROCESSING_INLINE std::string signal_name(int number) {
   return "signal " + std::to_string(number);
 }
 
-inline void discard_process(int pid) noexcept {
+MULTIPROCESSING_INLINE void discard_process(int pid) noexcept {
   std::error_code ec;
   const UniqueHandle process = open_process(pid, ec);
   if (ec) return;
@@ -128,30 +127,30 @@ inline void discard_process(int pid) noexcept {
   wait_ready(process.get(), detail::Deadline{forever});
 }
 
-inline void leave_signals_to_others() noexcept {
+MULTIPROCESSING_INLINE void leave_signals_to_others() noexcept {
   MULTIPROCESSING_SYSTEM(SetConsoleCtrlHandler)(nullptr, TRUE);
 }
 
-inline int fork_served_process(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE int fork_served_process(std::error_code& ec) noexcept {
   return fork_process(ec);
 }
 
-inline void unblock_signals() noexcept {}
+MULTIPROCESSING_INLINE void unblock_signals() noexcept {}
 
-inline void exit_process(int code) noexcept {
+MULTIPROCESSING_INLINE void exit_process(int code) noexcept {
   windows::exit_code = code;
   std::exit(code);
 }
 
-inline void exit_now(int code) noexcept {
+MULTIPROCESSING_INLINE void exit_now(int code) noexcept {
   std::_Exit(code);
 }
 
-inline void call_at_exit(ExitAction action) {
+MULTIPROCESSING_INLINE void call_at_exit(ExitAction action) {
   if (!windows::register_exit_action<0, false>(action)) throw std::bad_alloc{};
 }
 
-inline void end_exit_with(ExitAction action) noexcept {
+MULTIPROCESSING_INLINE void end_exit_with(ExitAction action) noexcept {
   if (!windows::register_exit_action<0, true>(action)) exit_now(1);
 }
 

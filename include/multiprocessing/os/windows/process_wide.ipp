@@ -60,7 +60,7 @@ void each_process_wide_slot(Visit visit) {
 /// All who ask meet at the first slot in the loader's order; the table that is stored there first
 /// is entered into all slots. Modules are loaded at the end of that order, so the first slot is
 /// never empty while another one is not.
-inline ProcessWideTable& process_wide_table() {
+MULTIPROCESSING_INLINE ProcessWideTable& process_wide_table() {
   std::atomic<void*>& own = pe::process_wide_slot_1;
   if (void* const known = own.load(std::memory_order_acquire)) {
     return *static_cast<ProcessWideTable*>(known);

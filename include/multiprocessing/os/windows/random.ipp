@@ -6,7 +6,7 @@
 namespace multiprocessing::os {
 
 // Looked up by name: to link against its library is not a header's to ask.
-inline void random_bytes(std::span<std::byte> into, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void random_bytes(std::span<std::byte> into, std::error_code& ec) noexcept {
   ec.clear();
   if (into.empty()) return;
   using Generate = LONG(WINAPI*)(void* algorithm, unsigned char* into, ULONG size, ULONG flags);

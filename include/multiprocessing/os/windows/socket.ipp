@@ -28,7 +28,7 @@ struct SocketAddress {
   }
 };
 
-inline std::error_code as_lookup_error(int result) noexcept {
+MULTIPROCESSING_INLINE std::error_code as_lookup_error(int result) noexcept {
   switch (result) {
     case EAI_MEMORY:
       return std::make_error_code(std::errc::not_enough_memory);
@@ -40,9 +40,9 @@ inline std::error_code as_lookup_error(int result) noexcept {
 }
 
 // Every address of a host, those of IPv4 first. A listener's host "" is all of this machine's.
-inline std::vector<SocketAddress> lookup(const Endpoint& where,
-                                         bool to_listen,
-                                         std::error_code& ec) {
+MULTIPROCESSING_INLINE std::vector<SocketAddress> lookup(const Endpoint& where,
+                                                         bool to_listen,
+                                                         std::error_code& ec) {
   start_winsock(ec);
   if (ec) return {};
   addrinfo hints{};
@@ -74,7 +74,7 @@ inline std::vector<SocketAddress> lookup(const Endpoint& where,
 }
 
 // With numbers in place of names.
-inline Endpoint endpoint_of(const SocketAddress& address) {
+MULTIPROCESSING_INLINE Endpoint endpoint_of(const SocketAddress& address) {
   std::array<char, INET6_ADDRSTRLEN> text{};
   if (address.storage.ss_family == AF_INET) {
     sockaddr_in inet{};
@@ -88,11 +88,13 @@ inline Endpoint endpoint_of(const SocketAddress& address) {
   return {Family::af_inet6, text.data(), ntohs(inet.sin6_port)};
 }
 
-inline bool starts_as_pipe(const std::string& path) noexcept {
+MULTIPROCESSING_INLINE bool starts_as_pipe(const std::string& path) noexcept {
   return path.starts_with(R"(\\.\pipe\)") && path.find('\0') == std::string::npos;
 }
 
-inline ListeningSocket listen_at_pipe(const Endpoint& where, int backlog, std::error_code& ec) {
+MULTIPROCESSING_INLINE ListeningSocket listen_at_pipe(const Endpoint& where,
+                                                      int backlog,
+                                                      std::error_code& ec) {
   if (!starts_as_pipe(where.name)) {
     ec = std::make_error_code(std::errc::invalid_argument);
     return {};
@@ -108,10 +110,10 @@ inline ListeningSocket listen_at_pipe(const Endpoint& where, int backlog, std::e
   return made;
 }
 
-inline ListeningSocket listen_at_host(const Endpoint& where,
-                                      int backlog,
-                                      Endpoint& bound,
-                                      std::error_code& ec) {
+MULTIPROCESSING_INLINE ListeningSocket listen_at_host(const Endpoint& where,
+                                                      int backlog,
+                                                      Endpoint& bound,
+                                                      std::error_code& ec) {
   const auto all = lookup(where, true, ec);
   if (ec) return {};
   SocketAddress address = all.front();
@@ -137,7 +139,9 @@ inline ListeningSocket listen_at_host(const Endpoint& where,
   return made;
 }
 
-inline UniqueHandle accept_at_host(SOCKET listener, Endpoint& peer, std::error_code& ec) {
+MULTIPROCESSING_INLINE UniqueHandle accept_at_host(SOCKET listener,
+                                                   Endpoint& peer,
+                                                   std::error_code& ec) {
   for (;;) {
     SocketAddress address;
     const SOCKET taken = MULTIPROCESSING_SYSTEM(accept)(listener, address.get(), &address.size);
@@ -158,11 +162,11 @@ inline UniqueHandle accept_at_host(SOCKET listener, Endpoint& peer, std::error_c
 }
 
 // Waits until a connect that was begun has ended.
-inline Outcome finish_connect(SOCKET socket,
-                              HANDLE event,
-                              const Interrupt& interrupt,
-                              const detail::Deadline& deadline,
-                              std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Outcome finish_connect(SOCKET socket,
+                                              HANDLE event,
+                                              const Interrupt& interrupt,
+                                              const detail::Deadline& deadline,
+                                              std::error_code& ec) noexcept {
   std::array<HANDLE, 2> objects{event, nullptr};
   const Waited waited = wait_for(objects, interrupt, deadline, ec);
   if (ec || waited != Waited::ready) return as_outcome(waited);
@@ -175,11 +179,11 @@ inline Outcome finish_connect(SOCKET socket,
   return Outcome::done;
 }
 
-inline UniqueHandle connect_to_one(const SocketAddress& where,
-                                   const Interrupt& interrupt,
-                                   const detail::Deadline& deadline,
-                                   Outcome& outcome,
-                                   std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle connect_to_one(const SocketAddress& where,
+                                                   const Interrupt& interrupt,
+                                                   const detail::Deadline& deadline,
+                                                   Outcome& outcome,
+                                                   std::error_code& ec) noexcept {
   UniqueHandle owner = open_socket(where.storage.ss_family, ec);
   if (ec) return {};
   const UniqueHandle event = make_event(ec);
@@ -202,18 +206,18 @@ inline UniqueHandle connect_to_one(const SocketAddress& where,
 
 }  // namespace windows
 
-inline Family default_family() noexcept {
+MULTIPROCESSING_INLINE Family default_family() noexcept {
   return Family::af_pipe;
 }
 
-inline bool has_family(Family family) noexcept {
+MULTIPROCESSING_INLINE bool has_family(Family family) noexcept {
   return family != Family::af_unix;
 }
 
-inline ListeningSocket listen_at(const Endpoint& where,
-                                 int backlog,
-                                 Endpoint& bound,
-                                 std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE ListeningSocket listen_at(const Endpoint& where,
+                                                 int backlog,
+                                                 Endpoint& bound,
+                                                 std::error_code& ec) noexcept try {
   if (where.family == Family::af_unix) {
     ec = std::make_error_code(std::errc::not_supported);
     return {};
@@ -227,9 +231,9 @@ inline ListeningSocket listen_at(const Endpoint& where,
   return {};
 }
 
-inline UniqueHandle accept_from(const ListeningSocket& listener,
-                                Endpoint& peer,
-                                std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE UniqueHandle accept_from(const ListeningSocket& listener,
+                                                Endpoint& peer,
+                                                std::error_code& ec) noexcept try {
   ec.clear();
   const ListeningPlace& place = *listener.place;
   if (!place.pipe) return windows::accept_at_host(windows::as_socket(place.socket.get()), peer, ec);
@@ -240,11 +244,11 @@ inline UniqueHandle accept_from(const ListeningSocket& listener,
   return {};
 }
 
-inline UniqueHandle connect_to(const Endpoint& where,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               Outcome& outcome,
-                               std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE UniqueHandle connect_to(const Endpoint& where,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               Outcome& outcome,
+                                               std::error_code& ec) noexcept try {
   ec.clear();
   outcome = Outcome::done;
   if (where.family == Family::af_pipe) {
@@ -268,14 +272,14 @@ inline UniqueHandle connect_to(const Endpoint& where,
   return {};
 }
 
-inline bool keeps_messages(native_handle_type connection) noexcept {
+MULTIPROCESSING_INLINE bool keeps_messages(native_handle_type connection) noexcept {
   return windows::is_named_pipe(connection);
 }
 
-inline std::size_t receive_now(native_handle_type socket,
-                               std::span<std::byte> into,
-                               bool& ended,
-                               std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE std::size_t receive_now(native_handle_type socket,
+                                               std::span<std::byte> into,
+                                               bool& ended,
+                                               std::error_code& ec) noexcept {
   ec.clear();
   ended = false;
   const int got =
@@ -290,19 +294,17 @@ inline std::size_t receive_now(native_handle_type socket,
   return 0;
 }
 
-inline std::optional<std::size_t> receive_message_now(native_handle_type pipe,
-                                                      std::span<std::byte> into,
-                                                      bool& ended,
-                                                      std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE std::optional<std::size_t> receive_message_now(
+    native_handle_type pipe, std::span<std::byte> into, bool& ended, std::error_code& ec) noexcept {
   bool has_more = false;
   const auto size = windows::read_message_now(pipe, into, has_more, ended, ec);
   if (has_more) ec = std::make_error_code(std::errc::message_size);
   return size;
 }
 
-inline std::size_t send_now(native_handle_type connection,
-                            std::span<const std::byte> bytes,
-                            std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE std::size_t send_now(native_handle_type connection,
+                                            std::span<const std::byte> bytes,
+                                            std::error_code& ec) noexcept {
   ec.clear();
   if (windows::is_named_pipe(connection)) {
     const detail::Deadline now{std::chrono::seconds{0}};
@@ -319,13 +321,14 @@ inline std::size_t send_now(native_handle_type connection,
   return 0;
 }
 
-inline UniqueHandle make_ready_set(const ListeningSocket& listener, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle make_ready_set(const ListeningSocket& listener,
+                                                   std::error_code& ec) noexcept {
   return UniqueHandle{duplicate_handle(listener.handle.get(), ec)};
 }
 
-inline void add_to_ready_set(native_handle_type set,
-                             native_handle_type handle,
-                             std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void add_to_ready_set(native_handle_type set,
+                                             native_handle_type handle,
+                                             std::error_code& ec) noexcept {
   ec.clear();
   if (windows::is_named_pipe(handle)) return;
   if (MULTIPROCESSING_SYSTEM(WSAEventSelect)(windows::as_socket(handle), set, FD_READ | FD_CLOSE) !=
@@ -334,19 +337,21 @@ inline void add_to_ready_set(native_handle_type set,
   }
 }
 
-inline void remove_from_ready_set(native_handle_type /*set*/, native_handle_type handle) noexcept {
+MULTIPROCESSING_INLINE void remove_from_ready_set(native_handle_type /*set*/,
+                                                  native_handle_type handle) noexcept {
   if (!windows::is_named_pipe(handle)) windows::make_nonblocking(windows::as_socket(handle));
 }
 
-inline void begin_look(native_handle_type set) noexcept {
+MULTIPROCESSING_INLINE void begin_look(native_handle_type set) noexcept {
   reset_event(set);
 }
 
-inline void look_again(native_handle_type set) noexcept {
+MULTIPROCESSING_INLINE void look_again(native_handle_type set) noexcept {
   set_event(set);
 }
 
-inline MemoryIdentity file_identity(const std::string& /*path*/, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE MemoryIdentity file_identity(const std::string& /*path*/,
+                                                    std::error_code& ec) noexcept {
   ec = std::make_error_code(std::errc::not_supported);
   return {};
 }

@@ -30,7 +30,7 @@ struct SpawnHeader {
 // In a spawned child, until die_with_parent(): the job that it was born in.
 inline UniqueHandle job_of_birth;
 
-inline UniqueHandle inheritable(HANDLE handle, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle inheritable(HANDLE handle, std::error_code& ec) noexcept {
   const HANDLE self = MULTIPROCESSING_SYSTEM(GetCurrentProcess)();
   HANDLE copy = nullptr;
   if (MULTIPROCESSING_SYSTEM(DuplicateHandle)(self, handle, self, &copy, 0, TRUE,
@@ -41,7 +41,7 @@ inline UniqueHandle inheritable(HANDLE handle, std::error_code& ec) noexcept {
   return UniqueHandle{copy};
 }
 
-inline void forbid_inheriting(HANDLE handle) noexcept {
+MULTIPROCESSING_INLINE void forbid_inheriting(HANDLE handle) noexcept {
   MULTIPROCESSING_SYSTEM(SetHandleInformation)(handle, HANDLE_FLAG_INHERIT, 0);
 }
 
@@ -131,7 +131,7 @@ class Attributes {
 
 // One argument so that the C library's start makes the same of it. @source Microsoft's "Parsing C
 // command-line arguments"
-inline void append_argument(std::wstring& line, std::wstring_view argument) {
+MULTIPROCESSING_INLINE void append_argument(std::wstring& line, std::wstring_view argument) {
   if (!line.empty()) line += L' ';
   line += L'"';
   std::size_t backslashes = 0;
@@ -144,7 +144,7 @@ inline void append_argument(std::wstring& line, std::wstring_view argument) {
 }
 
 // Our environment with the child's variable in it, whatever it was here.
-inline std::wstring environment_with(const std::wstring& value) {
+MULTIPROCESSING_INLINE std::wstring environment_with(const std::wstring& value) {
   std::wstring environment;
   const std::wstring own = std::wstring{child_variable} + L"=";
   wchar_t* const block = MULTIPROCESSING_SYSTEM(GetEnvironmentStringsW)();
@@ -158,11 +158,11 @@ inline std::wstring environment_with(const std::wstring& value) {
 }
 
 // The state in a section that the child inherits.
-inline HANDLE add_state(Dowry& dowry,
-                        std::span<const std::byte> state,
-                        std::span<const native_handle_type> handles,
-                        std::uint64_t& size,
-                        std::error_code& ec) {
+MULTIPROCESSING_INLINE HANDLE add_state(Dowry& dowry,
+                                        std::span<const std::byte> state,
+                                        std::span<const native_handle_type> handles,
+                                        std::uint64_t& size,
+                                        std::error_code& ec) {
   std::vector<std::uint64_t> numbers;
   for (const native_handle_type handle : handles) {
     numbers.push_back(reinterpret_cast<std::uintptr_t>(dowry.add(handle, ec)));
@@ -188,12 +188,12 @@ inline HANDLE add_state(Dowry& dowry,
   return dowry.add(section.get(), ec);
 }
 
-inline Started run(const std::wstring& program,
-                   Dowry& dowry,
-                   STARTUPINFOEXW& start,
-                   const std::wstring& variable,
-                   UniqueHandle job,
-                   std::error_code& ec) {
+MULTIPROCESSING_INLINE Started run(const std::wstring& program,
+                                   Dowry& dowry,
+                                   STARTUPINFOEXW& start,
+                                   const std::wstring& variable,
+                                   UniqueHandle job,
+                                   std::error_code& ec) {
   const HANDLE birth = job.get();
   const Attributes attributes{dowry.values(), birth, ec};
   if (ec) return {};
@@ -220,11 +220,11 @@ inline Started run(const std::wstring& program,
 
 }  // namespace windows
 
-inline Started spawn_program(const std::string& program,
-                             const std::string& path,
-                             std::span<const std::byte> state,
-                             std::span<const native_handle_type> handles,
-                             std::error_code& ec) {
+MULTIPROCESSING_INLINE Started spawn_program(const std::string& program,
+                                             const std::string& path,
+                                             std::span<const std::byte> state,
+                                             std::span<const native_handle_type> handles,
+                                             std::error_code& ec) {
   ec.clear();
   windows::Dowry dowry;
   STARTUPINFOEXW start{};
@@ -248,11 +248,11 @@ inline Started spawn_program(const std::string& program,
                       ec);
 }
 
-inline bool is_spawned() noexcept {
+MULTIPROCESSING_INLINE bool is_spawned() noexcept {
   return MULTIPROCESSING_SYSTEM(GetEnvironmentVariableW)(windows::child_variable, nullptr, 0) != 0;
 }
 
-inline Spawned take_spawned(std::error_code& ec) {
+MULTIPROCESSING_INLINE Spawned take_spawned(std::error_code& ec) {
   ec = std::make_error_code(std::errc::invalid_argument);
   std::array<wchar_t, 80> text{};
   MULTIPROCESSING_SYSTEM(GetEnvironmentVariableW)
@@ -291,6 +291,6 @@ inline Spawned take_spawned(std::error_code& ec) {
   return spawned;
 }
 
-inline void show_as(const std::string& /*path*/) noexcept {}
+MULTIPROCESSING_INLINE void show_as(const std::string& /*path*/) noexcept {}
 
 }  // namespace multiprocessing::os

@@ -11,12 +11,12 @@ struct Stream::Parts : windows::StreamParts {
   using windows::StreamParts::StreamParts;
 };
 
-inline void StreamState::initialise(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void StreamState::initialise(std::error_code& ec) noexcept {
   out.lock.initialise(ec);
   if (!ec) in.lock.initialise(ec);
 }
 
-inline void Stream::after_open() const {
+MULTIPROCESSING_INLINE void Stream::after_open() const {
   if (windows::is_named_pipe(socket_)) {
     state_.keeps_messages.store(1);
     windows::EmptyMessages::here().begin(socket_, state_.empty_messages);
@@ -27,7 +27,7 @@ inline void Stream::after_open() const {
   if (ec) throw std::system_error{ec, "making a Connection"};
 }
 
-inline bool Stream::someone_died_inside() const noexcept {
+MULTIPROCESSING_INLINE bool Stream::someone_died_inside() const noexcept {
   const auto died = [](const StreamDirection& direction) {
     // Asked twice: in between the next may have got the lock, and be inside alive.
     return direction.lock.is_abandoned() && direction.inside.load() != 0 &&
@@ -38,7 +38,7 @@ inline bool Stream::someone_died_inside() const noexcept {
 
 // Half a header and then the end: whoever reads it, Python too, knows that a message is missing. Of
 // a pipe nobody can be told before all have closed it.
-inline void Stream::break_it() const noexcept {
+MULTIPROCESSING_INLINE void Stream::break_it() const noexcept {
   const bool was_sound = state_.out.broken.exchange(1) == 0;
   state_.in.broken.store(1);
   if (state_.keeps_messages.load() != 0) return;
@@ -56,10 +56,10 @@ inline void Stream::break_it() const noexcept {
   MULTIPROCESSING_SYSTEM(shutdown)(socket, SD_BOTH);
 }
 
-inline Outcome Stream::enter(StreamDirection& direction,
-                             const Interrupt& interrupt,
-                             const detail::Deadline& deadline,
-                             std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::enter(StreamDirection& direction,
+                                             const Interrupt& interrupt,
+                                             const detail::Deadline& deadline,
+                                             std::error_code& ec) const noexcept {
   ec.clear();
   bool abandoned = false;
   const Outcome acquired = windows::acquire(direction.lock, interrupt, deadline, abandoned);
@@ -72,10 +72,10 @@ inline Outcome Stream::enter(StreamDirection& direction,
   return Outcome::done;
 }
 
-inline Outcome Stream::wait_for(Readiness what,
-                                const Interrupt& interrupt,
-                                const detail::Deadline& deadline,
-                                std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::wait_for(Readiness what,
+                                                const Interrupt& interrupt,
+                                                const detail::Deadline& deadline,
+                                                std::error_code& ec) const noexcept {
   constexpr std::chrono::seconds unshared_wait{1};  // then it may be shared
   for (;;) {
     const bool is_shared = is_shared_(owner_);
@@ -95,18 +95,18 @@ inline Outcome Stream::wait_for(Readiness what,
   }
 }
 
-inline Outcome Stream::wait_for_room(std::size_t /*size*/,
-                                     const Interrupt& interrupt,
-                                     const detail::Deadline& deadline,
-                                     std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::wait_for_room(std::size_t /*size*/,
+                                                     const Interrupt& interrupt,
+                                                     const detail::Deadline& deadline,
+                                                     std::error_code& ec) const noexcept {
   return wait_for(Readiness::writable, interrupt, deadline, ec);
 }
 
-inline Outcome Stream::send(std::span<const std::byte> bytes,
-                            std::span<const std::byte> tail,
-                            const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) const noexcept try {
+MULTIPROCESSING_INLINE Outcome Stream::send(std::span<const std::byte> bytes,
+                                            std::span<const std::byte> tail,
+                                            const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) const noexcept try {
   ec.clear();
   if (state_.keeps_messages.load() != 0) {
     if (state_.out.broken.load() != 0) ec = std::make_error_code(std::errc::connection_aborted);
@@ -131,10 +131,10 @@ inline Outcome Stream::send(std::span<const std::byte> bytes,
   return Outcome::timed_out;
 }
 
-inline Outcome Stream::send_now(Parts& parts,
-                                bool has_limit,
-                                const Interrupt& interrupt,
-                                std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::send_now(Parts& parts,
+                                                bool has_limit,
+                                                const Interrupt& interrupt,
+                                                std::error_code& ec) const noexcept {
   const SOCKET socket = windows::as_socket(socket_);
   // Where there is room, there is room for a message of some size, and a large one is not begun
   // elsewhere.
@@ -167,12 +167,12 @@ inline Outcome Stream::send_now(Parts& parts,
   }
 }
 
-inline Outcome Stream::receive(std::uint8_t kind,
-                               std::size_t max,
-                               IncomingMessage& into,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::receive(std::uint8_t kind,
+                                               std::size_t max,
+                                               IncomingMessage& into,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   for (;;) {
     Outcome outcome = enter(state_.in, interrupt, deadline, ec);
     if (ec || outcome != Outcome::done) return outcome;
@@ -194,11 +194,11 @@ inline Outcome Stream::receive(std::uint8_t kind,
 }
 
 // Leaves `inside` as 1 where the rest of a message stayed in the stream.
-inline Outcome Stream::read_message(std::uint8_t kind,
-                                    std::size_t max,
-                                    IncomingMessage& into,
-                                    const Interrupt& interrupt,
-                                    std::error_code& ec) const {
+MULTIPROCESSING_INLINE Outcome Stream::read_message(std::uint8_t kind,
+                                                    std::size_t max,
+                                                    IncomingMessage& into,
+                                                    const Interrupt& interrupt,
+                                                    std::error_code& ec) const {
   PacketBuffer buffer;  // before the first byte is taken, for want of memory must lose none
   std::array<std::byte, windows::long_header> header{};
   const std::span all{header};
@@ -250,10 +250,10 @@ inline Outcome Stream::read_message(std::uint8_t kind,
   return Outcome::done;
 }
 
-inline Outcome Stream::read_all(std::span<std::byte> into,
-                                std::size_t done,
-                                const Interrupt& interrupt,
-                                std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::read_all(std::span<std::byte> into,
+                                                std::size_t done,
+                                                const Interrupt& interrupt,
+                                                std::error_code& ec) const noexcept {
   while (done < into.size()) {
     int error = 0;
     const int got =
@@ -275,9 +275,9 @@ inline Outcome Stream::read_all(std::span<std::byte> into,
   return Outcome::done;
 }
 
-inline Outcome Stream::wait(const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome Stream::wait(const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) const noexcept {
   const Outcome waited = wait_for(Readiness::readable, interrupt, deadline, ec);
   if (!ec && state_.in.broken.load() != 0) {
     ec = std::make_error_code(std::errc::connection_aborted);
@@ -285,7 +285,7 @@ inline Outcome Stream::wait(const Interrupt& interrupt,
   return waited;
 }
 
-inline void Stream::before_close() const noexcept {
+MULTIPROCESSING_INLINE void Stream::before_close() const noexcept {
   if (is_shared_(owner_) && someone_died_inside()) break_it();
   if (state_.keeps_messages.load() != 0) windows::EmptyMessages::here().end(socket_);
 }

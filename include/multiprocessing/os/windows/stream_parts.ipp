@@ -19,19 +19,21 @@ inline constexpr std::size_t largest_short_size = 0x7fffffff;
 inline constexpr std::size_t short_header = 4;
 inline constexpr std::size_t long_header = 12;
 
-inline void write_big_endian(std::byte* into, std::uint64_t number, std::size_t size) noexcept {
+MULTIPROCESSING_INLINE void write_big_endian(std::byte* into,
+                                             std::uint64_t number,
+                                             std::size_t size) noexcept {
   for (std::size_t i = 0; i < size; ++i) {
     into[i] = static_cast<std::byte>(number >> (8 * (size - 1 - i)));
   }
 }
-inline std::uint64_t read_big_endian(std::span<const std::byte> bytes) noexcept {
+MULTIPROCESSING_INLINE std::uint64_t read_big_endian(std::span<const std::byte> bytes) noexcept {
   std::uint64_t number = 0;
   for (const std::byte one : bytes) number = number << 8U | std::to_integer<std::uint64_t>(one);
   return number;
 }
 
 // A reset is said more than once, or once; what came before it may come after it.
-inline bool is_reset(int error) noexcept {
+MULTIPROCESSING_INLINE bool is_reset(int error) noexcept {
   return error == WSAECONNRESET || error == WSAECONNABORTED || error == WSAENETRESET;
 }
 
@@ -94,10 +96,10 @@ class StreamParts {
 };
 
 // 0: the end. -1 and why: a reset only in the place of an end.
-inline int receive_some(SOCKET socket,
-                        std::span<std::byte> into,
-                        StreamState& state,
-                        int& error) noexcept {
+MULTIPROCESSING_INLINE int receive_some(SOCKET socket,
+                                        std::span<std::byte> into,
+                                        StreamState& state,
+                                        int& error) noexcept {
   constexpr std::size_t largest_read = std::size_t{1} << 30U;
   for (bool again = true;; again = false) {
     const int got =
@@ -113,12 +115,12 @@ inline int receive_some(SOCKET socket,
 }
 
 // The message as one piece. May throw std::bad_alloc.
-inline Outcome send_message(HANDLE pipe,
-                            std::span<const std::byte> bytes,
-                            std::span<const std::byte> tail,
-                            const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) {
+MULTIPROCESSING_INLINE Outcome send_message(HANDLE pipe,
+                                            std::span<const std::byte> bytes,
+                                            std::span<const std::byte> tail,
+                                            const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) {
   std::vector<std::byte> whole;
   if (!tail.empty()) {
     whole.reserve(bytes.size() + tail.size());
@@ -134,7 +136,7 @@ inline Outcome send_message(HANDLE pipe,
 }
 
 // The size of the message that is there; 0: it has none, or none is there, or the pipe ends.
-inline std::size_t size_of_next(HANDLE pipe) noexcept {
+MULTIPROCESSING_INLINE std::size_t size_of_next(HANDLE pipe) noexcept {
   DWORD left = 0;
   MULTIPROCESSING_SYSTEM(PeekNamedPipe)(pipe, nullptr, 0, nullptr, nullptr, &left);
   return left;
@@ -142,12 +144,12 @@ inline std::size_t size_of_next(HANDLE pipe) noexcept {
 
 // The message that is there, if one is: by one read, so that whoever dies took all of it or
 // nothing. By the holder of the lock. May throw std::bad_alloc; then it is there still.
-inline Outcome take_message(HANDLE pipe,
-                            StreamState& state,
-                            std::uint8_t kind,
-                            std::size_t max,
-                            IncomingMessage& into,
-                            std::error_code& ec) {
+MULTIPROCESSING_INLINE Outcome take_message(HANDLE pipe,
+                                            StreamState& state,
+                                            std::uint8_t kind,
+                                            std::size_t max,
+                                            IncomingMessage& into,
+                                            std::error_code& ec) {
   if (state.empty_messages.load() != 0) {
     --state.empty_messages;
     into = IncomingMessage{kind, std::vector<std::byte>{}};

@@ -16,14 +16,14 @@ namespace multiprocessing::os {
 
 namespace windows {
 
-inline void flush_stream(std::ostream& stream) noexcept {
+MULTIPROCESSING_INLINE void flush_stream(std::ostream& stream) noexcept {
   try {
     stream.flush();
   } catch (...) {  // the program asked its stream to throw; a start or an end is no place for it
   }
 }
 
-inline void silence(int number, int flags) noexcept {
+MULTIPROCESSING_INLINE void silence(int number, int flags) noexcept {
   const int nowhere = ::_open("NUL", flags);
   if (nowhere < 0) return;
   ::_dup2(nowhere, number);
@@ -32,7 +32,7 @@ inline void silence(int number, int flags) noexcept {
 
 }  // namespace windows
 
-inline void flush_streams() noexcept {
+MULTIPROCESSING_INLINE void flush_streams() noexcept {
   windows::flush_stream(std::cout);
   windows::flush_stream(std::cerr);
   windows::flush_stream(std::clog);
@@ -40,13 +40,13 @@ inline void flush_streams() noexcept {
   static_cast<void>(std::fflush(stderr));
 }
 
-inline void write_error(std::string_view text) noexcept {
+MULTIPROCESSING_INLINE void write_error(std::string_view text) noexcept {
   windows::flush_stream(std::cerr);
   static_cast<void>(std::fflush(stderr));
   write_error_line(text);
 }
 
-inline void write_error_line(std::string_view line) noexcept {
+MULTIPROCESSING_INLINE void write_error_line(std::string_view line) noexcept {
   constexpr int error_output = 2;
   const HANDLE output = windows::output_of(error_output);
   while (!line.empty()) {
@@ -60,17 +60,17 @@ inline void write_error_line(std::string_view line) noexcept {
   }
 }
 
-inline StandardInput standard_input() noexcept {
+MULTIPROCESSING_INLINE StandardInput standard_input() noexcept {
   return {false, true, dynamic_cast<std::filebuf*>(std::cin.rdbuf())};
 }
 
-inline void silence_stdin(const StandardInput& input) noexcept {
+MULTIPROCESSING_INLINE void silence_stdin(const StandardInput& input) noexcept {
   if (input.is_other) return;
   windows::silence(0, _O_RDONLY);
   while (input.of_cin != nullptr && input.of_cin->in_avail() > 0) input.of_cin->sbumpc();
 }
 
-inline std::FILE* open_to_write(const std::filesystem::path& path) noexcept {
+MULTIPROCESSING_INLINE std::FILE* open_to_write(const std::filesystem::path& path) noexcept {
   const int file = ::_wopen(path.c_str(), _O_WRONLY | _O_CREAT | _O_TRUNC | _O_TEXT | _O_NOINHERIT,
                             _S_IREAD | _S_IWRITE);
   if (file < 0) return nullptr;
@@ -79,7 +79,7 @@ inline std::FILE* open_to_write(const std::filesystem::path& path) noexcept {
   return stream;
 }
 
-inline void silence_outputs() noexcept {
+MULTIPROCESSING_INLINE void silence_outputs() noexcept {
   for (const int number : {1, 2}) windows::silence(number, _O_WRONLY);
 }
 

@@ -4,18 +4,18 @@
 
 namespace multiprocessing::os {
 
-inline Surroundings surroundings(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Surroundings surroundings(std::error_code& ec) noexcept {
   ec.clear();
   return {};
 }
 
-inline void enter(native_handle_type /*output*/,
-                  native_handle_type /*error*/,
-                  native_handle_type /*folder*/) noexcept {}
+MULTIPROCESSING_INLINE void enter(native_handle_type /*output*/,
+                                  native_handle_type /*error*/,
+                                  native_handle_type /*folder*/) noexcept {}
 
-inline void leave_folder() noexcept {}
+MULTIPROCESSING_INLINE void leave_folder() noexcept {}
 
-inline std::string rights() {
+MULTIPROCESSING_INLINE std::string rights() {
   return {};
 }
 

@@ -4,17 +4,17 @@
 
 namespace multiprocessing::os {
 
-inline std::uintptr_t address_of(const CrashFrame& /*frame*/) {
+MULTIPROCESSING_INLINE std::uintptr_t address_of(const CrashFrame& /*frame*/) {
   return 0;
 }
 
 struct Symbols::Files {};
 
-inline Symbols::Symbols() = default;
+MULTIPROCESSING_INLINE Symbols::Symbols() = default;
 
-inline Symbols::~Symbols() = default;
+MULTIPROCESSING_INLINE Symbols::~Symbols() = default;
 
-inline std::optional<Symbol> Symbols::find(const CrashFrame& /*frame*/) {
+MULTIPROCESSING_INLINE std::optional<Symbol> Symbols::find(const CrashFrame& /*frame*/) {
   return std::nullopt;
 }
 

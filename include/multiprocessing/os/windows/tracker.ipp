@@ -4,25 +4,25 @@
 
 namespace multiprocessing::os {
 
-inline bool needs_tracker() noexcept {
+MULTIPROCESSING_INLINE bool needs_tracker() noexcept {
   return false;
 }
 
-inline UniqueHandle start_tracker(std::error_code& ec) {
+MULTIPROCESSING_INLINE UniqueHandle start_tracker(std::error_code& ec) {
   ec = std::make_error_code(std::errc::function_not_supported);
   return {};
 }
 
-inline void remove_socket_file(const std::string& /*path*/,
-                               const MemoryIdentity& /*identity*/,
-                               std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void remove_socket_file(const std::string& /*path*/,
+                                               const MemoryIdentity& /*identity*/,
+                                               std::error_code& ec) noexcept {
   ec = std::make_error_code(std::errc::no_such_file_or_directory);
 }
 
-inline void tell_tracker(native_handle_type /*tracker*/,
-                         bool /*comes*/,
-                         const TrackedName& /*name*/,
-                         std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void tell_tracker(native_handle_type /*tracker*/,
+                                         bool /*comes*/,
+                                         const TrackedName& /*name*/,
+                                         std::error_code& ec) noexcept {
   ec = std::make_error_code(std::errc::function_not_supported);
 }
 

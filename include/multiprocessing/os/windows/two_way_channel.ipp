@@ -20,7 +20,7 @@ struct KeeperOfHandles {
   std::uint32_t created;  // the lower half of its creation time: ids are used again
 };
 
-inline std::uint32_t creation_of_process(HANDLE process) noexcept {
+MULTIPROCESSING_INLINE std::uint32_t creation_of_process(HANDLE process) noexcept {
   FILETIME created{};
   FILETIME others{};
   MULTIPROCESSING_SYSTEM(GetProcessTimes)(process, &created, &others, &others, &others);
@@ -88,7 +88,8 @@ class DepartingHandles {
 };
 
 // Gives up those that nobody will take any more.
-inline void drop_handles(HANDLE keeper, std::span<const std::byte> numbers) noexcept {
+MULTIPROCESSING_INLINE void drop_handles(HANDLE keeper,
+                                         std::span<const std::byte> numbers) noexcept {
   for (; !numbers.empty(); numbers = numbers.subspan(sizeof(std::uint64_t))) {
     std::uint64_t number = 0;
     std::memcpy(&number, numbers.data(), sizeof number);
@@ -100,9 +101,9 @@ inline void drop_handles(HANDLE keeper, std::span<const std::byte> numbers) noex
 
 // Takes the handles over from who keeps them. false: that process is gone, and they with it; or the
 // system refuses, and says why. Throws std::bad_alloc.
-inline bool take_handles(std::span<const std::byte> table,
-                         std::vector<UniqueHandle>& into,
-                         std::error_code& ec) {
+MULTIPROCESSING_INLINE bool take_handles(std::span<const std::byte> table,
+                                         std::vector<UniqueHandle>& into,
+                                         std::error_code& ec) {
   KeeperOfHandles keeper{};
   std::memcpy(&keeper, table.data(), sizeof keeper);
   const UniqueHandle process = open_by_id(
@@ -135,7 +136,7 @@ inline bool take_handles(std::span<const std::byte> table,
 
 }  // namespace windows
 
-inline TwoWayEnd::Ends TwoWayEnd::create(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE TwoWayEnd::Ends TwoWayEnd::create(std::error_code& ec) noexcept {
   Ends made;
   auto there = OneWayEnd::create(ec);
   if (ec) return made;
@@ -148,8 +149,8 @@ inline TwoWayEnd::Ends TwoWayEnd::create(std::error_code& ec) noexcept {
   return made;
 }
 
-inline TwoWayEnd TwoWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_code& ec) noexcept
-    try {
+MULTIPROCESSING_INLINE TwoWayEnd TwoWayEnd::adopt(std::vector<UniqueHandle> handles,
+                                                  std::error_code& ec) noexcept try {
   TwoWayEnd adopted;
   const auto half = static_cast<std::ptrdiff_t>(handles.size() / 2);
   const auto take = [&](auto first, auto last) {
@@ -164,21 +165,21 @@ inline TwoWayEnd TwoWayEnd::adopt(std::vector<UniqueHandle> handles, std::error_
   return {};
 }
 
-inline std::vector<native_handle_type> TwoWayEnd::handles() const {
+MULTIPROCESSING_INLINE std::vector<native_handle_type> TwoWayEnd::handles() const {
   auto all = in_.handles();
   const auto more = out_.handles();
   all.insert(all.end(), more.begin(), more.end());
   return all;
 }
 
-inline native_handle_type TwoWayEnd::handle() const noexcept {
+MULTIPROCESSING_INLINE native_handle_type TwoWayEnd::handle() const noexcept {
   return in_.handle();
 }
 
-inline Outcome TwoWayEnd::send(const OutgoingMessage& message,
-                               const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept try {
+MULTIPROCESSING_INLINE Outcome TwoWayEnd::send(const OutgoingMessage& message,
+                                               const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept try {
   if (message.handles.size() > most_handles) {
     ec = std::make_error_code(std::errc::argument_list_too_long);
     return Outcome::timed_out;
@@ -197,10 +198,10 @@ inline Outcome TwoWayEnd::send(const OutgoingMessage& message,
   return Outcome::timed_out;
 }
 
-inline Outcome TwoWayEnd::receive(IncomingMessage& into,
-                                  const Interrupt& interrupt,
-                                  const detail::Deadline& deadline,
-                                  std::error_code& ec) const noexcept try {
+MULTIPROCESSING_INLINE Outcome TwoWayEnd::receive(IncomingMessage& into,
+                                                  const Interrupt& interrupt,
+                                                  const detail::Deadline& deadline,
+                                                  std::error_code& ec) const noexcept try {
   for (;;) {
     IncomingMessage message;
     std::size_t count = 0;
@@ -231,9 +232,9 @@ inline Outcome TwoWayEnd::receive(IncomingMessage& into,
   return Outcome::timed_out;
 }
 
-inline Outcome TwoWayEnd::wait(const Interrupt& interrupt,
-                               const detail::Deadline& deadline,
-                               std::error_code& ec) const noexcept {
+MULTIPROCESSING_INLINE Outcome TwoWayEnd::wait(const Interrupt& interrupt,
+                                               const detail::Deadline& deadline,
+                                               std::error_code& ec) const noexcept {
   return in_.wait(interrupt, deadline, ec);
 }
 

@@ -62,7 +62,7 @@ class Operation {
   bool pending_ = false;
 };
 
-inline bool is_pipe(HANDLE handle) noexcept {
+MULTIPROCESSING_INLINE bool is_pipe(HANDLE handle) noexcept {
   return MULTIPROCESSING_SYSTEM(GetFileType)(handle) == FILE_TYPE_PIPE;
 }
 
@@ -201,10 +201,10 @@ class ManyObjects {
 };
 
 // Waits for one of at most 63 objects. `objects` has a place for the interrupt at its end.
-inline Waited wait_for(std::span<HANDLE> objects,
-                       const Interrupt& interrupt,
-                       const detail::Deadline& deadline,
-                       std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Waited wait_for(std::span<HANDLE> objects,
+                                       const Interrupt& interrupt,
+                                       const detail::Deadline& deadline,
+                                       std::error_code& ec) noexcept {
   ec.clear();
   const std::size_t own = objects.size() - 1;
   HANDLE& event = objects[own];
@@ -236,10 +236,10 @@ inline Waited wait_for(std::span<HANDLE> objects,
 }
 
 // The same for any number of them.
-inline Waited wait_for_many(std::span<const HANDLE> objects,
-                            const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Waited wait_for_many(std::span<const HANDLE> objects,
+                                            const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) noexcept {
   if (interrupt.is_raised()) return Waited::interrupted;
   // Not by threads, which may begin when the time is over.
   for (auto left = objects; !left.empty();) {
@@ -265,23 +265,23 @@ inline Waited wait_for_many(std::span<const HANDLE> objects,
 
 }  // namespace windows
 
-inline UniqueHandle make_event(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle make_event(std::error_code& ec) noexcept {
   return windows::owned(MULTIPROCESSING_SYSTEM(CreateEventW)(nullptr, TRUE, FALSE, nullptr), ec);
 }
 
-inline void set_event(native_handle_type event) noexcept {
+MULTIPROCESSING_INLINE void set_event(native_handle_type event) noexcept {
   MULTIPROCESSING_SYSTEM(SetEvent)(event);
 }
 
-inline void reset_event(native_handle_type event) noexcept {
+MULTIPROCESSING_INLINE void reset_event(native_handle_type event) noexcept {
   MULTIPROCESSING_SYSTEM(ResetEvent)(event);
 }
 
-inline Waited wait_ready(native_handle_type handle,
-                         Readiness what,
-                         const Interrupt& interrupt,
-                         const detail::Deadline& deadline,
-                         std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Waited wait_ready(native_handle_type handle,
+                                         Readiness what,
+                                         const Interrupt& interrupt,
+                                         const detail::Deadline& deadline,
+                                         std::error_code& ec) noexcept {
   ec.clear();
   if (what == Readiness::writable) {
     return interrupt.is_raised() ? Waited::interrupted : Waited::ready;
@@ -290,11 +290,11 @@ inline Waited wait_ready(native_handle_type handle,
   return wait_any({&handle, 1}, {&ready, 1}, interrupt, deadline, ec);
 }
 
-inline Waited wait_any(std::span<const native_handle_type> handles,
-                       std::span<bool> ready,
-                       const Interrupt& interrupt,
-                       const detail::Deadline& deadline,
-                       std::error_code& ec) noexcept try {
+MULTIPROCESSING_INLINE Waited wait_any(std::span<const native_handle_type> handles,
+                                       std::span<bool> ready,
+                                       const Interrupt& interrupt,
+                                       const detail::Deadline& deadline,
+                                       std::error_code& ec) noexcept try {
   std::vector<windows::Watched> watched;
   watched.reserve(handles.size());
   std::vector<HANDLE> objects;
@@ -320,7 +320,8 @@ inline Waited wait_any(std::span<const native_handle_type> handles,
   return Waited::timed_out;
 }
 
-inline Waited pause_for(std::chrono::nanoseconds time, const Interrupt& interrupt) noexcept {
+MULTIPROCESSING_INLINE Waited pause_for(std::chrono::nanoseconds time,
+                                        const Interrupt& interrupt) noexcept {
   std::error_code ignored;
   HANDLE none = nullptr;
   return windows::wait_for({&none, 1}, interrupt, detail::Deadline{time}, ignored);

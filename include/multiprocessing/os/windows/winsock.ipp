@@ -18,15 +18,15 @@
 
 namespace multiprocessing::os::windows {
 
-inline SOCKET as_socket(HANDLE handle) noexcept {
+MULTIPROCESSING_INLINE SOCKET as_socket(HANDLE handle) noexcept {
   return reinterpret_cast<SOCKET>(handle);
 }
-inline HANDLE as_handle(SOCKET socket) noexcept {
+MULTIPROCESSING_INLINE HANDLE as_handle(SOCKET socket) noexcept {
   return reinterpret_cast<HANDLE>(socket);
 }
 
 // The library's own words, which are POSIX's; the C library has them for few of these.
-inline std::error_code as_socket_error(int code) noexcept {
+MULTIPROCESSING_INLINE std::error_code as_socket_error(int code) noexcept {
   switch (code) {
     case WSAEADDRINUSE:
       return std::make_error_code(std::errc::address_in_use);
@@ -58,23 +58,23 @@ inline std::error_code as_socket_error(int code) noexcept {
   }
 }
 
-inline std::error_code last_socket_error() noexcept {
+MULTIPROCESSING_INLINE std::error_code last_socket_error() noexcept {
   return as_socket_error(MULTIPROCESSING_SYSTEM(WSAGetLastError)());
 }
 
-inline bool is_named_pipe(HANDLE handle) noexcept {
+MULTIPROCESSING_INLINE bool is_named_pipe(HANDLE handle) noexcept {
   return is_pipe(handle) &&
          MULTIPROCESSING_SYSTEM(GetNamedPipeInfo)(handle, nullptr, nullptr, nullptr, nullptr) != 0;
 }
 
 // For close_handle(): Winsock keeps something beside each socket, which would stay. It need not
 // know one that came from another process.
-inline bool close_socket(HANDLE handle) noexcept {
+MULTIPROCESSING_INLINE bool close_socket(HANDLE handle) noexcept {
   if (!is_pipe(handle) || is_named_pipe(handle)) return false;  // both are of one file type
   return MULTIPROCESSING_SYSTEM(closesocket)(as_socket(handle)) == 0;
 }
 
-inline void start_winsock(std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE void start_winsock(std::error_code& ec) noexcept {
   static const int error = [] {
     WSADATA unused{};
     const int result = MULTIPROCESSING_SYSTEM(WSAStartup)(MAKEWORD(2, 2), &unused);
@@ -84,7 +84,7 @@ inline void start_winsock(std::error_code& ec) noexcept {
   ec = error == 0 ? std::error_code{} : as_socket_error(error);
 }
 
-inline UniqueHandle open_socket(int family, std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE UniqueHandle open_socket(int family, std::error_code& ec) noexcept {
   start_winsock(ec);
   if (ec) return {};
   const SOCKET made =
@@ -98,14 +98,14 @@ inline UniqueHandle open_socket(int family, std::error_code& ec) noexcept {
 }
 
 // Also takes it out of whatever set it was in.
-inline void make_nonblocking(SOCKET socket) noexcept {
+MULTIPROCESSING_INLINE void make_nonblocking(SOCKET socket) noexcept {
   MULTIPROCESSING_SYSTEM(WSAEventSelect)(socket, nullptr, 0);
   u_long yes = 1;
   MULTIPROCESSING_SYSTEM(ioctlsocket)(socket, static_cast<long>(FIONBIO), &yes);
 }
 
 // Best effort. Small messages leave at once; a machine that vanished is noticed in two minutes.
-inline void prepare_stream(SOCKET socket) noexcept {
+MULTIPROCESSING_INLINE void prepare_stream(SOCKET socket) noexcept {
   make_nonblocking(socket);
   const BOOL yes = TRUE;
   MULTIPROCESSING_SYSTEM(setsockopt)
@@ -120,10 +120,10 @@ inline void prepare_stream(SOCKET socket) noexcept {
 
 // The system has no event that several threads and processes could wait for; so an interrupt is
 // seen within 50 ms.
-inline Waited wait_writable(SOCKET socket,
-                            const Interrupt& interrupt,
-                            const detail::Deadline& deadline,
-                            std::error_code& ec) noexcept {
+MULTIPROCESSING_INLINE Waited wait_writable(SOCKET socket,
+                                            const Interrupt& interrupt,
+                                            const detail::Deadline& deadline,
+                                            std::error_code& ec) noexcept {
   ec.clear();
   for (;;) {
     if (interrupt.is_raised()) return Waited::interrupted;
@@ -139,7 +139,9 @@ inline Waited wait_writable(SOCKET socket,
 }
 
 // Sends as much as there is room for. -1, and why.
-inline int send_some(SOCKET socket, std::span<WSABUF> buffers, int& error) noexcept {
+MULTIPROCESSING_INLINE int send_some(SOCKET socket,
+                                     std::span<WSABUF> buffers,
+                                     int& error) noexcept {
   DWORD sent = 0;
   if (MULTIPROCESSING_SYSTEM(WSASend)(socket, buffers.data(), static_cast<DWORD>(buffers.size()),
                                       &sent, 0, nullptr, nullptr) == 0) {
