@@ -34,7 +34,9 @@
 #  endif
 #  define MULTIPROCESSING_INLINE
 #endif
+/// Whether this file has a contract's functions for Windows.
 #define MULTIPROCESSING_DEFINES_WINDOWS (MULTIPROCESSING_DEFINES && MULTIPROCESSING_WINDOWS)
+/// Whether it has those for POSIX.
 #define MULTIPROCESSING_DEFINES_POSIX (MULTIPROCESSING_DEFINES && MULTIPROCESSING_POSIX)
 
 /// The name of the function around it, with what its template was made for.
