@@ -11,3 +11,7 @@
 #include <multiprocessing/os/socket.hpp>
 #include <multiprocessing/os/stream.hpp>
 #include <multiprocessing/os/stream_reader.hpp>
+
+#if !MULTIPROCESSING_DEFINES
+#  error "multiprocessing: include <multiprocessing/source.hpp> before any other of its headers"
+#endif

@@ -6,7 +6,7 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <iosfwd>
+#include <iostream>  // so that they are made before the static objects of any file that includes this
 #include <string_view>
 
 namespace multiprocessing::os {

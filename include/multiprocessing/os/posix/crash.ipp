@@ -266,7 +266,8 @@ MULTIPROCESSING_INLINE void make_crash_stack() noexcept {
 }  // namespace posix
 
 // Not inline: the frame below it is the first that counts.
-[[gnu::noinline]] inline CrashRecorder::CrashRecorder(CrashRecord& record) noexcept {
+[[gnu::noinline]] MULTIPROCESSING_INLINE CrashRecorder::CrashRecorder(
+    CrashRecord& record) noexcept {
   prepare();
   posix::crashes.first = 0;
   posix::crashes.record = &record;
