@@ -124,7 +124,8 @@ MULTIPROCESSING_INLINE bool RobustLock::is_held() const noexcept {
 }
 
 MULTIPROCESSING_INLINE bool RobustLock::is_mine() const noexcept {
-  return posix::owner_of(storage_) == posix::this_thread();
+  const pid_t owner = posix::owner_of(storage_);
+  return owner != 0 && owner == posix::this_thread();  // a free one's owner is told apart cheaply
 }
 
 MULTIPROCESSING_INLINE bool RobustLock::is_abandoned() const noexcept {
