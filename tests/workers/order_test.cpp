@@ -52,11 +52,11 @@ void kill_and_wait(int pid) {
 // While the pool's own thread tells one of two that died with their workers, the other is nobody's
 // whose own task is taken back.
 TEST_F(WorkersOrder, WhoTakesATaskBackTellsNobodyElse) {
-  mp::Pool pool{3};
   const auto me = std::this_thread::get_id();
   std::atomic<bool> is_told{false};
   std::atomic<bool> may_go_on{false};
   std::atomic<int> told_here{0};
+  mp::Pool pool{3};
   const mp::Callbacks callbacks{nullptr, [&](const std::exception_ptr&) {
                                   if (std::this_thread::get_id() == me) {
                                     ++told_here;
@@ -128,9 +128,9 @@ TEST_F(WorkersOrder, AJoinInACallbackInAJoinInACallbackWaitsForAllOthers) {
 
 // The one that tells would kill the others only behind a callback that does not return.
 TEST_F(WorkersOrder, WhoKillsTheWorkersOfABrokenExecutorNeedNotWaitUntilAllIsTold) {
-  mp::ProcessPoolExecutor executor{{.max_workers = 2, .breaks_when_worker_dies = true}};
-  std::atomic<bool> is_told{false};
+  std::atomic<bool> is_told{false};  // these outlive the executor, whose thread calls back
   std::atomic<bool> may_go_on{false};
+  mp::ProcessPoolExecutor executor{{.max_workers = 2, .breaks_when_worker_dies = true}};
   const auto held_up = [&](const mp::Future<void>&) {
     if (is_told.exchange(true)) return;
     eventually([&] { return may_go_on.load(); });
