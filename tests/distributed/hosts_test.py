@@ -70,6 +70,10 @@ class Run:
                 return line.rstrip()
         return None
 
+    def await_running(self):
+        if self.until("running") is None:
+            raise AssertionError("it ended before it ran; it has said:\n" + "\n".join(self.lines))
+
     def end(self):
         """The exit code."""
         self.until("\0")
@@ -128,7 +132,7 @@ class OnMpi(unittest.TestCase):
         """A run that has lost tasks: on a busy machine all may be done before it is spoilt."""
         for _ in range(10):
             run = start("named")
-            run.until("running")
+            run.await_running()
             spoil(run)
             done = run.until("done")
             if done != "done 120 broken 0 wrong 0":
@@ -165,13 +169,13 @@ class Static(OnMpi):
 
     def test_a_master_that_is_killed_takes_all_with_it(self):
         run = self.static("forever")
-        run.until("running")
+        run.await_running()
         kill(run.master)
         self.assertNotEqual(run.end(), 0)
 
     def test_an_agent_that_is_killed_ends_the_job(self):
         run = self.static("forever")
-        run.until("running")
+        run.await_running()
         kill(next(iter(run.agents.values()))[0])
         self.assertNotEqual(run.end(), 0)
 
@@ -184,7 +188,7 @@ class Alone(OnMpi):
 
     def test_a_master_that_is_killed_takes_all_with_it(self):
         run = self.started([FARM, "forever"])
-        run.until("running")
+        run.await_running()
         kill(run.master)
         run.process.wait()
 
@@ -213,7 +217,7 @@ class Spawned(OnMpi):
 
     def test_an_agent_that_is_killed_has_its_tasks_done_by_the_other(self):
         run = self.spawned("run")
-        run.until("running")
+        run.await_running()
         kill(next(iter(run.agents.values()))[0])
         self.said(run, "done 120 broken 0 wrong 0")
 
@@ -224,7 +228,7 @@ class Spawned(OnMpi):
 
     def test_a_master_that_is_killed_takes_all_with_it(self):
         run = self.spawned("forever")
-        run.until("running")
+        run.await_running()
         kill(run.master)
         run.process.wait()
 
@@ -329,13 +333,13 @@ class OnThreeHosts(OnMpi):
 
     def test_an_agent_that_is_killed_has_its_tasks_done_by_the_other(self):
         run = self.spread("run")
-        run.until("running")
+        run.await_running()
         kill(run.agents["hostb"][0])
         self.said(run, "done 120 broken 0 wrong 0")
 
     def test_a_host_that_is_cut_off_has_its_tasks_done_by_the_other(self):
         run = self.spread("run")
-        run.until("running")
+        run.await_running()
         self.cut("hostc")
         since = time.monotonic()
         self.said(run, "done 120 broken 0 wrong 0")
@@ -364,7 +368,7 @@ class OnThreeHosts(OnMpi):
 
     def test_a_master_that_is_killed_takes_all_with_it(self):
         run = self.spread("forever")
-        run.until("running")
+        run.await_running()
         kill(run.master)
         run.process.wait()
 
