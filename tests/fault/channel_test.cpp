@@ -28,7 +28,7 @@
 namespace fault {
 
 int interruptions = 0;                // EINTR as often, before every call goes on
-int sendmsg_error = 0;                // what the next sendmsg fails with, once
+int send_error = 0;                   // what the next send or sendmsg fails with, once
 std::size_t memory_left = 1U << 30U;  // that memfds may take
 bool can_be_quiet = true;             // RWF_NOSIGNAL is known
 int quiet_writes = 0;
@@ -103,13 +103,17 @@ ssize_t pwritev2(int to, const iovec* parts, int count, off_t at, int flags) {
   errno = EOPNOTSUPP;
   return -1;
 }
+bool refused() {
+  if (interrupted()) return true;
+  if (send_error == 0) return false;
+  errno = std::exchange(send_error, 0);
+  return true;
+}
+ssize_t send(int to, const void* from, std::size_t size, int flags) {
+  return refused() ? -1 : ::send(to, from, size, flags);
+}
 ssize_t sendmsg(int to, const msghdr* packet, int flags) {
-  if (interrupted()) return -1;
-  if (sendmsg_error != 0) {
-    errno = std::exchange(sendmsg_error, 0);
-    return -1;
-  }
-  return ::sendmsg(to, packet, flags);
+  return refused() ? -1 : ::sendmsg(to, packet, flags);
 }
 ssize_t recvmsg(int from, msghdr* packet, int flags) {
   return interrupted() ? -1 : ::recvmsg(from, packet, flags);
@@ -140,7 +144,7 @@ class ChannelFault : public testing::Test {
  protected:
   void TearDown() override {
     fault::interruptions = 0;
-    fault::sendmsg_error = 0;
+    fault::send_error = 0;
     fault::memory_left = 1U << 30U;
     fault::can_be_quiet = true;
   }
@@ -193,7 +197,7 @@ TEST_F(ChannelFault, SendsNothingThatTheSystemHasNoMemoryFor) {
 TEST_F(ChannelFault, SmallBuffersOfTheSystemAreNoLimit) {
   const auto ends = os::make_channel(ec_);
   for (const int error : {EMSGSIZE, EAGAIN, ETOOMANYREFS, ECONNRESET}) {
-    fault::sendmsg_error = error;
+    fault::send_error = error;
     ASSERT_EQ(os::send_message(ends.first.get(), {1, small_, {}}, {}, never, ec_),
               os::Outcome::done);
     os::IncomingMessage message;

@@ -56,7 +56,7 @@ bool fails(const std::string& call) {
 using ::_exit, ::fallocate, ::fstatfs, ::pthread_mutex_init, ::pwrite, ::syscall, ::close, ::dlopen,
     ::eventfd, ::exit, ::fcntl, ::fstat, ::getcwd, ::getpid, ::getrandom, ::kill, ::on_exit,
     ::pidfd_send_signal, ::poll, ::prctl, ::pread, ::pthread_atfork, ::pthread_sigmask, ::read,
-    ::readlink, ::recv, ::sched_getaffinity, ::sched_yield, ::send, ::sysconf, ::unsetenv, ::select,
+    ::readlink, ::recv, ::sched_getaffinity, ::sched_yield, ::sysconf, ::unsetenv, ::select,
     ::waitpid;
 using ::chdir, ::getauxval, ::getgroups, ::getresgid, ::getresuid, ::madvise, ::setenv;
 
@@ -96,9 +96,15 @@ int pidfd_open(pid_t pid, unsigned flags) {
   }
   return fails("pidfd_open") ? -1 : ::pidfd_open(pid, flags);
 }
+// A message goes by the one or the other.
+bool sending_fails() {
+  return (::getpid() != ordered_by && fails("sending of a child")) || fails("sending");
+}
+ssize_t send(int to, const void* from, std::size_t size, int flags) {
+  return sending_fails() ? -1 : ::send(to, from, size, flags);
+}
 ssize_t sendmsg(int to, const msghdr* packet, int flags) {
-  if (::getpid() != ordered_by && fails("sendmsg of a child")) return -1;
-  return fails("sendmsg") ? -1 : ::sendmsg(to, packet, flags);
+  return sending_fails() ? -1 : ::sendmsg(to, packet, flags);
 }
 int waitid(idtype_t type, id_t id, siginfo_t* info, int options) {
   return fails("waitid") ? -1 : ::waitid(type, id, info, options);
@@ -225,9 +231,9 @@ TEST_F(ForkServerFault, RefusedRequestFailsTheStart) {
     expect_failed_start(error);
   }
   for (const int error : {ENOMEM, ENOBUFS, EMFILE}) {
-    fault::errors["sendmsg"] = {error};  // the state
+    fault::errors["sending"] = {error};  // the state
     expect_failed_start(error);
-    fault::errors["sendmsg"] = {0, error};  // the request
+    fault::errors["sending"] = {0, error};  // the request
     expect_failed_start(error);
   }
 }
@@ -255,7 +261,7 @@ TEST_F(ForkServerFault, RefusalsInTheServerFailTheStart) {
 TEST_F(ForkServerFault, BusyServerIsAskedAgain) {
   mp::Process<> first = process();
   expect_seven(first);
-  fault::errors["sendmsg"] = {0, EAGAIN, EAGAIN};
+  fault::errors["sending"] = {0, EAGAIN, EAGAIN};
   mp::Process<> second = process();
   expect_seven(second);
 }
@@ -273,7 +279,7 @@ TEST_F(ForkServerFault, StateIsMadeOnceHoweverOftenItIsSent) {
   expect_seven(first);
   for (const std::vector<int>& errors :
        {std::vector{0, EAGAIN, EAGAIN}, {0, EPIPE}, {0, EAGAIN, EPIPE, EAGAIN}}) {
-    fault::errors["sendmsg"] = errors;
+    fault::errors["sending"] = errors;
     Counted::times = 0;
     mp::Process one(
         {.start_method = mp::StartMethod::forkserver},
@@ -282,7 +288,7 @@ TEST_F(ForkServerFault, StateIsMadeOnceHoweverOftenItIsSent) {
     EXPECT_EQ(Counted::times, 1);
     one.join();
     EXPECT_EQ(one.exitcode(), 7);
-    EXPECT_TRUE(fault::errors["sendmsg"].empty());
+    EXPECT_TRUE(fault::errors["sending"].empty());
     fault::errors.clear();
   }
 }
@@ -290,13 +296,13 @@ TEST_F(ForkServerFault, StateIsMadeOnceHoweverOftenItIsSent) {
 TEST_F(ForkServerFault, ServerThatIsGoneIsReplaced) {
   mp::Process<> first = process();
   expect_seven(first);
-  fault::errors["sendmsg"] = {0, EPIPE};
+  fault::errors["sending"] = {0, EPIPE};
   mp::Process<> second = process();
   expect_seven(second);
 }
 
 TEST_F(ForkServerFault, InterruptionsAreNotSeen) {
-  for (const char* call : {"sendmsg", "recvmsg", "ppoll", "waitid", "write"}) {
+  for (const char* call : {"sending", "recvmsg", "ppoll", "waitid", "write"}) {
     SCOPED_TRACE(call);
     fault::errors[call] = {EINTR, EINTR};
     mp::set_forkserver_preload(mp::Task{let_fail, std::string{call}, std::vector{EINTR, EINTR}});
@@ -308,7 +314,7 @@ TEST_F(ForkServerFault, InterruptionsAreNotSeen) {
 
 TEST_F(ForkServerFault, ChildThatCannotSaySoHasNotStarted) {
   mp::set_forkserver_preload(
-      mp::Task{let_fail, std::string{"sendmsg of a child"}, std::vector{ENOBUFS}});
+      mp::Task{let_fail, std::string{"sending of a child"}, std::vector{ENOBUFS}});
   mp::Process<> one = process();
   try {
     one.start();

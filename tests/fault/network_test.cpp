@@ -150,9 +150,10 @@ void use_streams(mp::ListenerOptions options) {
   mp::Listener listener{std::move(options)};
   auto client = mp::Client(listener.address());
   auto served = listener.accept(10s);
-  client.send(std::string(100, 'x'));
+  const std::string several_parts(2000, 'x');  // sendmsg; what is smaller, send
+  client.send(several_parts);
   EXPECT_TRUE(served.poll(10s));
-  EXPECT_EQ(served.recv<std::string>(), std::string(100, 'x'));
+  EXPECT_EQ(served.recv<std::string>(), several_parts);
   EXPECT_TRUE(served.try_send(3));
   EXPECT_EQ(client.recv<int>(), 3);
   EXPECT_TRUE(client.try_send(3));

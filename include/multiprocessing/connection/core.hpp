@@ -71,11 +71,11 @@ class ConnectionCore {
                                              std::size_t max = no_limit,
                                              std::span<std::byte> room = {}) {
     require_readable("recv");
-    os::IncomingMessage message;
-    message.offer(room, static_cast<std::uint8_t>(MessageKind::object));
+    std::optional<os::IncomingMessage> message{std::in_place};
+    message->offer(room, static_cast<std::uint8_t>(MessageKind::object));
     bool is_too_long = false;
     const auto outcome = run("recv", [&](std::error_code& ec) {
-      const auto received = do_receive_at_most(max, message, deadline, ec);
+      const auto received = do_receive_at_most(max, *message, deadline, ec);
       is_too_long = ec && ec == std::errc::message_size;
       if (is_too_long) ec.clear();
       return received;
@@ -90,7 +90,7 @@ class ConnectionCore {
     if (outcome == os::Outcome::ended) {
       throw EOFError{"recv: nothing is left and the other end is closed"};
     }
-    if (outcome == os::Outcome::timed_out) return std::nullopt;
+    if (outcome == os::Outcome::timed_out) message.reset();
     return message;
   }
 

@@ -52,7 +52,7 @@ inline constexpr std::size_t most_handles = MULTIPROCESSING_WINDOWS ? 1008 : 252
                                    std::error_code& ec) noexcept;
 
 /// @brief Takes the next message.
-/// @param into written only when the answer is `done`.
+/// @param into a message only when the answer is `done`; what it held may be lost in any case.
 /// @errors The message is lost then, and if it is interrupted inside it: EMFILE: this process has
 /// no room for the handles that came with it, of which none stays open; ENOMEM; EBADMSG: what came
 /// was not sent by send_message.

@@ -88,6 +88,19 @@ class IncomingMessage {
   IncomingMessage(std::uint8_t kind, std::span<const std::byte> in_room)
       : kind_{kind}, bytes_{in_room} {}
 
+  /// @brief Room for a packet that may arrive, of `PacketBuffer::capacity` bytes; an earlier one's
+  /// bytes are lost.
+  [[nodiscard]] std::byte* packet_room() {
+    if (!packet_ || packet_->data() == nullptr) packet_.emplace();
+    return packet_->data();
+  }
+  /// @brief It has arrived there; the message's bytes are its `size` from `first` on.
+  void take_packet(std::uint8_t kind, std::size_t first, std::size_t size) noexcept {
+    kind_ = kind;
+    whole_ = {};
+    bytes_ = {packet_->data() + first, size};
+  }
+
   /// @brief Who waits for a message lends it room: a large one that fits may come to lie there, and
   /// is copied once less. Without a message there may be anything in it.
   /// @param not_for messages of this kind do not go there.

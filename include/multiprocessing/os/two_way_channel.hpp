@@ -68,8 +68,8 @@ class TwoWayEnd {
   /// has begun is waited for as long as its sender lives; if that dies in it, or the system refuses
   /// memory for its rest, it was never sent. An interrupt ends that wait once nothing has come for
   /// 50 ms; the message is lost then.
-  /// @param into written only when the answer is `done`; into the room that it offers, a large
-  /// message goes at once (Windows: never).
+  /// @param into as receive_message() says; into the room that it offers, a large message goes at
+  /// once (Windows: never).
   /// @errors as receive_message(); ENOMEM also: no room to map the memory of one of more than 2
   /// MiB.
   [[nodiscard]] Outcome receive(IncomingMessage& into,

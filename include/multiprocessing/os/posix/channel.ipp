@@ -4,6 +4,7 @@
 #include <multiprocessing/os/posix/passages.ipp>
 #include <multiprocessing/os/posix/passing_memory.ipp>
 #include <multiprocessing/os/posix/sealed_memory.ipp>
+#include <multiprocessing/os/posix/send_parts.ipp>
 
 #include <algorithm>
 #include <array>
@@ -91,7 +92,7 @@ MULTIPROCESSING_INLINE Outcome try_send_packet(int to,
     }
   }
   for (;;) {
-    if (MULTIPROCESSING_SYSTEM(sendmsg)(to, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+    if (send_parts(to, packet) >= 0) {
       ec.clear();
       return Outcome::done;
     }
@@ -172,11 +173,10 @@ MULTIPROCESSING_INLINE Outcome gather(const PacketHeader& header,
   return taken;
 }
 
-// Makes a message of a packet that came whole. timed_out: it was never sent. Throws
+// Makes a message of a packet that came whole into its room. timed_out: it was never sent. Throws
 // std::bad_alloc.
 MULTIPROCESSING_INLINE Outcome unpack(std::size_t received,
                                       msghdr& packet,
-                                      PacketBuffer buffer,
                                       Passages& passages,
                                       IncomingMessage& into,
                                       const Interrupt& interrupt,
@@ -189,7 +189,7 @@ MULTIPROCESSING_INLINE Outcome unpack(std::size_t received,
     return Outcome::timed_out;
   }
   PacketHeader header{};
-  std::memcpy(&header, buffer.data(), std::min(received, sizeof header));
+  std::memcpy(&header, packet.msg_iov->iov_base, std::min(received, sizeof header));
   const std::size_t in_packet = received - sizeof header;
   if (received < sizeof header || header.magic != PacketHeader::right_magic ||
       (packet.msg_flags & MSG_TRUNC) != 0 || header.place > PacketHeader::in_passage ||
@@ -203,7 +203,7 @@ MULTIPROCESSING_INLINE Outcome unpack(std::size_t received,
     if (ec || gathered != Outcome::done) return gathered;
     handles.erase(handles.begin());
   } else {
-    into = IncomingMessage{header.kind, std::move(buffer), sizeof header, in_packet};
+    into.take_packet(header.kind, sizeof header, in_packet);
   }
   into.handles = std::move(handles);
   return Outcome::done;
@@ -217,8 +217,7 @@ MULTIPROCESSING_INLINE Outcome try_receive_packet(int from,
                                                   IncomingMessage& into,
                                                   const Interrupt& interrupt,
                                                   std::error_code& ec) noexcept try {
-  PacketBuffer buffer;
-  iovec part{buffer.data(), PacketBuffer::capacity};
+  iovec part{into.packet_room(), PacketBuffer::capacity};
   ControlBuffer control;
   for (;;) {
     msghdr packet{};
@@ -230,8 +229,7 @@ MULTIPROCESSING_INLINE Outcome try_receive_packet(int from,
     if (received == 0) return ec.clear(), Outcome::ended;
     if (received > 0) {
       MULTIPROCESSING_STOP_POINT("channel.recv.taken");
-      return unpack(static_cast<std::size_t>(received), packet, std::move(buffer), passages, into,
-                    interrupt, ec);
+      return unpack(static_cast<std::size_t>(received), packet, passages, into, interrupt, ec);
     }
     // ECONNRESET is said once, when the other end closed with messages of ours unread; what it sent
     // before comes after.

@@ -2,6 +2,7 @@
 #pragma once
 #include <multiprocessing/os/one_way_channel.hpp>
 #include <multiprocessing/os/posix/sealed_memory.ipp>
+#include <multiprocessing/os/posix/send_parts.ipp>
 #include <multiprocessing/os/stream.hpp>
 
 #include <algorithm>
@@ -80,14 +81,13 @@ class StreamParts {
   StreamParts& operator=(const StreamParts&) = delete;
 
   [[nodiscard]] std::size_t left() const noexcept { return left_; }
-  // One sendmsg. After ECONNRESET comes EPIPE.
+  // One system call. After ECONNRESET comes EPIPE.
   ssize_t try_send(int socket, StreamState& state) noexcept {
     msghdr message{};
     message.msg_iov = &parts_[first_];
     message.msg_iovlen = count_ - first_;
     for (;;) {
-      const auto sent =
-          MULTIPROCESSING_SYSTEM(sendmsg)(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const auto sent = send_parts(socket, message);
       if (sent >= 0) forget(static_cast<std::size_t>(sent));
       if (sent >= 0 || (errno != EINTR && errno != ECONNRESET)) return sent;
       if (errno == ECONNRESET) note_reset(socket, state);
