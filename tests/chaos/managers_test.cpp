@@ -41,7 +41,6 @@ using test::started;
 namespace {
 
 // Random kills end then: a sanitizer makes a fork ten times as dear.
-constexpr std::chrono::seconds enough_killing{20};
 
 using Texts = std::vector<std::string>;
 
@@ -461,13 +460,12 @@ void operate(Model& model, unsigned choice) {
 
 TEST(ManagerRandomKill, LeavesTheContainersBeforeOrAfterTheOperation) {
   const int kills = test::kills(300);
-  const auto end = std::chrono::steady_clock::now() + enough_killing;
-  const bool is_long = kills > 1000;
+  const mp::detail::Deadline enough = test::enough_killing();
   const Pair pair;
   Model model;
   std::mt19937 random{static_cast<unsigned>(std::random_device{}())};
   int inside = 0;
-  for (int i = 0; i < kills && (is_long || std::chrono::steady_clock::now() < end); ++i) {
+  for (int i = 0; i < kills && !enough.passed(); ++i) {
     const auto seed = static_cast<unsigned>(random());
     SCOPED_TRACE("kill " + std::to_string(i) + ", seed " + std::to_string(seed));
     const Shared<std::atomic<unsigned>> begun;
@@ -497,8 +495,8 @@ TEST(ManagerRandomKill, LeavesTheContainersBeforeOrAfterTheOperation) {
 }
 
 TEST(ManagerRandomKill, LosesNoIncrementOfThoseThatLive) {
-  const int kills = test::kills(200) / 4;
-  const auto end = std::chrono::steady_clock::now() + enough_killing;
+  const int kills = test::kills(50);
+  const mp::detail::Deadline enough = test::enough_killing();
   const mp::Manager manager;
   const auto counts = manager.dict<std::string, long>({{"all", 0}, {"living", 0}});
   const auto list = manager.list<std::string>();
@@ -515,7 +513,7 @@ TEST(ManagerRandomKill, LosesNoIncrementOfThoseThatLive) {
     }));
   }
   std::mt19937 random{static_cast<unsigned>(std::random_device{}())};
-  for (int i = 0; i < kills && std::chrono::steady_clock::now() < end; ++i) {
+  for (int i = 0; i < kills && !enough.passed(); ++i) {
     const Process victim = started([&] {
       for (;;) {
         manager.transaction([&] {

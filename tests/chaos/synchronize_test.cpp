@@ -27,6 +27,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -42,7 +43,6 @@ using test::started;
 namespace {
 
 // Random kills end then: a sanitizer makes a fork ten times as dear.
-constexpr std::chrono::seconds enough_killing{20};
 
 // ---- a Lock: one death at each step ----
 
@@ -63,7 +63,8 @@ std::ostream& operator<<(std::ostream& out, const Way& way) {
   return out << way.name;
 }
 
-bool is_told_that_it_is_abandoned(mp::Lock& lock) {
+template <class AnyLock>
+bool is_told_that_it_is_abandoned(AnyLock& lock) {
   try {
     lock.acquire();
     return false;
@@ -291,7 +292,8 @@ struct Ledger {
 };
 
 // Takes the lock in one of several ways; who is told that it is abandoned mends the counter.
-void hold(Ledger& ledger, mp::Lock& lock, std::uint64_t round) {
+template <class AnyLock>
+void hold(Ledger& ledger, AnyLock& lock, std::uint64_t round) {
   try {
     if (round % 16 == 0) {
       while (!lock.acquire(100us)) {
@@ -308,21 +310,27 @@ void hold(Ledger& ledger, mp::Lock& lock, std::uint64_t round) {
   }
 }
 
-void work(Ledger& ledger, mp::Lock& lock, std::size_t worker) {
+// One that its owner may take again, it does.
+template <class AnyLock>
+void work(Ledger& ledger, AnyLock& lock, std::size_t worker) {
+  constexpr bool is_recursive = std::is_same_v<AnyLock, mp::RLock>;
   for (std::uint64_t round = 0; !ledger.stop; ++round) {
     hold(ledger, lock, round);
+    if (is_recursive) lock.acquire();
     const std::uint64_t before = ledger.counter;
     if (before != ledger.sum()) throw std::runtime_error{"somebody else was inside, or died there"};
     for (std::uint64_t i = 0; i < round % 64; ++i) mp::os::relax();
     ledger.counter = before + 1;
     ++ledger.noted[worker];
+    if (is_recursive) lock.release();
     lock.release();
     ++ledger.returned[worker];
   }
 }
 
 // A process in which two threads work.
-Process started_workers(Ledger& ledger, mp::Lock& lock, std::size_t first) {
+template <class AnyLock>
+Process started_workers(Ledger& ledger, AnyLock& lock, std::size_t first) {
   return started([&ledger, lock, first]() mutable {
     std::exception_ptr failure;
     std::thread second{[&] {
@@ -347,7 +355,7 @@ TEST_P(LockStopPoint, KilledThereWithTheOthersAtWorkHoldsNobodyUp) {
   mp::Lock lock;
   std::array<Process, 2> workers{started_workers(*ledger, lock, 0),
                                  started_workers(*ledger, lock, 2)};
-  const mp::detail::Deadline enough{enough_killing};
+  const mp::detail::Deadline enough = test::enough_killing();
   for (const std::string& point : points) {
     SCOPED_TRACE(point);
     for (unsigned pass = 1; pass == 1 || (pass <= 10 && !enough.passed()); ++pass) {
@@ -374,16 +382,21 @@ TEST_P(LockStopPoint, KilledThereWithTheOthersAtWorkHoldsNobodyUp) {
   EXPECT_EQ(ledger->sum(), ledger->progress());
 }
 
-TEST(LockRandomKill, NeverLetsTwoInNorHoldsAnybodyUp) {
+template <class AnyLock>
+class LockRandomKill : public testing::Test {};
+using BothLocks = testing::Types<mp::Lock, mp::RLock>;
+TYPED_TEST_SUITE(LockRandomKill, BothLocks);
+
+TYPED_TEST(LockRandomKill, NeverLetsTwoInNorHoldsAnybodyUp) {
   const int kills = test::kills(1500);
   constexpr std::size_t processes = 3;
   const Shared<Ledger> ledger;
-  mp::Lock lock;
+  TypeParam lock;
   std::mt19937 random{7};
   std::array<Process, processes> workers;
   std::array<std::uint64_t, most_workers> killed{};
   for (std::size_t i = 0; i < processes; ++i) workers[i] = started_workers(*ledger, lock, 2 * i);
-  const mp::detail::Deadline enough{enough_killing};
+  const mp::detail::Deadline enough = test::enough_killing();
   for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
     std::this_thread::sleep_for(std::chrono::microseconds{random() % 1000});  // any moment
     const std::size_t which = random() % processes;
@@ -626,7 +639,7 @@ TEST(EventRandomKill, LetsAllGoWhoWaitedAndLive) {
   };
   for (std::size_t i = 0; i < event_waiters; ++i) waiters[i] = new_waiter(i, 0);
   Process setter = new_setter(0);
-  const mp::detail::Deadline enough{enough_killing};
+  const mp::detail::Deadline enough = test::enough_killing();
   for (unsigned round = 1; round <= most_rounds && !enough.passed(); ++round) {
     rounds->open = round;
     for (const auto& waiter : waiters) {

@@ -23,6 +23,7 @@
 #include <filesystem>
 #include <functional>
 #include <mutex>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -41,9 +42,6 @@ using test::sleeps_or_has_ended;
 using test::started;
 
 namespace {
-
-// Random kills end then: where there are more processes than processors, each of them takes long.
-constexpr std::chrono::seconds enough_killing{20};
 
 // The points that some work comes by, of these kinds.
 std::vector<std::string> points_in(const std::vector<std::string>& kinds,
@@ -150,50 +148,60 @@ TEST(SemaphoreStopPoint, OfAcquireCostsTheUnitThatWasTakenAtMost) {
   }
 }
 
+// Of a semaphore nobody owns a unit, so what the dead had is missing, and nothing else. With more
+// units than workers nobody waits, and a unit that is lost otherwise is soon one too many.
 TEST(SemaphoreRandomKill, NeitherLosesNorMakesUnits) {
+  constexpr std::size_t most = 4;
   struct Notes {
-    std::array<std::atomic<std::uint64_t>, 4> rounds{};
-    std::array<std::atomic<int>, 4> holds{};  // 1: between acquire() and release()
+    std::array<std::atomic<std::uint64_t>, most> rounds{};
+    std::array<std::atomic<unsigned>, most>
+        may_have_one{};  // from before acquire() to after release()
   };
-  const int kills = test::kills(60);
-  constexpr unsigned units_at_first = 2;
-  const Shared<Notes> notes;
-  mp::Semaphore units{units_at_first};
-  const auto new_worker = [&](std::size_t i) {
-    return started([&, i]() mutable {
-      for (;;) {
-        units.acquire();
-        notes->holds[i] = 1;
-        ++notes->rounds[i];
-        notes->holds[i] = 0;
-        units.release();
-      }
-    });
-  };
-  std::array<Process, 4> workers;
-  for (std::size_t i = 0; i < workers.size(); ++i) workers[i] = new_worker(i);
+  const int kills = test::kills(60) / 2;
   std::mt19937 random{5};
-  const mp::detail::Deadline enough{enough_killing};
-  for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
-    std::this_thread::sleep_for(std::chrono::microseconds{random() % 500});  // any moment
-    const std::size_t which = random() % workers.size();
-    // All others stand still, so that what is missing is the dead one's.
-    workers[which]->kill();
-    workers[which]->join();
-    for (std::size_t i = 0; i < workers.size(); ++i) {
-      if (i == which) continue;
-      workers[i]->kill();
-      workers[i]->join();
+  for (const std::size_t count : {most, std::size_t{2}}) {
+    const unsigned all = count == most ? 2 : 3;
+    SCOPED_TRACE(std::to_string(count) + " workers");
+    const Shared<Notes> notes;
+    mp::Semaphore units{all};
+    std::vector<Process> workers(count);
+    const auto start_all = [&] {
+      for (std::size_t i = 0; i < count; ++i) {
+        notes->may_have_one[i] = 0;
+        workers[i] = started([&, i]() mutable {
+          for (;;) {
+            for (int pause = 0; pause < 200; ++pause) mp::os::relax();
+            notes->may_have_one[i] = 1;
+            units.acquire();
+            ++notes->rounds[i];
+            units.release();
+            notes->may_have_one[i] = 0;
+          }
+        });
+      }
+    };
+    start_all();
+    const mp::detail::Deadline enough = test::enough_killing();
+    for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
+      std::this_thread::sleep_for(std::chrono::microseconds{random() % 500});  // any moment
+      const std::size_t first = random() % count;
+      for (std::size_t i = 0; i < count; ++i) {
+        auto& victim = workers[(first + i) % count];
+        victim->kill();
+        victim->join();
+      }
+      const unsigned left = units.get_value();
+      ASSERT_LE(left, all);
+      const auto dead = std::accumulate(notes->may_have_one.begin(), notes->may_have_one.end(), 0U);
+      ASSERT_LE(all - left, dead);
+      if (left < all) units.release(all - left);
+      start_all();
+      const std::uint64_t seen = notes->rounds[first];
+      ASSERT_TRUE(eventually([&] { return notes->rounds[first] > seen; }));
     }
-    const unsigned left = units.get_value();
-    ASSERT_LE(left, units_at_first);
-    if (left < units_at_first) units.release(units_at_first - left);
-    for (std::size_t i = 0; i < workers.size(); ++i) workers[i] = new_worker(i);
-    const std::uint64_t seen = notes->rounds[which];
-    ASSERT_TRUE(eventually([&] { return notes->rounds[which] > seen; }));
+    for (auto& worker : workers) worker->kill();
+    for (auto& worker : workers) worker->join();
   }
-  for (auto& worker : workers) worker->kill();
-  for (auto& worker : workers) worker->join();
 }
 
 // ---- Condition ----
@@ -378,7 +386,7 @@ TEST(ConditionRandomKill, HoldsNobodyUp) {
   std::array<Process, 4> workers;
   for (std::size_t i = 0; i < workers.size(); ++i) workers[i] = new_worker(i);
   std::mt19937 random{9};
-  const mp::detail::Deadline enough{enough_killing};
+  const mp::detail::Deadline enough = test::enough_killing();
   for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
     std::this_thread::sleep_for(std::chrono::microseconds{random() % 1000});  // any moment
     const std::size_t which = random() % workers.size();
@@ -494,7 +502,7 @@ TEST(BarrierRandomKill, NeverLetsAPartThrough) {
     std::atomic<int> wrong{0};
   };
   std::mt19937 random{13};
-  const mp::detail::Deadline enough{enough_killing};
+  const mp::detail::Deadline enough = test::enough_killing();
   for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
     const Shared<Rounds> rounds;
     mp::Barrier barrier{parties};
@@ -594,7 +602,7 @@ TEST(ValueRandomKill, LosesNoUpdateAndTearsNone) {
   std::array<Process, 3> workers;
   for (std::size_t i = 0; i < workers.size(); ++i) workers[i] = new_worker(i);
   std::mt19937 random{17};
-  const mp::detail::Deadline enough{enough_killing};
+  const mp::detail::Deadline enough = test::enough_killing();
   for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
     std::this_thread::sleep_for(std::chrono::microseconds{random() % 500});  // any moment
     const std::size_t which = random() % workers.size();

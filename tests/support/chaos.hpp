@@ -3,11 +3,13 @@
 /// @file chaos.hpp
 /// @brief Processes that are killed, and what they leave to be looked at.
 #include <multiprocessing/process.hpp>
+#include <multiprocessing/timeout.hpp>
 
 #include <support/asleep.hpp>
 #include <support/processes.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -64,6 +66,15 @@ inline bool sleeps_or_has_ended(const Process& process) {
 inline int kills(int few) {
   const char* const many = std::getenv("MULTIPROCESSING_TEST_KILLS");
   return many == nullptr ? few : std::atoi(many);
+}
+
+/// @brief When a test has killed at random for long enough: after 20 s, for where there are more
+/// processes than processors, each kill takes long; never where MULTIPROCESSING_TEST_KILLS says how
+/// often.
+inline multiprocessing::detail::Deadline enough_killing() {
+  if (std::getenv("MULTIPROCESSING_TEST_KILLS") != nullptr)
+    return multiprocessing::detail::Deadline{multiprocessing::forever};
+  return multiprocessing::detail::Deadline{std::chrono::seconds{20}};
 }
 
 }  // namespace test

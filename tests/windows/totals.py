@@ -28,7 +28,7 @@ PARTS = {
 # A program that is built where its library is, and tests that run as one program of ctest's.
 # What is in no count: neither among those that ran nor among those that do not apply.
 UNCOUNTED = (
-    "label long: five tests that take minutes, or gigabytes",
+    "label long: six tests that take minutes, or gigabytes",
     "tests/distributed, hosts_test.py and farm: MPI and hosts, which only Linux has here",
     "parts of a test's body for POSIX, and fewer rounds of some: Wine starts processes slowly",
 )
