@@ -28,7 +28,7 @@ namespace mp = multiprocessing;
 namespace {
 
 constexpr int uncontended_rounds = 2'000'000;
-constexpr int contended_rounds = 200'000;
+constexpr int contended_rounds = 2'000'000;  // long beside what it takes to start the processes
 constexpr int hand_overs = 20'000;
 
 /// Memory that forked processes share.
