@@ -564,6 +564,20 @@ TEST(BaseManager, TellsClientsInTheirHandshakeOfItsDeathThoughAChildLives) {
   EXPECT_EQ(::kill(child, SIGKILL), 0);
   eventually([&] { return ::kill(child, 0) != 0; });
 }
+
+TEST(BaseManager, LeavesItsPortFreeWhenItIsKilledThoughAChildLives) {
+  mp::BaseManager manager{{.address = mp::Address{"127.0.0.1", 0}, .authkey = "key"}};
+  const int child = started(manager).create<Forks>().call<&Forks::start>();
+  for (auto& process : mp::active_children()) {
+    if (process.pid() == manager.pid()) process.kill();
+  }
+  manager.join();
+  mp::BaseManager again{{.address = manager.address(), .authkey = "key"}};
+  EXPECT_NO_THROW(again.start());
+  EXPECT_EQ(again.create<Counter>(3).call<&Counter::value>(), 3);
+  EXPECT_EQ(::kill(child, SIGKILL), 0);
+  eventually([&] { return ::kill(child, 0) != 0; });
+}
 #endif
 
 // ---- clients that die ----

@@ -60,7 +60,9 @@ class ServerSide : public std::enable_shared_from_this<ServerSide> {
       : listener_{std::move(listener)},
         authkey_{std::move(authkey)},
         id_{random_manager_id()},
-        forks_{process_state().forks.load()} {}
+        forks_{process_state().forks.load()} {
+    listener_.core()->keep_from_children();
+  }
   ServerSide(const ServerSide&) = delete;
   ServerSide& operator=(const ServerSide&) = delete;
   ~ServerSide() = default;

@@ -8,6 +8,7 @@
 #include <multiprocessing/network/negotiation.hpp>
 #include <multiprocessing/network/socket_file.hpp>
 #include <multiprocessing/network/stream_core.hpp>
+#include <multiprocessing/os/child.hpp>
 #include <multiprocessing/os/process_wide.hpp>
 #include <multiprocessing/os/socket.hpp>
 #include <multiprocessing/timeout.hpp>
@@ -79,6 +80,9 @@ class ListenerCore {
   }
   [[nodiscard]] bool closed() const noexcept { return calls_.closed(); }
   void close() noexcept;
+  /// @brief Children that are forked from now on have no part of it: its place is free when this
+  /// process ends. Once, by the thread that made it.
+  void keep_from_children() { kept_.emplace(socket_.handle.get()); }
 
  private:
   struct Client {
@@ -148,7 +152,8 @@ class ListenerCore {
 
   CallsInFlight calls_;
   os::ListeningSocket socket_;
-  os::UniqueHandle set_;  // with a key: of the socket and the clients
+  std::optional<os::KeptFromChildren> kept_;  // ends before the socket
+  os::UniqueHandle set_;                      // with a key: of the socket and the clients
   SocketFile file_;
   os::Endpoint bound_;
   ListenerPlan plan_;
@@ -392,6 +397,7 @@ inline void ListenerCore::close() noexcept {
       const std::lock_guard lock{process_state().mutex};
       clients.swap(clients_);
       found.swap(found_);
+      kept_.reset();  // the number may be another file's at once
       socket_ = {};
       set_.reset();
     }
