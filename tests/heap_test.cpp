@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <random>
@@ -53,6 +54,48 @@ TEST(Heap, HoldsThousandsOfLocksWithAHandfulOfDescriptors) {
     }
   }
   EXPECT_EQ(descriptors(), before);
+}
+
+// What is used of each, so that whatever it makes at its first use counts too.
+template <class Make, class Use>
+void expect_a_handful_for_thousands_of(const char* what, Make make, Use use) {
+  SCOPED_TRACE(what);
+  constexpr int thousands = 10'000;
+  const std::size_t before = descriptors();
+  {
+    std::vector<decltype(make())> all;
+    all.reserve(thousands);
+    for (int i = 0; i < thousands; ++i) all.push_back(make());
+    for (auto& one : all) use(one);
+    EXPECT_LE(descriptors(), before + 16);
+  }
+  EXPECT_EQ(descriptors(), before);
+}
+
+TEST(Heap, HoldsThousandsOfEachOtherKindWithAHandfulOfDescriptors) {
+  const auto lock = [](auto& one) {
+    one.acquire();
+    one.release();
+  };
+  expect_a_handful_for_thousands_of(
+      "RLock", [] { return mp::RLock{}; }, lock);
+  expect_a_handful_for_thousands_of(
+      "Semaphore", [] { return mp::Semaphore{1}; }, lock);
+  expect_a_handful_for_thousands_of(
+      "Condition", [] { return mp::Condition{}; },
+      [](mp::Condition& one) {
+        const std::lock_guard guard{one};
+        one.notify_all();
+      });
+  expect_a_handful_for_thousands_of(
+      "Barrier", [] { return mp::Barrier{1}; },
+      [](mp::Barrier& one) { EXPECT_EQ(one.wait(), 0U); });
+  expect_a_handful_for_thousands_of(
+      "Event", [] { return mp::Event{}; },
+      [](mp::Event& one) {
+        one.set();
+        EXPECT_TRUE(one.wait());
+      });
 }
 
 TEST(Heap, GivesOutPiecesThatAreApartAlignedAndZero) {
