@@ -285,6 +285,20 @@ TEST(SharedMemoryTransit, AttachesByName) {
   EXPECT_EQ(error_of([&] { static_cast<void>(mp::loads<mp::ShareableList>(list_sent)); }), ENOENT);
 }
 
+#if MULTIPROCESSING_POSIX  // not on Windows: a section has pages
+TEST(SharedMemoryName, OfNothingIsRefused) {
+  const std::string name = unique("empty");
+  { const std::ofstream nothing{"/dev/shm/" + name}; }
+  try {
+    static_cast<void>(attached(name));
+    FAIL();
+  } catch (const std::invalid_argument& error) {
+    EXPECT_EQ(error.what(), "the shared memory \"" + name + "\" in /dev/shm is empty");
+  }
+  EXPECT_TRUE(std::filesystem::remove("/dev/shm/" + name));  // it was not this process's to remove
+}
+#endif
+
 // ---- the tracker ----
 
 #if MULTIPROCESSING_POSIX  // not on Windows: signals

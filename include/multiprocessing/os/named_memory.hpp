@@ -54,6 +54,7 @@ class NamedMemory {
                             std::error_code& ec);
   /// @brief The memory of that name, whole, whoever made it: POSIX, another user may have, who let
   /// this one have it.
+  /// One that is empty is no memory: `data()` is null and `size()` 0.
   /// @errors `no_such_file_or_directory`; as create.
   static NamedMemory open(const std::string& name, std::error_code& ec);
 

@@ -162,6 +162,10 @@ inline std::shared_ptr<SharedMemoryCore> SharedMemoryCore::attach(const std::str
   if (ec)
     throw std::system_error{ec, "cannot attach to the shared memory \"" + its_name + "\" in " +
                                     os::place_of_named_memory()};
+  if (opened.size() == 0) {
+    throw std::invalid_argument{"the shared memory \"" + its_name + "\" in " +
+                                os::place_of_named_memory() + " is empty"};
+  }
   return std::shared_ptr<SharedMemoryCore>{
       new SharedMemoryCore{std::move(its_name), std::move(opened), false}};
 }
@@ -195,8 +199,9 @@ inline std::shared_ptr<SharedMemoryCore> SharedMemoryCore::attach(const std::str
 class SharedMemory {
  public:
   /// @throws std::invalid_argument to be created without a size, or to be attached to without a
-  /// name; a NUL in the name. std::system_error: EEXIST, the name is taken; ENOENT, there is no
-  /// such segment; what the system says: ENOSPC, ENOMEM, EACCES, EINVAL, ENAMETOOLONG.
+  /// name, or while it is empty; a NUL in the name. std::system_error: EEXIST, the name is taken;
+  /// ENOENT, there is no such segment; what the system says: ENOSPC, ENOMEM, EACCES, EINVAL,
+  /// ENAMETOOLONG.
   explicit SharedMemory(const SharedMemoryOptions& options) {
     if (!options.create && !options.name) {
       throw std::invalid_argument{"shared memory is created, or attached to by its name"};

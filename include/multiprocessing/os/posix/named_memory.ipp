@@ -59,10 +59,11 @@ MULTIPROCESSING_INLINE void NamedMemory::map(native_handle_type handle,
   struct stat status {};
   if (MULTIPROCESSING_SYSTEM(fstat)(handle, &status) != 0) return posix::assign_errno(ec);
   const auto size = static_cast<std::size_t>(status.st_size);
+  ec.clear();
+  if (size == 0) return;  // nothing can be mapped
   void* const place =
       MULTIPROCESSING_SYSTEM(mmap)(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, handle, 0);
   if (place == MAP_FAILED) return posix::assign_errno(ec);
-  ec.clear();
   data_ = static_cast<std::byte*>(place);
   size_ = size;
   identity_ = posix::identity_of(status);
