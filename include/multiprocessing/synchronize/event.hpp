@@ -116,7 +116,7 @@ inline bool EventCore::wait(Timeout timeout) noexcept {
 ///
 /// Differences from Python: there a waiter may miss a set() that a clear() follows at once, and
 /// set() waits until each waiter has confirmed, for ever when one was killed.
-/// set() may be called in a signal handler.
+/// POSIX: set() may be called in a signal handler.
 /// @shape 128 bytes of memory, however many wait; a few handles for thousands of events.
 /// @threads any, at once.
 /// @processes any, at once: those that got the event by fork, in a state, or in an argument.
