@@ -3,6 +3,7 @@
 // what chaos does to forked ones, on every system.
 #include <multiprocessing.hpp>
 
+#include <support/named_points.hpp>
 #include <support/spawned.hpp>
 
 #include <gtest/gtest.h>
@@ -11,8 +12,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -564,6 +567,9 @@ void expect_a_queue_or_none(const Things& things) {
 std::vector<std::string> on_windows(std::vector<std::string> points) {
   return MULTIPROCESSING_WINDOWS ? points : std::vector<std::string>{};
 }
+std::vector<std::string> on_posix(std::vector<std::string> points) {
+  return MULTIPROCESSING_WINDOWS ? std::vector<std::string>{} : points;
+}
 
 const std::vector<Case> cases = {
     {.name = "PutSmall",
@@ -631,12 +637,15 @@ const std::vector<Case> cases = {
      .make = things,
      .operation = take_and_release,
      .check = expect_a_free_lock,
-     .points = {"lock.acquire.held", "lock.release.begun"}},
+     .points = {"lock.acquire.taken", "lock.acquire.held", "lock.release.begun",
+                "lock.release.done", "lock.release.unlocked"}},
     {.name = "AcquireOfAnAbandonedLock",
      .make = things,
      .prepare = abandon,
      .operation = take_or_recover,
-     .check = expect_a_free_lock},
+     .check = expect_a_free_lock,
+     .points = on_posix({"robust_lock.lock.inherited", "robust_lock.lock.made_consistent",
+                         "lock.acquire.marked", "lock.acquire.given_back"})},
     {.name = "AcquireWhileOthersWait",
      .make = things,
      .operation = take_and_release_before_others,
@@ -650,7 +659,7 @@ const std::vector<Case> cases = {
      .prepare = abandon,
      .operation = recover_and_release,
      .check = expect_a_free_lock,
-     .points = {"lock.recover.sound"}},
+     .points = {"lock.recover.taken", "lock.recover.held", "lock.recover.sound"}},
     {.name = "Set",
      .make = things,
      .operation = set,
@@ -664,7 +673,8 @@ const std::vector<Case> cases = {
      .prepare = set,
      .operation = clear,
      .worker = wait_a_little,
-     .check = expect_a_sound_event},
+     .check = expect_a_sound_event,
+     .points = {"event.clear.stored"}},
     {.name = "Wait",
      .make = things,
      .operation = wait_a_little,
@@ -672,7 +682,7 @@ const std::vector<Case> cases = {
      .wake = set_unless_it_is,
      .worker = set_and_clear,
      .check = expect_a_sound_event,
-     .points = {"event.wait.announced", "event.wait.woken"}},
+     .points = {"event.wait.announced", "event.wait.woken", "event.wait.rung"}},
     {.name = "SendSmall",
      .make = things,
      .operation = send_small,
@@ -808,13 +818,15 @@ const std::vector<Case> cases = {
      .wake = notify_one,
      .worker = notify,
      .check = expect_a_sound_condition,
-     .points = {"condition.wait.seated"}},
+     .points = {"condition.wait.seat_taken", "condition.wait.seated", "condition.wait.released",
+                "condition.wait.woken", "lock.take_back.taken", "condition.wait.taken_back",
+                "condition.wait.stood_up"}},
     {.name = "WaitAtAConditionAfterOneWhoDied",
      .make = things,
      .prepare = leave_one_who_was_called,
      .operation = wait_at_condition,
      .check = expect_a_sound_condition,
-     .points = {"condition.wait.seated"}},
+     .points = {"condition.wait.seated", "room.inherit.begun", "room.inherit.called"}},
     {.name = "PassABarrier",
      .make = things,
      .operation = pass_barrier,
@@ -822,14 +834,15 @@ const std::vector<Case> cases = {
      .wake = pass_barrier_if_one_waits,
      .worker = pass_or_mend_barrier,
      .check = expect_a_sound_barrier,
-     .points = {"barrier.phase.stored", "barrier.wait.acted", "wakeup.wake.counted"}},
+     .points = {"barrier.wait.locked", "barrier.wait.seated", "barrier.phase.stored",
+                "barrier.wait.acted", "wakeup.wake.counted", "barrier.wait.woke_all"}},
     {.name = "UpdateAValue",
      .make = things,
      .prepare = update,
      .operation = update,
      .worker = expect_a_whole_value,
      .check = expect_a_whole_value,
-     .points = {"value.change.prepared", "value.change.committed"}},
+     .points = {"value.change.prepared", "value.change.committed", "value.change.stored"}},
     {.name = "PutTasks",
      .make = things,
      .operation = put_tasks,
@@ -895,4 +908,16 @@ INSTANTIATE_TEST_SUITE_P(, Spawned, testing::ValuesIn(cases), [](const auto& one
 
 TEST_P(Spawned, KilledAtAnyStepTheOthersGoOn) {
   test::kill_at_every_step(GetParam());
+}
+
+TEST(SpawnedDeath, IsDiedAtEachPointOfWhatSynchronizes) {
+  std::set<std::string> died_at{"barrier.wait.woken", "room.death.noted"};  // waiting_test.cpp
+  for (const Case& one : cases) died_at.insert(one.points.begin(), one.points.end());
+  const std::filesystem::path folder{MULTIPROCESSING_TEST_HEADERS};
+  for (const std::string& point :
+       test::stop_points_named_in({folder / "synchronize", folder / "heap", folder / "sharedctypes",
+                                   folder / "os/posix/bell.ipp", folder / "os/posix/lock.ipp",
+                                   folder / "os/posix/wakeup.ipp"})) {
+    EXPECT_TRUE(MULTIPROCESSING_WINDOWS || died_at.contains(point)) << point;
+  }
 }
