@@ -22,6 +22,7 @@
 #include <map>
 #include <ostream>
 #include <random>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -385,39 +386,62 @@ namespace {
 struct Model {
   std::vector<std::pair<std::string, std::string>> dict;
   std::vector<int> list;
+  std::set<int> set;
+  std::map<std::string, std::string> space;
+  std::size_t nested = 0;  // how often the list is in there
   friend bool operator==(const Model&, const Model&) = default;
 };
-struct Pair {
+struct Containers {
   mp::Manager manager;
   mp::DictProxy<std::string, std::string> dict = manager.dict<std::string, std::string>();
   mp::ListProxy<int> list = manager.list<int>();
-  [[nodiscard]] Model model() const { return {dict.items(), list.copy()}; }
+  mp::SetProxy<int> set = manager.set<int>();
+  mp::NamespaceProxy space = manager.Namespace();
+  mp::ListProxy<mp::ListProxy<int>> nested = manager.list<mp::ListProxy<int>>();
+  [[nodiscard]] Model model() const {
+    Model now{dict.items(), list.copy(), {}, {}, nested.size()};
+    for (const int number : set.copy()) now.set.insert(number);
+    for (const auto& name : space.names()) now.space[name] = space.get<std::string>(name);
+    return now;
+  }
 };
 unsigned mixed(unsigned seed, unsigned step) {
   return static_cast<unsigned>(std::mt19937{seed * 7919 + step}());
 }
 
-void operate(const Pair& pair, unsigned choice) {
+void operate(const Containers& all, unsigned choice) {
   const std::string key = std::to_string(choice / 16 % 40);
   const std::string value(choice / 1024 % 300, 'v');
   const int number = static_cast<int>(choice >> 8U);
-  switch (choice % 8) {
+  switch (choice % 12) {
     case 0:
     case 1:
     case 2:
-      return pair.dict.set(key, value);
+      return all.dict.set(key, value);
     case 3:
-      return static_cast<void>(pair.dict.pop(key, ""));
+      return static_cast<void>(all.dict.pop(key, ""));
     case 4:
-      return pair.list.append(number);
+      return all.list.append(number);
     case 5:
-      return pair.list.insert(0, number);
+      return all.list.insert(0, number);
     case 6:
-      return pair.list.sort();
+      return all.list.sort();
+    case 7:
+      return static_cast<void>(all.set.add(number % 50));
+    case 8:
+      return static_cast<void>(all.set.discard(number % 50));
+    case 9:
+      return all.space.set("name" + key, value);
+    case 10:
+      all.manager.transaction([&] {
+        if (all.nested.size() > 5) all.nested.erase_slice(1);
+        all.nested.append(all.list);
+      });
+      return;
     default:
-      pair.manager.transaction([&] {
-        pair.dict.set(key, value);
-        if (pair.list.size() > 60) pair.list.erase_slice(10);
+      all.manager.transaction([&] {
+        all.dict.set(key, value);
+        if (all.list.size() > 60) all.list.erase_slice(10);
       });
   }
 }
@@ -434,7 +458,7 @@ void operate(Model& model, unsigned choice) {
       model.dict.emplace_back(key, value);
     }
   };
-  switch (choice % 8) {
+  switch (choice % 12) {
     case 0:
     case 1:
     case 2:
@@ -450,6 +474,18 @@ void operate(Model& model, unsigned choice) {
     case 6:
       std::ranges::sort(model.list);
       return;
+    case 7:
+      model.set.insert(number % 50);
+      return;
+    case 8:
+      model.set.erase(number % 50);
+      return;
+    case 9:
+      model.space["name" + key] = value;
+      return;
+    case 10:
+      model.nested = (model.nested > 5 ? 1 : model.nested) + 1;
+      return;
     default:
       set();
       if (model.list.size() > 60) model.list.resize(10);
@@ -461,7 +497,7 @@ void operate(Model& model, unsigned choice) {
 TEST(ManagerRandomKill, LeavesTheContainersBeforeOrAfterTheOperation) {
   const int kills = test::kills(300);
   const mp::detail::Deadline enough = test::enough_killing();
-  const Pair pair;
+  const Containers all;
   Model model;
   std::mt19937 random{static_cast<unsigned>(std::random_device{}())};
   int inside = 0;
@@ -473,7 +509,7 @@ TEST(ManagerRandomKill, LeavesTheContainersBeforeOrAfterTheOperation) {
       for (unsigned step = 0;; ++step) {
         const unsigned choice = mixed(seed, step);  // takes longer than the operation
         *begun = step + 1;
-        operate(pair, choice);
+        operate(all, choice);
       }
     });
     eventually([&] { return *begun > 0; });
@@ -484,13 +520,26 @@ TEST(ManagerRandomKill, LeavesTheContainersBeforeOrAfterTheOperation) {
     for (unsigned step = 0; step < last; ++step) operate(model, mixed(seed, step));
     Model after = model;
     operate(after, mixed(seed, last));
-    const Model now = pair.model();
+    const Model now = all.model();
     ASSERT_TRUE(now == model || now == after);
     if (now == after) model = after;
     inside += now == after ? 0 : 1;
-    if (i % 16 == 0) test::StoreCheck{}.with(pair.dict).with(pair.list).expect_whole();
+    if (i % 16 == 0)
+      test::StoreCheck{}
+          .with(all.dict)
+          .with(all.list)
+          .with(all.set)
+          .with(all.space)
+          .with(all.nested)
+          .expect_whole();
   }
-  test::StoreCheck{}.with(pair.dict).with(pair.list).expect_whole();
+  test::StoreCheck{}
+      .with(all.dict)
+      .with(all.list)
+      .with(all.set)
+      .with(all.space)
+      .with(all.nested)
+      .expect_whole();
   std::printf("%d operations had begun and did not happen\n", inside);
 }
 
