@@ -148,14 +148,15 @@ TEST(SemaphoreStopPoint, OfAcquireCostsTheUnitThatWasTakenAtMost) {
   }
 }
 
-// Of a semaphore nobody owns a unit, so what the dead had is missing, and nothing else. With more
-// units than workers nobody waits, and a unit that is lost otherwise is soon one too many.
+// Of a semaphore nobody owns a unit, so what the dead had is missing, and nothing else: at most as
+// many as they were, and none at all when those who live rest, for what was missing is given back.
 TEST(SemaphoreRandomKill, NeitherLosesNorMakesUnits) {
   constexpr std::size_t most = 4;
   struct Notes {
     std::array<std::atomic<std::uint64_t>, most> rounds{};
     std::array<std::atomic<unsigned>, most>
         may_have_one{};  // from before acquire() to after release()
+    std::atomic<bool> rest{false};
   };
   const int kills = test::kills(60) / 2;
   std::mt19937 random{5};
@@ -172,6 +173,11 @@ TEST(SemaphoreRandomKill, NeitherLosesNorMakesUnits) {
           for (;;) {
             for (int pause = 0; pause < 200; ++pause) mp::os::relax();
             notes->may_have_one[i] = 1;
+            if (notes->rest) {
+              notes->may_have_one[i] = 0;
+              while (notes->rest) std::this_thread::yield();
+              continue;
+            }
             units.acquire();
             ++notes->rounds[i];
             units.release();
@@ -180,9 +186,21 @@ TEST(SemaphoreRandomKill, NeitherLosesNorMakesUnits) {
         });
       }
     };
+    const auto expect_all_there = [&] {
+      const std::uint64_t seen = notes->rounds[0];
+      ASSERT_TRUE(eventually([&] { return notes->rounds[0] > seen; })) << units.get_value();
+      notes->rest = true;
+      ASSERT_TRUE(eventually([&] {
+        return std::ranges::all_of(notes->may_have_one, [](const auto& it) { return it == 0; });
+      })) << units.get_value();
+      ASSERT_EQ(units.get_value(), all);
+      notes->rest = false;
+    };
     start_all();
     const mp::detail::Deadline enough = test::enough_killing();
     for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
+      if (kill % 4 == 0) expect_all_there();
+      if (testing::Test::HasFatalFailure()) break;  // the others are still to be killed
       std::this_thread::sleep_for(std::chrono::microseconds{random() % 500});  // any moment
       const std::size_t first = random() % count;
       for (std::size_t i = 0; i < count; ++i) {
@@ -195,8 +213,8 @@ TEST(SemaphoreRandomKill, NeitherLosesNorMakesUnits) {
       const auto dead = std::accumulate(notes->may_have_one.begin(), notes->may_have_one.end(), 0U);
       ASSERT_LE(all - left, dead);
       if (left < all) units.release(all - left);
-      start_all();
       const std::uint64_t seen = notes->rounds[first];
+      start_all();
       ASSERT_TRUE(eventually([&] { return notes->rounds[first] > seen; }));
     }
     for (auto& worker : workers) worker->kill();
