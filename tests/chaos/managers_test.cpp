@@ -404,6 +404,9 @@ struct Containers {
     for (const auto& name : space.names()) now.space[name] = space.get<std::string>(name);
     return now;
   }
+  void expect_whole() const {
+    test::StoreCheck{}.with(dict).with(list).with(set).with(space).with(nested).expect_whole();
+  }
 };
 unsigned mixed(unsigned seed, unsigned step) {
   return static_cast<unsigned>(std::mt19937{seed * 7919 + step}());
@@ -524,22 +527,9 @@ TEST(ManagerRandomKill, LeavesTheContainersBeforeOrAfterTheOperation) {
     ASSERT_TRUE(now == model || now == after);
     if (now == after) model = after;
     inside += now == after ? 0 : 1;
-    if (i % 16 == 0)
-      test::StoreCheck{}
-          .with(all.dict)
-          .with(all.list)
-          .with(all.set)
-          .with(all.space)
-          .with(all.nested)
-          .expect_whole();
+    if (i % 16 == 0) all.expect_whole();
   }
-  test::StoreCheck{}
-      .with(all.dict)
-      .with(all.list)
-      .with(all.set)
-      .with(all.space)
-      .with(all.nested)
-      .expect_whole();
+  all.expect_whole();
   std::printf("%d operations had begun and did not happen\n", inside);
 }
 

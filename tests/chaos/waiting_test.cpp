@@ -201,7 +201,8 @@ TEST(SemaphoreRandomKill, NeitherLosesNorMakesUnits) {
     for (int kill = 0; kill < kills && !enough.passed(); ++kill) {
       if (kill % 4 == 0) expect_all_there();
       if (testing::Test::HasFatalFailure()) break;  // the others are still to be killed
-      std::this_thread::sleep_for(std::chrono::microseconds{random() % 500});  // any moment
+      // Orders nothing: they are to die at any moment.
+      std::this_thread::sleep_for(std::chrono::microseconds{random() % 500});
       const std::size_t first = random() % count;
       for (std::size_t i = 0; i < count; ++i) {
         auto& victim = workers[(first + i) % count];

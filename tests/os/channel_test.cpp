@@ -14,6 +14,7 @@
 #include <span>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
@@ -113,6 +114,23 @@ class Channel : public testing::Test {
 constexpr int all_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 
 }  // namespace
+
+// A packet is received where its message keeps it: there must be such a place again when the one
+// before was moved away, and what was received there first stays whole.
+TEST_F(Channel, IsReceivedAgainIntoAMessageThatWasMovedAway) {
+  os::IncomingMessage message;
+  std::vector<os::IncomingMessage> kept;
+  for (const std::byte content : {std::byte{1}, std::byte{2}, std::byte{3}}) {
+    const std::vector<std::byte> bytes(100, content);
+    ASSERT_EQ(os::send_message(ends_.first.get(), {1, bytes, {}}, {}, now, ec_), os::Outcome::done);
+    ASSERT_EQ(os::receive_message(ends_.second.get(), message, {}, now, ec_), os::Outcome::done);
+    kept.push_back(std::move(message));
+  }
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    EXPECT_EQ(kept[i].bytes().size(), 100U);
+    for (const std::byte one : kept[i].bytes()) EXPECT_EQ(one, static_cast<std::byte>(i + 1));
+  }
+}
 
 TEST_F(Channel, CarriesKindBytesAndHandles) {
   std::array<int, 2> pipe{};
